@@ -1,0 +1,1 @@
+"""The container that `build.py run` starts, and the one most tests do."""

@@ -1,0 +1,123 @@
+"""The caller's side: hands the command to a worker, copies a terminal's bytes, passes signals on.
+
+This is all that a cold `berth` imports while a supervisor runs, so nothing is imported that isn't needed to
+reach the socket: json, signal and socket each cost as much as the whole interpreter does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import _socket
+from berth.home import find_home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from berth.cli.relay import Relay
+
+_ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR", "BERTH_PAUSE_AT")
+_EXIT = b'{"exit":'
+
+
+def main() -> int:
+    """Run the command that the process was given and return its exit code."""
+    argv = sys.argv[1:]
+    if argv in (["version"], ["--version"]):
+        from berth import __version__
+
+        print(f"berth {__version__}")
+        return 0
+    if "serve" in argv:
+        from berth.cli.main import serve_if_asked
+
+        code = serve_if_asked(argv)  # the service is this very process, so that who started it can end it
+        if code is not None:
+            return code
+    sock = _connect()
+    if sock is None:
+        from berth.cli.main import run
+        from berth.service.worker import fork_worker
+
+        forked = fork_worker(run)
+        sock = _socket.socket(fileno=forked.detach())
+    try:
+        return _converse(sock, argv)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _connect() -> _socket.socket | None:
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    path = find_home(os.environ).socket
+    folder = -1
+    try:
+        if len(path) > 100:  # longer than a socket address: name it by its folder
+            folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{folder}/control.sock"
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        return None
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    return sock
+
+
+def _converse(sock: _socket.socket, argv: list[str]) -> int:
+    _send_request(sock, argv)
+    relay: Relay | None = None
+    buffer = b""
+    while True:
+        while b"\n" not in buffer:
+            try:
+                data, ancillary, _, _ = sock.recvmsg(65536, 128)
+            except ConnectionResetError:
+                data, ancillary = b"", []
+            if not data:
+                os.write(2, b'berth: the process that served this command was killed; run "berth recover"\n')
+                return 1
+            buffer += data
+            if ancillary or relay is not None or not buffer.startswith(_EXIT):
+                from berth.cli.relay import Relay
+
+                relay = relay or Relay(sock)
+                relay.take(ancillary)
+        line, _, buffer = buffer.partition(b"\n")
+        if line.startswith(_EXIT):
+            return int(line[len(_EXIT) : -1])
+        assert relay is not None
+        code = relay.follow(line, buffer)
+        if code is not None:
+            return code
+
+
+def _send_request(sock: _socket.socket, argv: list[str]) -> None:
+    words = ",".join(map(_quote, argv))
+    environment = ",".join(f"{_quote(k)}:{_quote(os.environ[k])}" for k in _ENVIRONMENT if k in os.environ)
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        cwd = "/"
+    request = f'{{"call":"command","argv":[{words}],"cwd":{_quote(cwd)},"env":{{{environment}}}}}\n'.encode()
+    streams = b"".join(_open_stream(number).to_bytes(4, sys.byteorder) for number in range(3))
+    sent = sock.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+    while sent < len(request):
+        sent += sock.send(request[sent:])
+
+
+def _open_stream(number: int) -> int:
+    """Return descriptor `number`, or one of /dev/null where the caller has closed it."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return os.open("/dev/null", os.O_RDWR)
+    return number
+
+
+def _quote(word: str) -> str:
+    """Return `word` as a JSON string, bytes that are no UTF-8 as the lone surrogates that os.fsencode knows."""
+    from _json import encode_basestring_ascii
+
+    return encode_basestring_ascii(word)

@@ -1,0 +1,74 @@
+"""Commands that look or step inside: enter, run, console, logs, events."""
+
+import os
+import socket
+
+from berth.cli import specs
+from berth.cli.flags import Invocation
+from berth.engine.containers import look_up
+from berth.engine.enter import Program
+from berth.engine.journal import RunFolder
+from berth.engine.stop import call_monitor
+from berth.errors import BerthError
+from berth.home import Home, find_home
+from berth.service.session import Session
+from berth.store import read_text
+
+
+def enter(invocation: Invocation, session: Session) -> int:
+    """`berth enter`: a login shell."""
+    user = invocation.words[0] if invocation.words else "root"
+    return _run(invocation, session, Program(user=user, environment=_environment(invocation, session)))
+
+
+def run(invocation: Invocation, session: Session) -> int:
+    """`berth run`: a program, its exit code ours."""
+    if invocation.switch("rm"):
+        raise BerthError("run --rm: is not there yet")
+    user = invocation.text("user") or "root"
+    program = Program(argv=invocation.words, user=user, environment=_environment(invocation, session))
+    return _run(invocation, session, program)
+
+
+def _environment(invocation: Invocation, session: Session) -> dict[str, str]:
+    term = {key: value for key, value in session.environment.items() if key == "TERM"}
+    return {**term, **specs.environment(invocation, lambda path: read_text(session.path(path)))}
+
+
+def _run(invocation: Invocation, session: Session, program: Program) -> int:
+    return session.run_inside(look_up(find_home(os.environ), invocation.names[0]), program)
+
+
+def console(invocation: Invocation, session: Session) -> int:
+    """`berth console`."""
+    return attach(find_home(os.environ), invocation.names[0], session)
+
+
+def attach(home: Home, name: str, session: Session) -> int:
+    """Attach the caller to the container's console until it detaches or the container ends."""
+    container = look_up(home, name)
+    if not container.runs:
+        raise BerthError(f"container {name}: is {container.condition}; it has no console now")
+    conn = call_monitor(RunFolder(home, name), "attach")
+    if conn is None:
+        raise BerthError(f'container {name}: runs without its monitor, so without a console; run "berth recover"')
+    _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
+    session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True)
+    session.wait_for_caller(conn)
+    return 0
+
+
+def logs(invocation: Invocation, session: Session) -> int:
+    """`berth logs`."""
+    path = find_home(os.environ).log(invocation.names[0])
+    try:
+        with open(path, "rb") as file:
+            os.write(1, file.read())
+    except FileNotFoundError:
+        raise BerthError(f"container {invocation.names[0]}: has no log yet") from None
+    return 0
+
+
+def events(invocation: Invocation, session: Session) -> int:
+    """`berth events`."""
+    raise BerthError("events: is not there yet")

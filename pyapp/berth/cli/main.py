@@ -1,0 +1,63 @@
+"""Runs one command: the line is read, the right function called, its exit code returned."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from berth.cli import inside, lifecycle, report
+from berth.cli.completion import script
+from berth.cli.flags import Invocation, parse
+from berth.cli.help import help_text
+from berth.errors import BerthError
+from berth.home import find_home
+from berth.service.session import Session
+from berth.service.supervisor import serve_forever
+
+Action = Callable[[Invocation, Session], int]
+
+_ACTIONS: dict[str, Action] = {
+    "start": lifecycle.start,
+    "stop": lifecycle.stop,
+    "restart": lifecycle.restart,
+    "rename": lifecycle.rename,
+    "rm": lifecycle.remove,
+    "recover": lifecycle.recover,
+    "scan": lifecycle.scan,
+    "enter": inside.enter,
+    "run": inside.run,
+    "console": inside.console,
+    "logs": inside.logs,
+    "events": inside.events,
+    "show": report.show,
+    "list": report.list_all,
+    "info": report.info,
+    "plan": report.plan,
+    "check": report.check,
+    "version": report.version,
+}
+
+
+def serve_if_asked(argv: list[str]) -> int | None:
+    """Be the supervisor if `argv` is the command `serve`; return its exit code, None for another command."""
+    try:
+        invocation = parse(argv)
+        if invocation.command != "serve":
+            return None
+        return serve_forever(find_home(os.environ), run, background=invocation.switch("background"))
+    except BerthError as error:
+        print(f"berth: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def run(argv: list[str], session: Session) -> int:
+    """Carry out the command line `argv` for `session`; raises BerthError with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # always a TextIOWrapper here
+    invocation = parse(argv)
+    if invocation.command == "help":
+        print(help_text(invocation.words[0] if invocation.words else None))
+        return 0
+    if invocation.command == "completion":
+        print(script(invocation.words[0], find_home(os.environ)))
+        return 0
+    return _ACTIONS[invocation.command](invocation, session)

@@ -1,0 +1,1 @@
+"""Carries plans out and takes them back: starting, watching, entering, stopping, recovering containers."""

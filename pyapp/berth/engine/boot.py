@@ -1,0 +1,157 @@
+"""One boot of a container: the set-up child, PID 1, and the conversation until init has been executed."""
+
+import os
+from collections.abc import Callable
+
+from berth.engine import cgroups
+from berth.engine.channel import Channel
+from berth.engine.execute import ExecError
+from berth.engine.hooks import run_hook
+from berth.engine.init import Birth, become_init
+from berth.errors import BerthError
+from berth.kernel.namespaces import unshare
+from berth.kernel.processes import Process, close_all_but, start_time, status_field
+from berth.spec import Hook
+
+_PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms is "the first instant"
+
+
+class Boot:
+    """One boot under way: what PID 1 needs, the hooks to run before it, and who is told of its progress.
+
+    `reached` is told each stage, so that a test can stop there; `take_console` gets the console's master and slave
+    just before init is executed.
+    """
+
+    def __init__(
+        self,
+        birth: Birth,
+        prestart: tuple[Hook, ...],
+        reached: Callable[[str], None],
+        take_console: Callable[[int, int], None],
+    ) -> None:
+        self.birth = birth
+        self.prestart = prestart
+        self.reached = reached
+        self.take_console = take_console
+        self.skipped: tuple[str, ...] = ()
+
+
+def boot(order: Boot) -> Process:
+    """Fork a set-up child that makes the namespaces and PID 1; return PID 1 when init has been executed.
+
+    PID 1 becomes the caller's child, who must be a child subreaper.  Raises BerthError with the failing step; then
+    nothing of the container runs any more.
+    """
+    birth, prestart = order.birth, order.prestart
+    ours, theirs = Channel.pair()
+    child = os.fork()
+    if child == 0:
+        _set_up(birth, theirs, waits=bool(prestart))
+    theirs.close()
+    try:
+        return _converse(order, ours, child)
+    finally:
+        ours.close()
+
+
+def _set_up(birth: Birth, channel: Channel, *, waits: bool) -> None:
+    """Be the set-up child: join the cgroups, then make the namespaces, so that the cgroup one is rooted there."""
+    try:
+        close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
+        cgroups.join(birth.plan.cgroups, birth.plan.name)
+        unshare(*birth.plan.namespaces)
+        pid = os.fork()
+        if pid == 0:
+            if waits and channel.receive()[0] is None:
+                os._exit(1)
+            become_init(birth, channel)
+        channel.send({"pid": pid})
+        os._exit(0)
+    except BaseException as error:
+        channel.send({"error": str(error)})
+        os._exit(1)
+
+
+def _converse(order: Boot, channel: Channel, child: int) -> Process:
+    name = order.birth.plan.name
+    process: Process | None = None
+    ready = False
+    try:
+        while (received := channel.receive())[0] is not None:
+            message, descriptors = received
+            if "error" in message:
+                raise BerthError(f"container {name}: {message['error']}")
+            if "exec" in message:
+                raise ExecError(order.birth.plan.argv[0], message["exec"])
+            if "pid" in message:
+                os.waitpid(child, 0)
+                process = Process(message["pid"])
+                order.reached("namespaces")
+                _run_prestart(order, process.pid, channel)
+            if "ready" in message:
+                ready, order.skipped = True, tuple(message["skipped"])
+                if descriptors:
+                    order.take_console(*descriptors)
+                order.reached("ready")
+                channel.send({"go": True})
+        if process is None or not ready:
+            raise BerthError(f"container {name}: PID 1 was killed while it was being set up; start it again")
+        if not order.birth.for_caller:
+            _await_life(order.birth, process)
+    except BaseException:
+        channel.close()
+        if process is not None:
+            process.send(9)
+            _reap(process.pid)
+        raise
+    order.reached("executed")
+    return process
+
+
+def _run_prestart(order: Boot, pid: int, channel: Channel) -> None:
+    environment = {"CLONE_NEWNET": "1"} if "network" in order.birth.plan.namespaces else {}
+    for hook in order.prestart:
+        run_hook(hook, [str(pid)], environment)
+    if order.prestart:
+        channel.send({"go": True})
+
+
+def _await_life(birth: Birth, process: Process) -> None:
+    """Return once init shows that it lives: it sleeps, has a child, or catches a signal.
+
+    One that ends within the first instant never does any of these.  Raises BerthError then, having reaped it.
+    """
+    for seconds in _PATIENCE:
+        if process.wait(seconds) or start_time(process.pid) is None:
+            how = describe_end(_reap(process.pid))
+            raise BerthError(
+                f"container {birth.plan.name}: {birth.plan.argv[0]} {how} at once; look at its output with"
+                f' "berth logs {birth.plan.name}"'
+            )
+        if _shows_life(process.pid):
+            return
+
+
+def _shows_life(pid: int) -> bool:
+    caught = status_field(pid, "SigCgt")
+    if caught is not None and int(caught, 16):
+        return True
+    state = status_field(pid, "State")
+    return state is not None and state.startswith("S")
+
+
+def _reap(pid: int) -> int:
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
+
+
+def describe_end(status: int) -> str:
+    """Return in words how a process with this wait status ended."""
+    if os.WIFSIGNALED(status):
+        return f"was ended by signal {os.WTERMSIG(status)}"
+    return f"ended with {os.WEXITSTATUS(status)}"
+
+

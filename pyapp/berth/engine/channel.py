@@ -1,0 +1,46 @@
+"""Whole messages between the monitor and the processes that it sets up: JSON, with descriptors beside it."""
+
+import array
+import json
+import os
+import socket
+from typing import Any, Self
+
+_MOST_BYTES = 1 << 18
+_MOST_DESCRIPTORS = 8
+
+
+class Channel:
+    """One end of a SOCK_SEQPACKET pair; every message is one JSON object."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    @classmethod
+    def pair(cls) -> tuple[Self, Self]:
+        """Return both ends of a new channel, close-on-exec."""
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(one), cls(other)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector and for `close_all_but`."""
+        return self._end.fileno()
+
+    def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        """Send one message; raises BrokenPipeError when the other end is gone."""
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        self._end.sendmsg([json.dumps(message).encode()], beside)
+
+    def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+        """Wait for one message and its descriptors; (None, []) at the end."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._end, _MOST_BYTES, _MOST_DESCRIPTORS)
+        except ConnectionResetError:
+            return None, []
+        for fd in descriptors:
+            os.set_inheritable(fd, False)
+        return (json.loads(data) if data else None), descriptors
+
+    def close(self) -> None:
+        """Close this end."""
+        self._end.close()

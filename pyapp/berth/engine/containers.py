@@ -1,0 +1,73 @@
+"""What is known of containers: which there are, which run, and how each one does."""
+
+import os
+from typing import Literal
+
+from msgspec import Struct
+
+from berth.engine.journal import RunFolder, State, boot_id, is_watched, read_record
+from berth.errors import BerthError
+from berth.kernel.processes import start_time
+from berth.store import Home, list_names
+
+Condition = Literal["stopped", "starting", "running", "stuck", "unattended", "crashed"]
+
+
+class Container(Struct, frozen=True, kw_only=True):
+    """A container and its condition; `record` is None when it is stopped.
+
+    "unattended": init runs, its monitor was killed; "crashed": both are gone and the record was left; "stuck": it ended,
+    but something could not be undone.
+    """
+
+    name: str
+    condition: Condition
+    record: State | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether its init is alive."""
+        return self.condition in ("running", "unattended")
+
+    @property
+    def init(self) -> int:
+        """The pid of its init on the host; raises BerthError when it doesn't run."""
+        if not self.runs or self.record is None or self.record.init is None:
+            raise BerthError(f'container {self.name}: is {self.condition}; start it with "berth start {self.name}"')
+        return self.record.init[0]
+
+
+def look_up(home: Home, name: str) -> Container:
+    """Return what is known of the container `name`, which need not exist."""
+    path = RunFolder(home, name).journal
+    try:
+        record, _ = read_record(path)
+    except FileNotFoundError:
+        return Container(name=name, condition="stopped")
+    watched = is_watched(path)
+    if record is None or (not watched and record.boot != boot_id()):
+        return Container(name=name, condition="starting" if watched else "crashed")
+    return Container(name=name, condition=_condition(record, watched), record=record)
+
+
+def _condition(record: State, watched: bool) -> Condition:
+    if watched:
+        return "running" if record.stage == "running" else "starting"
+    if record.init is not None and start_time(record.init[0]) == record.init[1]:
+        return "unattended"
+    return "stuck" if record.stage == "stuck" else "crashed"
+
+
+def recorded_names(home: Home) -> list[str]:
+    """Return the names of containers that have a run record, sorted."""
+    folder = os.path.join(home.run, "containers")
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if os.path.exists(os.path.join(folder, name, "journal")))
+
+
+def all_names(home: Home) -> list[str]:
+    """Return the names of every container, saved or running, sorted."""
+    return sorted({*list_names(home), *recorded_names(home)})

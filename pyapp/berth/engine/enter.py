@@ -1,0 +1,192 @@
+"""Runs a program inside a running container: `enter`, `run`, and the shutdown command of an init.
+
+The process is set up in full (cgroups, namespaces, capabilities, seccomp, user) while it is still in the host's
+PID namespace, where nobody inside can see it; only its child, with nothing left to lose, is born in the container.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from msgspec import Struct
+
+from berth.engine import cgroups
+from berth.engine.channel import Channel
+from berth.engine.containers import Container
+from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
+from berth.engine.cgroup_mounts import read_cgroup_mounts
+from berth.engine.inspect import read_machine
+from berth.engine.passwd import Account, look_up_user
+from berth.errors import BerthError
+from berth.kernel import capabilities, seccomp
+from berth.kernel.namespaces import open_namespaces, setns
+from berth.kernel.paths import open_in_root
+from berth.kernel.processes import (
+    Process,
+    become_subreaper,
+    close_all_but,
+    forbid_inspection,
+    reset_signals,
+)
+from berth.kernel.terminals import make_controlling, open_pty
+
+class Program(Struct, frozen=True, kw_only=True):
+    """What to run inside: `argv` (empty: the user's login shell), as whom, with what added to the environment."""
+
+    argv: tuple[str, ...] = ()
+    user: str = "root"
+    environment: dict[str, str] = {}
+
+
+class Door:
+    """An open way into one running container; close it when the process inside has been started."""
+
+    def __init__(self, container: Container) -> None:
+        """Open namespaces and root of the container's init; raises BerthError when it does not run."""
+        pid = container.init
+        assert container.record is not None and container.record.init is not None
+        self.container = container
+        self.plan = container.record.plan
+        try:
+            self.namespaces = open_namespaces(pid)
+            self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise BerthError(f"container {container.name}: ended just now") from error
+        process = Process(pid, container.record.init[1])  # after opening: what was opened belongs to this very process
+        alive = process.alive
+        process.close()
+        if not alive:
+            self.close()
+            raise BerthError(f"container {container.name}: ended just now")
+
+    def close(self) -> None:
+        """Let go of namespaces and root."""
+        for fd in (*self.namespaces.values(), self.root):
+            os.close(fd)
+
+    def open_terminal(self) -> tuple[int, int]:
+        """Open a terminal of the container's own devpts; return (master, slave)."""
+        ptmx = open_in_root(self.root, "/dev/pts/ptmx")
+        folder = open_in_root(self.root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return open_pty(ptmx, folder)
+        finally:
+            os.close(ptmx)
+            os.close(folder)
+
+    def start(self, program: Program, stdio: tuple[int, int, int], slave: int | None) -> int:
+        """Start `program` on `stdio` and return its pid on the host; it is the caller's child.
+
+        With `slave` that terminal becomes the controlling one of the caller's session, and the program its foreground
+        process group, so that stopping and resuming work.  Raises ExecError, and BerthError for an unknown user.
+        """
+        account = look_up_user(self.root, program.user)
+        become_subreaper()
+        if slave is not None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the hang-up of the terminal is for the program
+            os.setsid()
+            make_controlling(slave)
+        ours, theirs = Channel.pair()
+        joiner = os.fork()
+        if joiner == 0:
+            self._join(program, account, stdio, slave, theirs)
+        theirs.close()
+        try:
+            return self._await_start(program, ours, joiner)
+        finally:
+            ours.close()
+
+    @staticmethod
+    def _await_start(program: Program, channel: Channel, joiner: int) -> int:
+        pid = 0
+        while (message := channel.receive()[0]) is not None:
+            if "pid" in message:
+                pid = message["pid"]
+                os.waitpid(joiner, 0)
+            elif "exec" in message:
+                os.waitpid(pid, 0)
+                raise ExecError(program.argv[0] if program.argv else "the login shell", message["exec"])
+            else:
+                raise BerthError(message["error"])
+        if not pid:
+            os.waitpid(joiner, 0)
+            raise BerthError("the process that enters the container was killed")
+        return pid
+
+    def _join(
+        self, program: Program, account: Account, stdio: tuple[int, int, int], slave: int | None, channel: Channel
+    ) -> NoReturn:
+        """Become somebody inside the container in everything but the PID namespace, then fork into that."""
+        try:
+            forbid_inspection()
+            mounts = read_cgroup_mounts()
+            seccomp_program = seccomp.assemble(self.plan.syscall_rules, read_machine())
+            for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
+                os.dup2(fd, number)
+            sys.meta_path.clear()  # from here on an import would run the container's code
+            cgroups.enter_like(self.container.init, mounts)  # before the namespaces, or logind can't tell the session: `su` would hang
+            for word, fd in self.namespaces.items():
+                setns(fd, word)
+            close_all_but(channel.fileno(), *(() if slave is None else (slave,)))
+            os.umask(0o022)
+            capabilities.limit(self.plan.capabilities)
+            if self.plan.syscall_rules:
+                seccomp.install(seccomp_program)
+            os.setgroups(account.groups)
+            os.setgid(account.gid)
+            os.setuid(account.uid)
+            pid = os.fork()
+            if pid:
+                channel.send({"pid": pid})
+                os._exit(0)
+            _execute(program, account, slave, channel)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                channel.send({"error": f"container {self.container.name}: can't be entered: {error}"})
+            os._exit(1)
+
+
+def _execute(program: Program, account: Account, slave: int | None, channel: Channel) -> NoReturn:
+    if slave is None:
+        os.setsid()
+    else:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
+        os.tcsetpgrp(slave, os.getpgrp())
+    reset_signals()
+    argv = program.argv or (f"-{os.path.basename(account.shell)}",)
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": account.home,
+        "SHELL": account.shell,
+        "USER": account.name,
+        "LOGNAME": account.name,
+        "container": "berth",
+        **program.environment,
+    }
+    try:
+        os.chdir(account.home)
+    except OSError:
+        os.chdir("/")
+    try:
+        execute(argv, environment, None if program.argv else account.shell)
+    except NotExecuted as error:
+        channel.send({"exec": error.errno})
+    os._exit(NOT_FOUND)
+
+
+def run_quietly(container: Container, argv: tuple[str, ...]) -> bool:
+    """Run `argv` inside without input or output and wait for it; False when it could not be run or failed."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    door = Door(container)
+    try:
+        pid = door.start(Program(argv=argv), (null, null, null), None)
+        return os.waitpid(pid, 0)[1] == 0
+    except BerthError:
+        return False
+    finally:
+        door.close()
+        os.close(null)

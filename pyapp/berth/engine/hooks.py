@@ -1,0 +1,30 @@
+"""Runs the user's hooks: an executable, a bounded time, no shell."""
+
+import subprocess
+
+from berth.errors import BerthError
+from berth.spec import Hook
+
+_SECONDS = 30
+
+
+def run_hook(hook: Hook, arguments: list[str], environment: dict[str, str]) -> None:
+    """Run one hook and wait for it, 30 s at most; raises BerthError when it fails, in one sentence."""
+    try:
+        done = subprocess.run(
+            [hook.path, *arguments],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/system/bin", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BerthError(f"hook {hook.stage} {hook.path}: still running after {_SECONDS} s, ended") from None
+    except OSError as error:
+        raise BerthError(f"hook {hook.stage} {hook.path}: {error.strerror}; check the path and its mode") from error
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip().splitlines()
+        last = f": {said[-1]}" if said else ""
+        raise BerthError(f"hook {hook.stage} {hook.path}: ended with {done.returncode}{last}")

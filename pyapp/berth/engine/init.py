@@ -1,0 +1,231 @@
+"""From a forked process to the container's init: everything PID 1 does before it is replaced by the program.
+
+Read `become_init` from top to bottom: it is in the order that the kernel needs.  The process has been forked into its
+new PID namespace by a set-up child that has made the other namespaces and joined the cgroups.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+from typing import NoReturn
+
+from berth.engine.channel import Channel
+from berth.engine.execute import NotExecuted, execute
+from berth.engine.hooks import run_hook
+from berth.engine.journal import Journal
+from berth.engine.steps import StepError, Workshop
+from berth.errors import BerthError
+from berth.kernel import capabilities, seccomp
+from berth.kernel.call import KernelError
+from berth.kernel.mounts import (
+    MNT_DETACH,
+    MS_BIND,
+    MS_MOVE,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    MS_SHARED,
+    MS_SLAVE,
+    mount,
+    pivot_root,
+    read_mounts,
+    remount_flags,
+    umount,
+)
+from berth.kernel.namespaces import sethostname
+from berth.kernel.paths import make_in_root, open_in_root
+from berth.kernel.processes import close_all_but, forbid_inspection, name_process, reset_signals
+from berth.kernel.terminals import make_controlling, open_pty
+from berth.plan.model import Plan
+from berth.spec import Hook
+
+_SIOCGIFFLAGS = 0x8913
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_SIOCGIFFLAGS_FORMAT = "16sH14x"
+
+
+class Birth:
+    """What PID 1 needs for its life as init, gathered before the fork.
+
+    `rootfs` is the folder (or mounted image) that becomes `/`; `program` the assembled seccomp filter, empty for none.
+    With `for_caller` PID 1 is a caller's program: it keeps the streams that are no terminal, sees only the one file
+    system that `rootfs` is on, and nothing may be made in that.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        rootfs: str,
+        new_root: str,
+        resolv_conf: str,
+        program: bytes,
+        journal: Journal | None,
+        hooks: tuple[Hook, ...] = (),
+        for_caller: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.rootfs = rootfs
+        self.new_root = new_root
+        self.resolv_conf = resolv_conf
+        self.program = program
+        self.journal = journal
+        self.hooks = hooks
+        self.for_caller = for_caller
+
+
+def become_init(birth: Birth, channel: Channel) -> NoReturn:
+    """Build the container around the calling process and execute its init; never returns.
+
+    Tells the monitor over `channel` when it is ready (with the console's master and slave) and waits for
+    its word, so that a monitor that died leaves no half-made container; a failure is told as an error.
+    """
+    try:
+        _build_and_execute(birth, channel)
+    except NotExecuted as error:
+        _report(channel, {"exec": error.errno})
+    except (OSError, StepError, BerthError) as error:
+        _report(channel, {"error": str(error)})
+    except BaseException as error:
+        _report(channel, {"error": f"{type(error).__name__}: {error}"})
+    os._exit(1)
+
+
+def _report(channel: Channel, message: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):  # nobody may be left to hear it
+        channel.send(message)
+
+
+def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
+    plan = birth.plan
+    forbid_inspection()
+    name_process("berth: init")
+    os.umask(0)
+    close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
+    sys.meta_path.clear()  # from here on an import would run the container's code
+
+    mount(None, "/", None, MS_SLAVE | MS_REC)  # storage that is unlocked later still appears in binds
+    root = _open_new_root(birth)
+    workshop = Workshop(root, birth.resolv_conf, None if plan.volatile else birth.journal, makes=not birth.for_caller)
+    for step in plan.steps:
+        workshop.perform(step)
+    console = _make_console(root) if plan.console else ()
+    for hook in birth.hooks:
+        run_hook(hook, [], {})
+    if plan.read_only_root:
+        mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY | remount_flags(root))
+
+    _enter(root)
+    mount(None, "/", None, MS_SHARED | MS_REC)  # among the container's own children, as systemd and Docker expect
+    sethostname(plan.hostname)
+    if "network" in plan.namespaces:
+        _bring_up_loopback()
+
+    channel.send({"ready": True, "skipped": workshop.skipped}, console)
+    if channel.receive()[0] is None:
+        os._exit(1)  # the monitor is gone, and with it whoever would undo this container
+    os.umask(0o022)
+    os.setsid()
+    if console:
+        _take_streams(console[1], birth)
+    capabilities.limit(plan.capabilities)
+    os.chdir("/")
+    reset_signals()
+    if birth.program:
+        seccomp.install(birth.program)
+    execute(plan.argv, plan.environment)
+
+
+def _open_new_root(birth: Birth) -> int:
+    """Mount the rootfs, below an overlay if volatile, where it can become the root; return it with O_PATH."""
+    lower = os.open(birth.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not birth.plan.volatile:
+        mount(lower, birth.new_root, None, MS_BIND if birth.for_caller else MS_BIND | MS_REC)
+        root = os.open(birth.new_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        have = remount_flags(root)
+        want = have & ~(MS_NOSUID | MS_NODEV | MS_NOEXEC)  # Android's /data is nosuid,nodev: sudo would not work
+        if want != have:
+            mount(None, root, None, MS_REMOUNT | MS_BIND | want)
+        return root
+    # The layers are named by descriptor and relative path: a comma or colon in a path would end the option.
+    mount("tmpfs", birth.new_root, "tmpfs", MS_NODEV, f"mode=755,size={birth.plan.volatile_size}")
+    os.chdir(birth.new_root)
+    for folder in ("upper", "work", "root"):
+        os.mkdir(folder, 0o755)
+    mount("overlay", "root", "overlay", 0, f"lowerdir=/proc/self/fd/{lower},upperdir=upper,workdir=work")
+    return os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _make_console(root: int) -> tuple[int, int]:
+    """Open a terminal of the container's own devpts and show its slave at /dev/console; return (master, slave)."""
+    ptmx, folder = open_in_root(root, "/dev/pts/ptmx"), open_in_root(root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+    master, slave = open_pty(ptmx, folder)
+    target = make_in_root(root, "/dev/console", folder=False)
+    mount(slave, target, None, MS_BIND)
+    for fd in (ptmx, folder, target):
+        os.close(fd)
+    return master, slave
+
+
+def _take_streams(slave: int, birth: Birth) -> None:
+    """Put the terminal in the place of 0, 1, 2; for a caller's program only of those that were a terminal."""
+    for number in range(3):
+        if not birth.for_caller or os.isatty(number):
+            os.dup2(slave, number)
+    if birth.for_caller:
+        make_controlling(slave)
+
+
+def _enter(root: int) -> None:
+    """Make `root` the root of this mount namespace and let go of the old one."""
+    os.fchdir(root)
+    try:
+        pivot_root(".", ".")
+    except KernelError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        _enter_from_ramfs(root)
+        return
+    umount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def _enter_from_ramfs(root: int) -> None:
+    """Do what pivot_root can't do where the root is the kernel's first ramfs: leave no mount but the new root.
+
+    chroot alone could be left again through any mount of the host that is still in this namespace, so those are
+    detached first; what remains below is the empty ramfs.
+    """
+    here = os.readlink(f"/proc/self/fd/{root}")
+    keep = {here, *(parent for parent in _parents(here))}
+    for entry in reversed(read_mounts()):
+        if entry.target not in keep and not entry.target.startswith(here + "/"):
+            try:
+                umount(entry.target, MNT_DETACH)
+            except KernelError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                    raise  # gone already with the mount that held it is fine; anything else is a way out
+    os.fchdir(root)
+    mount(".", "/", None, MS_MOVE)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) or "/" for count in range(1, len(parts))]
+
+
+def _bring_up_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        request = struct.pack(_SIOCGIFFLAGS_FORMAT, b"lo", 0)
+        _, flags = struct.unpack(_SIOCGIFFLAGS_FORMAT, fcntl.ioctl(sock, _SIOCGIFFLAGS, request))
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack(_SIOCGIFFLAGS_FORMAT, b"lo", flags | _IFF_UP))

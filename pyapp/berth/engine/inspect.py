@@ -1,0 +1,210 @@
+"""Reads the device and a root file system into the plain values that `plan` decides from."""
+
+import os
+import re
+import stat
+
+from berth.engine.cgroup_mounts import read_cgroup_mounts
+from berth.errors import BerthError
+from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs
+from berth.kernel.bpf import probe_device_bpf
+from berth.kernel.call import KernelError
+from berth.kernel.mounts import mount_id, read_mounts
+from berth.kernel.paths import open_in_root, read_in_root
+
+_TOOLS = ("e2fsck",)
+_TOOL_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/system/bin", "/vendor/bin")
+_RAMFS = ("rootfs", "ramfs")
+
+
+def read_host(*, devices: bool = False) -> Host:
+    """Return what this device offers; its /dev is listed only when `devices` are asked for.
+
+    Raises OSError when /proc is not mounted.
+    """
+    uname = os.uname()
+    filesystems = frozenset(line.split()[-1] for line in _read("/proc/filesystems").splitlines())
+    return Host(
+        kernel=_version(uname.release),
+        machine=uname.machine,
+        android=os.path.exists("/system/build.prop"),
+        selinux=_selinux(),
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        cpus=os.cpu_count() or 1,
+        cgroups=read_cgroup_mounts(),
+        cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
+        device_bpf=probe_device_bpf(),
+        root_is_ramfs=_root_is_ramfs(),
+        filesystems=filesystems,
+        tools=_tools(),
+        devices=_device_nodes() if devices else (),
+        dns=_resolvers(),
+    )
+
+
+def read_machine() -> str:
+    """Return uname's name of the machine (aarch64, x86_64, ...)."""
+    return os.uname().machine
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _version(release: str) -> tuple[int, int]:
+    major, minor = re.match(r"(\d+)\.(\d+)", release).groups()  # type: ignore[union-attr]  # every kernel has both
+    return int(major), int(minor)
+
+
+def _selinux() -> str:
+    enforce = _read("/sys/fs/selinux/enforce").strip()
+    return {"1": "enforcing", "0": "permissive"}.get(enforce, "off")
+
+
+def _root_is_ramfs() -> bool:
+    for entry in read_mounts():
+        if entry.target == "/":
+            return entry.filesystem in _RAMFS
+    return True  # a root that /proc/self/mountinfo does not list is the kernel's first rootfs
+
+
+def _tools() -> dict[str, str]:
+    found = {}
+    for tool in _TOOLS:
+        for folder in _TOOL_FOLDERS:
+            path = f"{folder}/{tool}"
+            if os.access(path, os.X_OK):
+                found[tool] = path
+                break
+    return found
+
+
+def _resolvers() -> tuple[str, ...]:
+    lines = _read("/etc/resolv.conf").splitlines()
+    words = (line.split() for line in lines)
+    return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
+
+
+def _device_nodes() -> tuple[DeviceNode, ...]:
+    found = []
+    for folder, _, names in os.walk("/dev"):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                node = os.lstat(path)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISCHR(node.st_mode) or stat.S_ISBLK(node.st_mode):
+                major, minor = os.major(node.st_rdev), os.minor(node.st_rdev)
+                relative = os.path.relpath(path, "/dev")
+                found.append(DeviceNode(relative, node.st_mode, major, minor, node.st_uid, node.st_gid))
+    return tuple(sorted(found, key=lambda node: node.path))
+
+
+def read_rootfs(root: int, init: str, shown: str) -> Rootfs:
+    """Return the facts about the root file system open at descriptor `root`; `shown` names it in errors.
+
+    Raises BerthError when `init` is missing there or can't be executed.
+    """
+    path, kind = _find_init(root, init, shown)
+    filesystem, casefold = _filesystem(root)
+    resolv_conf, target = _resolv_conf(root)
+    return Rootfs(
+        init=path,
+        init_kind=kind,
+        systemd=_systemd_version(root) if kind == "systemd" else None,
+        filesystem=filesystem,
+        casefold=casefold,
+        resolv_conf=resolv_conf,
+        resolv_conf_target=target,
+    )
+
+
+def _find_init(root: int, init: str, shown: str) -> tuple[str, InitKind]:
+    advice = 'unpack a whole distribution there, or name its init with "--init PATH"'
+    try:
+        fd = open_in_root(root, init)
+    except KernelError as error:
+        raise BerthError(f"rootfs {shown}: {init} is not there ({error.strerror}); {advice}") from error
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
+            raise BerthError(f"rootfs {shown}: {init} is not an executable file; {advice}")
+        # The link names the path below the root's own mount: what follows the root's is inside the container.
+        whole, base = os.readlink(f"/proc/self/fd/{fd}"), os.readlink(f"/proc/self/fd/{root}")
+        path = whole.removeprefix(base.rstrip("/"))
+        return path, _init_kind(root, path)
+    finally:
+        os.close(fd)
+
+
+def _init_kind(root: int, path: str) -> InitKind:
+    name = os.path.basename(path)
+    if name == "systemd":
+        return "systemd"
+    if name.startswith("busybox"):
+        return "busybox"
+    if name.startswith("runit"):
+        return "runit"
+    if name.startswith("openrc"):
+        return "openrc"
+    if name.startswith("s6-"):
+        return "s6"
+    head = read_in_root(root, path, 1 << 20) or b""
+    if head.startswith(b"#!"):
+        return "s6" if b"s6-svscan" in head or b"s6-linux-init" in head else "unknown"
+    if b"/etc/inittab" in head and b"INITLVL" in head:  # what sysvinit's init carries in its strings
+        return "openrc" if read_in_root(root, "/sbin/openrc", 4) else "sysvinit"
+    return "unknown"
+
+
+def _systemd_version(root: int) -> int | None:
+    for folder in ("/usr/lib/systemd", "/lib/systemd"):
+        try:
+            fd = open_in_root(root, folder, os.O_RDONLY | os.O_DIRECTORY)
+        except KernelError:
+            continue
+        try:
+            names = os.listdir(fd)
+        finally:
+            os.close(fd)
+        versions = [re.match(r"libsystemd-(?:shared|core)-(\d+)", name) for name in names]
+        found = [int(match.group(1)) for match in versions if match]
+        if found:
+            return max(found)
+    return None
+
+
+def _filesystem(root: int) -> tuple[str, bool]:
+    """Return the type of the file system at `root` and whether it folds case."""
+    mount = mount_id(root)
+    for entry in read_mounts():
+        if entry.id == mount:
+            return entry.filesystem, _folds_case(entry.source, entry.filesystem)
+    return "unknown", False
+
+
+def _folds_case(source: str, filesystem: str) -> bool:
+    """Tell it by f2fs' own list of features (Linux 5.4 and Android's kernels; ext4 publishes nothing per device)."""
+    device = os.path.basename(os.path.realpath(source))
+    return "casefold" in _read(f"/sys/fs/{filesystem}/{device}/features")
+
+
+def _resolv_conf(root: int) -> tuple[ResolvConf, str]:
+    try:
+        fd = open_in_root(root, "/etc/resolv.conf", follow=False)
+    except KernelError:
+        return "missing", ""
+    try:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            return "file", ""
+        target = os.path.normpath(os.path.join("/etc", os.readlink("", dir_fd=fd)))
+    finally:
+        os.close(fd)
+    if target.startswith(("/run/", "/var/run/")):
+        return "link-to-run", target.removeprefix("/var") if target.startswith("/var") else target
+    return ("file" if read_in_root(root, target, 1) is not None else "link"), target

@@ -1,0 +1,228 @@
+"""A container's run record: what is true of it, and how to take back what was done for it.
+
+`RUN/containers/NAME/journal` is a file of JSON lines.  Every effect on the host is written there as intent before it is
+made and again with its identity after, so that whoever finds the file after a crash knows what may exist and
+can tell it from somebody else's.  Nothing is fsynced: kernel state dies with the boot, and the record carries
+the boot id.  The monitor holds a lock on the file for as long as it lives.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, Self
+
+import msgspec
+from msgspec import Struct
+
+from berth.plan.model import Plan
+from berth.spec import StartOptions
+from berth.home import Home
+
+
+class Effect(Struct, frozen=True):
+    """One entry: `kind` of effect on `target`; `identity` is None when it may not have happened."""
+
+    number: int
+    kind: str
+    target: str
+    identity: str | None = None
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """What is true of a container of this boot; pids come with their start time in clock ticks.
+
+    `started_at` is in seconds since the epoch, and only for showing.
+    """
+
+    stage: str
+    name: str
+    boot: str
+    monitor: tuple[int, int] | None = None
+    init: tuple[int, int] | None = None
+    rootfs: str = ""
+    image: str = ""
+    started_at: float = 0.0
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    plan: Plan | None = None
+    options: StartOptions = StartOptions()
+
+
+class Journal:
+    """The open record of one container; `intend` and `done` frame every effect on the host."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self._next = 1
+
+    @classmethod
+    def create(cls, path: str) -> Self:
+        """Start a new record and lock it; raises OSError when the run folder can't be written."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return cls(path, fd)
+
+    @classmethod
+    def take_over(cls, path: str) -> Self | None:
+        """Lock an existing record whose monitor is gone; None while one lives or when there is no record."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        journal = cls(path, fd)
+        journal._next = max((effect.number for effect in read_record(path)[1]), default=0) + 1
+        return journal
+
+    def intend(self, kind: str, target: str) -> int:
+        """Write down that an effect is about to be made; return its number."""
+        number = self._next
+        self._next += 1
+        self._write({"effect": {"number": number, "kind": kind, "target": target}})
+        return number
+
+    def done(self, number: int, identity: str) -> None:
+        """Write down what the effect made, in words that tell it from a stranger's object."""
+        self._write({"done": number, "identity": identity})
+
+    def undone(self, number: int) -> None:
+        """Write down that the effect is taken back."""
+        self._write({"undone": number})
+
+    def save(self, state: State) -> None:
+        """Write down what is true now."""
+        self._write({"state": msgspec.to_builtins(state)})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        os.write(self.fd, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def skip_numbers(self, count: int) -> None:
+        """Leave `count` numbers to another process that writes to the same record (PID 1, while it sets up)."""
+        self._next += count
+
+    def remove(self) -> None:
+        """Forget the container: remove the record and let go of its lock."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        os.close(self.fd)
+
+
+def read_record(path: str) -> tuple[State | None, list[Effect]]:
+    """Return what a record says: the last state, and the effects that were not taken back, oldest first.
+
+    A torn last line, left by a crash, is passed over.  Raises FileNotFoundError.
+    """
+    state: State | None = None
+    effects: dict[int, Effect] = {}
+    for line in _lines(path):
+        if "effect" in line:
+            effect = msgspec.convert(line["effect"], Effect)
+            effects[effect.number] = effect
+        elif "done" in line:
+            if line["done"] in effects:
+                effects[line["done"]] = msgspec.structs.replace(effects[line["done"]], identity=line["identity"])
+        elif "undone" in line:
+            effects.pop(line["undone"], None)
+        elif "state" in line:
+            state = msgspec.convert(line["state"], State, strict=False)
+    return state, [effects[number] for number in sorted(effects)]
+
+
+def _lines(path: str) -> Iterator[dict[str, Any]]:
+    with open(path, "rb") as file:
+        for raw in file:
+            try:
+                yield json.loads(raw)
+            except ValueError:
+                continue
+
+
+def is_watched(path: str) -> bool:
+    """Tell whether a living monitor holds the record at `path`."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+class RunFolder:
+    """The paths of one container below the run folder, which lives as long as the boot."""
+
+    def __init__(self, home: Home, name: str) -> None:
+        self.path = os.path.join(home.run, "containers", name)
+        self.journal = os.path.join(self.path, "journal")
+        self.lock = os.path.join(self.path, "lock")
+        self.socket = os.path.join(self.path, "monitor.sock")
+        self.resolv_conf = os.path.join(self.path, "resolv.conf")
+        self.new_root = os.path.join(home.run, "root")
+
+    def make(self) -> None:
+        """Make the folders; raises OSError (read-only or full file system)."""
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        os.makedirs(self.new_root, mode=0o700, exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove what a stopped container leaves there, while its lock is held."""
+        for path in (self.socket, self.resolv_conf, self.lock):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)
+
+    @contextlib.contextmanager
+    def locked(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the container's lock: one operation at a time; a second one waits, or gets BlockingIOError.
+
+        Whoever leaves last removes the folder of a container that does not run.
+        """
+        fd = self._lock(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            if not os.path.exists(self.journal):
+                self.remove()
+            os.close(fd)
+
+    def _lock(self, operation: int) -> int:
+        while True:
+            self.make()
+            try:
+                fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # the folder went between making and opening
+            try:
+                fcntl.flock(fd, operation)
+                if os.fstat(fd).st_ino == os.stat(self.lock).st_ino:
+                    return fd
+            except FileNotFoundError:
+                pass  # the one before us removed the file: lock the new one
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+
+def identity_of(found: os.stat_result) -> str:
+    """Return the identity of a file or folder: "device:inode"."""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def boot_id() -> str:
+    """Return the kernel's random id of this boot.  See random(4)."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()

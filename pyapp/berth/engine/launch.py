@@ -1,0 +1,77 @@
+"""Starting a container: everything that can be refused is refused here, before anything is done."""
+
+import os
+import stat
+
+from berth.engine.containers import look_up
+from berth.engine.inspect import read_host, read_rootfs
+from berth.engine.journal import RunFolder, State
+from berth.engine.monitor import start_monitor
+from berth.engine.recover import clear_remains
+from berth.engine.stages import reached
+from berth.errors import BerthError
+from berth.host import Host, Rootfs
+from berth.plan import plan
+from berth.plan.model import Plan
+from berth.spec import Spec, StartOptions
+from berth.store import Home, save_spec
+
+
+def start(home: Home, spec: Spec, options: StartOptions) -> State:
+    """Start `spec`, save it under its name, and return its state once init has been executed.
+
+    Raises BerthError in one sentence, with nothing done or everything undone: it runs already, there is no init, the
+    plan can't work on this device, a step failed.
+    """
+    folder = RunFolder(home, spec.name)
+    try:
+        with folder.locked():
+            reached("locked")
+            _refuse_second_start(home, spec.name)
+            clear_remains(home, spec.name)
+            host = read_host(devices=spec.hw_access)
+            check(spec, options, host)
+            save_spec(home, spec)
+            return start_monitor(home, spec, options, host, reached)
+    except OSError as error:
+        raise BerthError(f"container {spec.name}: {error.filename or home.run}: {error.strerror}") from error
+
+
+def _refuse_second_start(home: Home, name: str) -> None:
+    container = look_up(home, name)
+    if container.condition in ("running", "starting"):
+        raise BerthError(f'container {name}: is {container.condition} already; see "berth info {name}"')
+    if container.condition == "unattended":
+        raise BerthError(f'container {name}: runs without its monitor; run "berth recover", or stop it first')
+
+
+def check(spec: Spec, options: StartOptions, host: Host) -> Plan | None:
+    """Plan `spec` as far as can be seen without mounting anything: an image's inside can't, so that gives None.
+
+    Raises BerthError.
+    """
+    if spec.rootfs is not None:
+        return plan(spec, options, host, read_folder(spec.rootfs, spec.init))
+    if spec.image is None:
+        raise BerthError(f'container {spec.name}: has no root file system; name one with "--rootfs" or "--rootfs-img"')
+    try:
+        found = os.stat(spec.image)
+    except OSError as error:
+        raise BerthError(f"image {spec.image}: {error.strerror}; check the path") from error
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+        raise BerthError(f'image {spec.image}: is neither a file nor a block device; for a folder use "--rootfs"')
+    return None
+
+
+def read_folder(path: str, init: str) -> Rootfs:
+    """Return the facts about the root file system in folder `path`; raises BerthError."""
+    try:
+        root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError as error:
+        raise BerthError(f'rootfs {path}: is not a folder; for an image file use "--rootfs-img"') from error
+    except OSError as error:
+        raise BerthError(f"rootfs {path}: {error.strerror}; check the path") from error
+    try:
+        return read_rootfs(root, init, path)
+    finally:
+        os.close(root)

@@ -1,0 +1,383 @@
+"""The monitor: one process per container that starts it, holds its console, waits for its end and cleans up.
+
+It is forked by whoever starts the container, and depends on nobody afterwards: supervisor, web pages and
+module updates come and go.  It waits in select for the console, its socket and PID 1's end; it never polls.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+import msgspec
+
+from berth.engine import cgroups
+from berth.engine.boot import Boot, boot, describe_end
+from berth.engine.cgroup_mounts import mount_missing
+from berth.engine.channel import Channel
+from berth.engine.console import Console
+from berth.engine.hooks import run_hook
+from berth.engine.init import Birth
+from berth.engine.inspect import read_rootfs
+from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
+from berth.engine.surroundings import leave_surroundings
+from berth.engine.undo import undo
+from berth.errors import BerthError
+from berth.host import Host
+from berth.kernel import seccomp
+from berth.kernel.call import KernelError
+from berth.kernel.mounts import MS_REC, MS_SLAVE, mount, umount
+from berth.kernel.namespaces import unshare
+from berth.kernel.processes import Process, become_subreaper, name_process, start_time
+from berth.plan import plan as make_plan
+from berth.plan.model import Plan
+from berth.spec import Hook, Spec, StartOptions
+from berth.storage.images import MountedImage, mount_image
+from berth.store import Home, remember_end
+
+_IMAGE_FOLDER = "/mnt/berth"
+_NUMBERS_OF_INIT = 1000  # journal entries that PID 1 may write while it sets up
+_QUICK_SECONDS = 1.0
+_MOST_QUICK_REBOOTS = 5
+
+
+class Monitor:
+    """Starts one container and stays with it until its end."""
+
+    def __init__(self, home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None]):
+        self.home = home
+        self.spec = spec
+        self.options = options
+        self.host = host
+        self.reached = reached
+        self.folder = RunFolder(home, spec.name)
+        self.stopping = False
+        self.waiters: list[socket.socket] = []
+        self.console: Console | None = None
+        self.listener: socket.socket | None = None
+
+    def run(self, report: Channel) -> NoReturn:
+        """Start the container, tell `report` how that went, and stay until it ends; never returns."""
+        leave_surroundings((report.fileno(),), self.host.cgroups)
+        name_process(f"berth: {self.spec.name}")
+        become_subreaper()
+        try:
+            os.setsid()
+            self.journal = Journal.create(self.folder.journal)
+            self.state = State(
+                stage="starting",
+                name=self.spec.name,
+                boot=boot_id(),
+                monitor=(os.getpid(), start_time(os.getpid()) or 0),
+                rootfs=self.spec.rootfs or "",
+                image=self.spec.image or "",
+                options=self.options,
+            )
+            self._save()
+            self.reached("recorded")
+        except OSError as error:
+            report.send({"error": f"container {self.spec.name}: the run folder {self.home.run}: {error.strerror}"})
+            os._exit(1)
+        image: MountedImage | None = None
+        try:
+            unshare("mount")
+            mount(None, "/", None, MS_SLAVE | MS_REC)
+            rootfs, image = self._open_rootfs()
+            init = self._first_boot(rootfs)
+        except (BerthError, OSError) as error:
+            self._clean_up(image)
+            self._report(report, {"error": str(error)})
+            os._exit(1)
+        self._report(report, {"state": msgspec.to_builtins(self.state)})
+        report.close()
+        how = self._watch(init, rootfs)
+        self._run_poststop()
+        self._clean_up(image)
+        self._remember_end(how)
+        self._release_waiters()
+        os._exit(0)
+
+    @staticmethod
+    def _report(report: Channel, message: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):  # the caller was killed; the container goes on
+            report.send(message)
+
+    def _save(self, **changes: object) -> None:
+        self.state = msgspec.structs.replace(self.state, **changes)
+        self.journal.save(self.state)
+
+    def _open_rootfs(self) -> tuple[str, MountedImage | None]:
+        """Return the folder that becomes the root, having mounted the image if there is one."""
+        if self.spec.rootfs is not None:
+            return self.spec.rootfs, None
+        assert self.spec.image is not None
+        target = self._make_folder(os.path.join(_IMAGE_FOLDER, self.spec.name))
+        image = mount_image(
+            self.spec.image,
+            target,
+            policy=self.spec.fsck,
+            read_only=self.options.volatile,
+            tools=self.host.tools,
+            now=int(time.time()),
+            node_folder=self.folder.path,
+        )
+        self._save(warnings=image.warnings)
+        self.reached("mounted")
+        return target, image
+
+    def _make_folder(self, path: str) -> str:
+        """Make the folders of `path` that are missing, each told to the record first."""
+        if not os.path.isdir(path):
+            self._make_folder(os.path.dirname(path))
+            number = self.journal.intend("folder", path)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o755)
+            self.journal.done(number, identity_of(os.lstat(path)))
+        return path
+
+    def _first_boot(self, folder: str) -> Process:
+        root = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            rootfs = read_rootfs(root, self.spec.init, self.spec.rootfs or self.spec.image or folder)
+        finally:
+            os.close(root)
+        self.plan = make_plan(self.spec, self.options, self.host, rootfs)
+        mount_missing(self.plan.cgroups)
+        cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
+        self.reached("cgroups")
+        self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
+        self._listen()
+        self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
+        return self._boot(folder)
+
+    def _boot(self, folder: str) -> Process:
+        birth = Birth(
+            plan=self.plan,
+            rootfs=folder,
+            new_root=self.folder.new_root,
+            resolv_conf=self.folder.resolv_conf,
+            program=self.program,
+            journal=self.journal if self.spec.image is None else None,
+            hooks=self._hooks("prechroot"),
+        )
+        order = Boot(birth, self._hooks("prestart"), self.reached, self._take_console)
+        process = boot(order)
+        self.journal.skip_numbers(_NUMBERS_OF_INIT)
+        self._save(
+            stage="running",
+            init=(process.pid, process.started or 0),
+            started_at=time.time(),
+            skipped=order.skipped,
+        )
+        self.reached("running")
+        return process
+
+    def _take_console(self, master: int, slave: int) -> None:
+        self.console = Console(master, slave, self.home.log(self.spec.name))
+
+    def _close_console(self) -> None:
+        if self.console is not None:
+            self.console.close()
+            self.console = None
+
+    def _hooks(self, stage: str) -> tuple[Hook, ...]:
+        return tuple(hook for hook in self.spec.hooks if hook.stage == stage)
+
+    def _listen(self) -> None:
+        """Listen on the monitor's socket; its path may be longer than a socket address, so it is named by folder."""
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        folder = os.open(self.folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.folder.socket)
+        self.listener.bind(f"/proc/self/fd/{folder}/monitor.sock")
+        os.close(folder)
+        self.listener.listen()
+
+    def _watch(self, init: Process, folder: str) -> str:
+        """Serve console and socket until the container has ended for good; return how, in words."""
+        waker, wakeup = socket.socketpair()
+        for end in (waker, wakeup):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        quick_reboots = 0
+        while True:
+            began = time.monotonic()
+            status = self._serve_until_end(init.pid, waker)
+            init.close()
+            self._close_console()
+            rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
+            if not rebooted or self.stopping:
+                return _end_in_words(status)
+            quick_reboots = quick_reboots + 1 if time.monotonic() - began < _QUICK_SECONDS else 0
+            if quick_reboots == _MOST_QUICK_REBOOTS:
+                return f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
+            try:
+                cgroups.empty(self.plan.cgroups, self.plan.name)
+                init = self._boot(folder)
+            except (BerthError, OSError) as error:
+                return f"did not come back after a reboot: {error}"
+
+    def _serve_until_end(self, init: int, waker: socket.socket) -> int:
+        """Serve until PID 1 has ended; return its wait status."""
+        poller = select.poll()
+        for fd in (waker.fileno(), self.listener.fileno(), self.console.fileno()):
+            poller.register(fd, select.POLLIN)
+        viewers: dict[int, socket.socket] = {}
+        status = _reap(init)  # it may have ended before anybody listened
+        while status is None:
+            for fd, _ in poller.poll():
+                if fd == waker.fileno():
+                    with contextlib.suppress(BlockingIOError):
+                        waker.recv(4096)
+                    status = _reap(init)
+                elif fd == self.listener.fileno():
+                    self._accept(poller, viewers)
+                elif fd == self.console.fileno():
+                    self.console.drain()
+                elif fd in viewers and not self._serve_viewer(viewers[fd]):
+                    poller.unregister(fd)
+                    self.console.detach(viewers.pop(fd))
+            for fd, viewer in viewers.items():
+                behind = select.POLLOUT if self.console.viewers[viewer] else 0
+                poller.modify(fd, select.POLLIN | behind)
+        return status
+
+    def _serve_viewer(self, viewer: socket.socket) -> bool:
+        self.console.flush(viewer)
+        return self.console.type(viewer)
+
+    def _accept(self, poller: select.poll, viewers: dict[int, socket.socket]) -> None:
+        """Take one caller: "attach" looks at the console, "wait" and "stop" hold on until the end."""
+        try:
+            caller, _ = self.listener.accept()
+        except BlockingIOError:
+            return
+        caller.settimeout(1)
+        try:
+            request = json.loads(caller.recv(4096))
+        except (OSError, ValueError):
+            caller.close()
+            return
+        if request.get("call") == "attach":
+            socket.send_fds(caller, [b"{}\n"], [self.console.master])
+            self.console.attach(caller)
+            viewers[caller.fileno()] = caller
+            poller.register(caller.fileno(), select.POLLIN)
+            return
+        self.stopping = self.stopping or request.get("call") == "stop"
+        with contextlib.suppress(OSError):
+            caller.send(b"{}\n")
+            self.waiters.append(caller)
+
+    def _release_waiters(self) -> None:
+        for waiter in self.waiters:
+            waiter.close()
+
+    def _run_poststop(self) -> None:
+        for hook in self._hooks("poststop"):
+            try:
+                run_hook(hook, [], {})
+            except BerthError as error:
+                _log(self.home.log(self.spec.name), [f"{error}\n"])
+
+    def _clean_up(self, image: MountedImage | None) -> None:
+        """Undo everything that the record lists and remove it; what could not be undone keeps the record."""
+        if image is not None:
+            with contextlib.suppress(KernelError):
+                umount(os.path.join(_IMAGE_FOLDER, self.spec.name))
+                _await_release(image)
+        if self.listener is not None:
+            self.listener.close()
+        self._close_console()
+        _, effects = read_record(self.folder.journal)
+        troubles = undo(self.journal, self.state, effects)
+        if troubles:
+            self._save(stage="stuck", warnings=(*self.state.warnings, *troubles))
+            return
+        try:
+            with self.folder.locked(wait=False):
+                self.journal.remove()
+        except BlockingIOError:
+            self.journal.remove()  # whoever holds the lock removes the folder
+
+    def _remember_end(self, how: str) -> None:
+        with contextlib.suppress(OSError):
+            remember_end(self.home, self.spec.name, how)
+
+
+def _await_release(image: MountedImage) -> None:
+    """Wait until the loop device has let go of the image: the last of its mounts may go a moment after PID 1.
+
+    The kernel tells nobody when that is, so this looks, for a second at most.
+    """
+    backing = f"/sys/block/loop{image.loop}/loop/backing_file"
+    pause = 0.0005
+    while image.loop is not None and os.path.exists(backing) and pause < 0.5:
+        time.sleep(pause)
+        pause *= 2
+
+
+def _reap(init: int) -> int | None:
+    """Collect every exited child; return the wait status of `init` if it was among them."""
+    found = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        if pid == init:
+            found = status
+
+
+def _end_in_words(status: int) -> str:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT:
+        return "powered off"
+    return f"init {describe_end(status)}"
+
+
+def _log(path: str, lines: list[str]) -> None:
+    """Write lines of our own to the container's log: a monitor has no other place to say something."""
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
+        file.writelines(f"[berth] {line}" for line in lines)
+
+
+def start_monitor(
+    home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None]
+) -> State:
+    """Fork a monitor for `spec` and return the container's state once its init has been executed.
+
+    Raises BerthError with the failing step; then nothing is left of the attempt.
+    """
+    ours, theirs = Channel.pair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            Monitor(home, spec, options, host, reached).run(theirs)
+        except BaseException as error:
+            _log(home.log(spec.name), traceback.format_exception(error))
+            with contextlib.suppress(OSError):
+                theirs.send({"error": f"container {spec.name}: {type(error).__name__}: {error}"})
+        finally:
+            os._exit(1)
+    theirs.close()
+    message, _ = ours.receive()
+    ours.close()
+    if message is None:
+        os.waitpid(pid, 0)
+        raise BerthError(f'container {spec.name}: its monitor was killed during the start; run "berth recover"')
+    if "error" in message:
+        with contextlib.suppress(OSError):
+            os.waitpid(pid, 0)
+        raise BerthError(message["error"])
+    return msgspec.convert(message["state"], State, strict=False)

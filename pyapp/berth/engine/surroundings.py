@@ -1,0 +1,40 @@
+"""Leaves a caller's surroundings behind: what a shell or an app set for itself must not hold for a container."""
+
+import contextlib
+import os
+import resource
+
+from berth.engine import cgroups
+from berth.host import CgroupMount
+from berth.kernel.processes import close_all_but, reset_signals
+
+_RLIMITS = {
+    resource.RLIMIT_CORE: (0, resource.RLIM_INFINITY),
+    resource.RLIMIT_NOFILE: (1024, 524288),
+}
+
+
+def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -> None:
+    """Give the calling process the surroundings of a fresh daemon; only the descriptors `keep` stay open.
+
+    Cgroups (Android's ActivityManager kills and freezes an app's), oom_score_adj, nice, rlimits, umask, signals,
+    working folder and standard streams.  What a machine does not permit to be changed stays as it is.
+    """
+    close_all_but(*keep)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    if null > 2:
+        os.close(null)
+    reset_signals()
+    os.umask(0o022)
+    os.chdir("/")
+    with contextlib.suppress(OSError):
+        cgroups.leave_to_root(mounts)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
+        file.write("0")
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    for kind, limits in _RLIMITS.items():
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, limits)

@@ -1,0 +1,67 @@
+"""Takes back what a run record lists, newest first, and never a stranger's object.
+
+Each kind of effect checks the identity that was written down after it was made; an effect without one may not have
+happened, and is taken back only where what is found can be nobody else's.
+"""
+
+import contextlib
+import os
+
+from berth.engine import cgroups
+from berth.engine.journal import Effect, Journal, State, identity_of
+from berth.kernel.call import KernelError
+from berth.kernel.paths import open_in_root
+
+
+def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_boot: bool = True) -> list[str]:
+    """Take back `effects`, newest first; return a sentence for each that could not be.
+
+    Of another boot's record only what lies on disk is taken back: the kernel forgot the rest.
+    """
+    troubles = []
+    for effect in reversed(effects):
+        try:
+            if effect.kind == "mountpoint":
+                _remove_mountpoint(state, effect)
+            elif effect.kind == "folder":
+                _remove_folder(effect)
+            elif this_boot:
+                cgroups.undo(effect.kind, effect.target, effect.identity)
+        except OSError as error:
+            troubles.append(f"{effect.kind} {effect.target}: could not be taken back: {error}")
+        else:
+            journal.undone(effect.number)
+    return troubles
+
+
+def _remove_mountpoint(state: State | None, effect: Effect) -> None:
+    """Remove an empty file or folder that was made in the user's rootfs to mount over."""
+    if state is None or not state.rootfs:
+        return  # inside an image that is no longer mounted: an empty mount point stays there
+    root = os.open(state.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        parent, _, name = effect.target.rpartition("/")
+        above = open_in_root(root, parent or "/", os.O_PATH | os.O_DIRECTORY)
+        try:
+            found = os.stat(name, dir_fd=above, follow_symlinks=False)
+            if identity_of(found) != effect.identity:
+                return
+            if found.st_size == 0 and not os.path.isdir(f"/proc/self/fd/{above}/{name}"):
+                os.unlink(name, dir_fd=above)
+            else:
+                with contextlib.suppress(OSError):  # a folder that the container has filled stays
+                    os.rmdir(name, dir_fd=above)
+        finally:
+            os.close(above)
+    except KernelError:
+        return  # the container removed the folders above it
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(root)
+
+
+def _remove_folder(effect: Effect) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if effect.identity is None or identity_of(os.lstat(effect.target)) == effect.identity:
+            os.rmdir(effect.target)

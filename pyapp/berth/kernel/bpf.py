@@ -1,0 +1,237 @@
+"""BPF programs that decide which devices the processes of a cgroup may use (Linux 4.15).  See bpf(2).
+
+A program returns 1 to allow and 0 to refuse with EPERM.  Of several on the way from the root to a process's cgroup each
+must allow, so one attached below can only take away.
+"""
+
+import ctypes
+import errno
+import os
+import resource
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from berth.kernel.call import KernelError, syscall
+
+_SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "arm": 386, "i386": 357}
+
+# linux/bpf.h
+_BPF_PROG_LOAD: Final = 5
+_BPF_PROG_ATTACH: Final = 8
+_BPF_PROG_TYPE_CGROUP_DEVICE: Final = 15
+_BPF_CGROUP_DEVICE: Final = 6
+_BPF_F_ALLOW_MULTI: Final = 2
+_ACCESS: Final = {"m": 1, "r": 2, "w": 4}
+_KIND: Final = {"b": 1, "c": 2}
+
+# Operation codes: class, operation and operand as in linux/bpf_common.h.
+_LOAD_WORD: Final = 0x61
+_JUMP: Final = 0x05
+_JUMP_IF_EQUAL: Final = 0x15
+_JUMP_IF_NOT_EQUAL: Final = 0x55
+_MOVE: Final = 0xB7
+_MOVE_REGISTER: Final = 0xBF
+_AND: Final = 0x57
+_SHIFT_RIGHT: Final = 0x77
+_EXIT: Final = 0x95
+_RESULT, _CONTEXT, _WANTED, _TYPE, _MAJOR, _MINOR = range(6)  # registers
+
+_LOG_SIZE: Final = 1 << 16
+_LOG_TAIL: Final = 500
+
+
+class Rule(NamedTuple):
+    """Allow `access` ("rwm" or part of it) to devices of `kind` ("b", "c", "a" for both); None means any number."""
+
+    kind: str
+    major: int | None
+    minor: int | None
+    access: str
+
+
+class ProgramRefused(KernelError):
+    """The kernel did not take a program; `log` is the end of what its verifier wrote."""
+
+    def __init__(self, number: int, log: str) -> None:
+        super().__init__("bpf(BPF_PROG_LOAD)", number, "a device program")
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: {self.log}" if self.log else super().__str__()
+
+
+def assemble_device_program(rules: Iterable[Rule]) -> bytes:
+    """Return the instructions of a program that allows what `rules` allow together and refuses all else.
+
+    It branches by kind, then major, then minor, and ends inside each branch: the verifier of 4.15 to 5.1 walks every
+    path and would give up on one long chain of comparisons.  Raises ValueError for a minor without a major.
+    """
+    table = _allowed(rules)
+    code = [
+        _instruction(_LOAD_WORD, _WANTED, _CONTEXT, offset=0),  # bpf_cgroup_dev_ctx: access << 16 | type, major, minor
+        _instruction(_LOAD_WORD, _MAJOR, _CONTEXT, offset=4),
+        _instruction(_LOAD_WORD, _MINOR, _CONTEXT, offset=8),
+        _instruction(_MOVE_REGISTER, _TYPE, _WANTED),
+        _instruction(_AND, _TYPE, value=0xFFFF),
+        _instruction(_SHIFT_RIGHT, _WANTED, value=16),
+    ]
+    for kind, majors in table.items():
+        code += _only_if(_TYPE, _KIND[kind], _branch_on_major(majors))
+    return b"".join(code + _verdict(0))
+
+
+def load(program: bytes) -> int:
+    """Return a descriptor of the loaded program, close-on-exec; without it or an attachment the program is gone.
+
+    Raises ProgramRefused: EINVAL where the kernel lacks device programs, EACCES when the verifier objects.
+    """
+    try:
+        return _load(program)
+    except KernelError as error:
+        if error.errno != errno.EPERM:
+            raise
+    with _unlimited_locked_memory():  # before 5.11 programs count as locked memory of the user
+        return _load(program)
+
+
+def attach(cgroup: int, program: int) -> None:
+    """Attach `program` to the cgroup2 whose folder `cgroup` is open on, beside others that may be there.
+
+    It stays until the cgroup is removed.  Raises KernelError.
+    """
+    attribute = struct.pack("=IIII", cgroup, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
+    _bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
+
+
+def probe_device_bpf() -> bool:
+    """Tell whether this kernel takes device programs from this process (4.15 with CONFIG_CGROUP_BPF)."""
+    try:
+        os.close(load(assemble_device_program(())))
+    except KernelError:
+        return False
+    return True
+
+
+_Minors = dict[int | None, int]
+_Majors = dict[int | None, _Minors]
+
+
+def _allowed(rules: Iterable[Rule]) -> dict[str, _Majors]:
+    """Bits of access by kind, major and minor; each entry holds what the wider ones around it allow as well."""
+    table: dict[str, _Majors] = {kind: {None: {None: 0}} for kind in _KIND}
+    listed = sorted(rules, key=lambda rule: (rule.major is not None, rule.minor is not None))  # the widest first
+    for kind, major, minor, access in listed:
+        if major is None and minor is not None:
+            raise ValueError(f"a device rule for minor {minor} of every major can't be kept")
+        bits = sum(_ACCESS[letter] for letter in set(access))
+        for one in _KIND if kind == "a" else (kind,):
+            widest = table[one][None][None]
+            minors = table[one].setdefault(major, {None: widest})
+            minors[minor] = minors.get(minor, minors[None]) | bits
+    return table
+
+
+def _branch_on_major(majors: _Majors) -> list[bytes]:
+    code = []
+    for major, minors in majors.items():
+        if major is not None:
+            code += _only_if(_MAJOR, major, _branch_on_minor(minors))
+    return code + _verdict(majors[None][None])
+
+
+def _branch_on_minor(minors: _Minors) -> list[bytes]:
+    """One comparison a minor, and one verdict for all that may be used in the same way."""
+    code = []
+    for bits in sorted(set(minors.values())):
+        alike = [minor for minor, theirs in minors.items() if theirs == bits and minor is not None]
+        if not alike or bits == minors[None]:
+            continue
+        verdict = _verdict(bits)
+        for left, minor in zip(range(len(alike) - 1, -1, -1), alike, strict=True):
+            code.append(_instruction(_JUMP_IF_EQUAL, _MINOR, offset=left + 1, value=minor))
+        code += [_instruction(_JUMP, 0, offset=len(verdict)), *verdict]
+    return code + _verdict(minors[None])
+
+
+def _only_if(register: int, value: int, body: list[bytes]) -> list[bytes]:
+    return [_instruction(_JUMP_IF_NOT_EQUAL, register, offset=len(body), value=value), *body]
+
+
+def _verdict(bits: int) -> list[bytes]:
+    """End the program: 1 when nothing is wanted beyond `bits`."""
+    return [
+        _instruction(_AND, _WANTED, value=7 & ~bits),
+        _instruction(_MOVE, _RESULT, value=0),
+        _instruction(_JUMP_IF_NOT_EQUAL, _WANTED, offset=1, value=0),
+        _instruction(_MOVE, _RESULT, value=1),
+        _instruction(_EXIT),
+    ]
+
+
+def _instruction(code: int, destination: int = 0, source: int = 0, *, offset: int = 0, value: int = 0) -> bytes:
+    """struct bpf_insn; every architecture we run on is little-endian."""
+    return struct.pack("<BBhi", code, source << 4 | destination, offset, value)
+
+
+def _load(program: bytes) -> int:
+    try:
+        return _load_once(program, None)
+    except KernelError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
+    log = ctypes.create_string_buffer(_LOG_SIZE)
+    try:
+        return _load_once(program, log)
+    except KernelError as error:
+        raise ProgramRefused(error.errno or 0, log.value.decode(errors="replace")[-_LOG_TAIL:].strip()) from None
+
+
+def _load_once(program: bytes, log: ctypes.Array[ctypes.c_char] | None) -> int:
+    code, licence = ctypes.create_string_buffer(program, len(program)), ctypes.create_string_buffer(b"Apache-2.0")
+    attribute = struct.pack(
+        "=IIQQIIQ",
+        _BPF_PROG_TYPE_CGROUP_DEVICE,
+        len(program) // 8,
+        ctypes.addressof(code),
+        ctypes.addressof(licence),
+        0 if log is None else 1,
+        0 if log is None else len(log),
+        0 if log is None else ctypes.addressof(log),
+    )
+    return _bpf(_BPF_PROG_LOAD, attribute, "bpf(BPF_PROG_LOAD)")
+
+
+def _bpf(command: int, attribute: bytes, call: str) -> int:
+    buffer = ctypes.create_string_buffer(attribute, len(attribute))
+    size = ctypes.c_uint(len(attribute))
+    return syscall(_syscall_number(), call, ctypes.c_int(command), ctypes.byref(buffer), size)
+
+
+def _syscall_number() -> int:
+    """The number for this process: bpf is older than the numbers that all architectures share.
+
+    uname names the kernel's machine, and under PER_LINUX32 its 32-bit one: the width of a pointer tells.
+    """
+    machine = os.uname().machine
+    wide = ctypes.sizeof(ctypes.c_void_p) == 8
+    if machine == "aarch64" or machine.startswith("arm"):
+        return _SYS_BPF["aarch64" if wide else "arm"]
+    if machine in ("x86_64", "i686", "i586", "i386"):
+        return _SYS_BPF["x86_64" if wide else "i386"]
+    return _SYS_BPF[machine]
+
+
+@contextmanager
+def _unlimited_locked_memory() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+    except (OSError, ValueError) as error:
+        raise KernelError("bpf(BPF_PROG_LOAD)", errno.EPERM, "a device program") from error
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, before)

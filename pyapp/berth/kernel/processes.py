@@ -1,0 +1,216 @@
+"""Processes: pidfds, prctl, what /proc says of one, and the descriptors that a fork inherits."""
+
+import ctypes
+import errno
+import os
+import resource
+import select
+import signal
+from typing import Final
+
+from berth.kernel.call import KernelError, check, libc, syscall
+
+_SYS_PIDFD_SEND_SIGNAL: Final = 424
+_SYS_PIDFD_OPEN: Final = 434
+_SYS_CLOSE_RANGE: Final = 436
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NAME: Final = 15
+_PR_SET_CHILD_SUBREAPER: Final = 36
+
+
+def become_subreaper() -> None:
+    """Make orphaned descendants children of the caller (Linux 3.4).  See PR_SET_CHILD_SUBREAPER(2const)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel send `number` to the caller when its parent thread ends; 0 takes that back."""
+    _prctl(_PR_SET_PDEATHSIG, number, "PR_SET_PDEATHSIG")
+
+
+def forbid_inspection() -> None:
+    """Keep others from reading the caller through /proc/PID/{exe,mem,fd}; an execve(2) undoes it."""
+    _prctl(_PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
+
+
+def name_process(name: str) -> None:
+    """Set what `ps` shows for the calling thread (15 bytes)."""
+    check(libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0), "PR_SET_NAME")
+
+
+def _prctl(option: int, value: int, call: str) -> None:
+    check(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), call)
+
+
+def start_time(pid: int) -> int | None:
+    """Return when process `pid` started, in clock ticks since boot; None if it is gone or a zombie.
+
+    With the pid this identifies a process across pid reuse.  See proc_pid_stat(5), field 22.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in b"ZX" else int(fields[19])
+
+
+def status_field(pid: int, field: str) -> str | None:
+    """Return one line's value of /proc/PID/status, None when the process is gone.  See proc_pid_status(5)."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name == field:
+                    return value.strip()
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return None
+
+
+def catches(pid: int, number: int) -> bool:
+    """Tell whether process `pid` has a handler for signal `number`, blocks it (and so will read it), or waits for one.
+
+    While a process is in sigtimedwait(2) the kernel shows what it waits for as not blocked: busybox' init is there.
+    """
+    bit = 1 << (number - 1)
+    masks = (status_field(pid, field) for field in ("SigCgt", "SigBlk"))
+    return any(mask is not None and int(mask, 16) & bit for mask in masks) or "sigtimedwait" in _wait_channel(pid)
+
+
+def _wait_channel(pid: int) -> str:
+    """Return the kernel function that the process sleeps in; "0" or nothing where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def pidfd_open(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when `pid` ends; None on kernels before 5.3.
+
+    Raises KernelError with ESRCH when there is no such process.  See pidfd_open(2).
+    """
+    try:
+        return syscall(_SYS_PIDFD_OPEN, "pidfd_open", ctypes.c_int(pid), ctypes.c_uint(0), path=str(pid))
+    except KernelError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return None
+        raise
+
+
+class Process:
+    """A process known by pid and start time, so that a reused pid is never signalled or waited for."""
+
+    __slots__ = ("_pidfd", "pid", "started")
+
+    def __init__(self, pid: int, started: int | None = None) -> None:
+        """Take hold of process `pid`; `started` is its start time where it is known from a record."""
+        self.pid = pid
+        self._pidfd: int | None = None
+        try:
+            self._pidfd = pidfd_open(pid)
+        except KernelError as error:
+            if error.errno != errno.ESRCH:
+                raise
+        now = start_time(pid)
+        self.started = now if started is None else started
+        if now is None or now != self.started:
+            self.close()
+            self.started = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs (a zombie does not)."""
+        return self.started is not None and start_time(self.pid) == self.started
+
+    def send(self, number: int) -> bool:
+        """Send signal `number`; False when the process is gone."""
+        if not self.alive:
+            return False
+        try:
+            if self._pidfd is None:
+                os.kill(self.pid, number)
+            else:
+                arguments = (ctypes.c_int(self._pidfd), ctypes.c_int(number), ctypes.c_void_p(None), ctypes.c_uint(0))
+                syscall(_SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", *arguments, path=str(self.pid))
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                return False
+            raise
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the process to end; True when it has.
+
+        Waits on a pidfd; without one (before 5.3) it looks every 20 ms.
+        """
+        if not self.alive:
+            return True
+        poller = select.poll()
+        if self._pidfd is not None:
+            poller.register(self._pidfd, select.POLLIN)
+            return bool(poller.poll(seconds * 1000))
+        while seconds > 0 and self.alive:
+            poller.poll(20)
+            seconds -= 0.02
+        return not self.alive
+
+    def fileno(self) -> int | None:
+        """Return the pidfd for a selector, None where the kernel has none."""
+        return self._pidfd
+
+    def close(self) -> None:
+        """Let go of the pidfd."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def close_all_but(*keep: int) -> None:
+    """Close every descriptor except 0, 1, 2 and `keep`: a forked child that never execs inherits them all.
+
+    Uses close_range(2), before 5.9 the list in /proc/self/fd.
+    """
+    first = 3
+    try:
+        for fd in [*sorted({fd for fd in keep if fd > 2}), None]:
+            last = 0xFFFFFFFF if fd is None else fd - 1
+            if first <= last:
+                syscall(_SYS_CLOSE_RANGE, "close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0))
+            if fd is not None:
+                first = fd + 1
+    except KernelError:
+        _close_listed(set(keep))
+
+
+def _close_listed(keep: set[int]) -> None:
+    try:
+        listed = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        listed = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    for fd in listed:
+        if fd > 2 and fd not in keep:
+            try:
+                os.close(fd)
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    raise
+
+
+def reset_signals() -> None:
+    """Give every signal its default action and unblock all: what a program expects at execve(2).
+
+    Python ignores SIGPIPE and SIGXFSZ, and ignored signals stay ignored across execve.
+    """
+    for number in range(1, signal.NSIG):
+        if number in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+            continue
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):
+            continue  # a number that this libc keeps for itself
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

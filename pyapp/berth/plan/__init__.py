@@ -1,0 +1,79 @@
+"""Decide everything a start will do, and do nothing: `plan(spec, options, host, rootfs)` is pure.
+
+One module per concern; this one puts their answers in the order in which the kernel needs them.
+"""
+
+from berth.errors import BerthError
+from berth.host import Host, Rootfs
+from berth.plan.capabilities import plan_capabilities
+from berth.plan.cgroups import inside_cgroups, plan_cgroups
+from berth.plan.devices import device_steps, plan_devices
+from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
+from berth.plan.model import Plan
+from berth.plan.seccomp import plan_syscall_rules
+from berth.spec import Spec, StartOptions
+from berth.storage.overlay import overlay_objection
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
+    """Return what starting `spec` on `host` will do, in order, each step with its reason.
+
+    Raises BerthError with one sentence for what can't work: a limit without its controller, an overlay on a file
+    system that can't carry one, a systemd that refuses the only cgroups there are.
+    """
+    if options.volatile and (objection := overlay_objection(rootfs)):
+        raise BerthError(f"container {spec.name}: {objection}")
+    resolvers, warnings = resolver_steps(spec, host, rootfs)
+    steps = (
+        *proc_steps(spec),
+        *sys_steps(spec),
+        *device_steps(spec, host),
+        *run_steps(spec, rootfs),
+        *inside_cgroups(spec, host, systemd=rootfs.systemd),
+        *resolvers,
+        *bind_steps(spec),
+    )
+    return Plan(
+        name=spec.name,
+        hostname=spec.hostname or spec.name,
+        argv=(spec.init,),
+        environment=init_environment(spec),
+        namespaces=_namespaces(spec, host),
+        steps=steps,
+        cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
+        devices=plan_devices(spec, host),
+        capabilities=plan_capabilities(spec, host),
+        syscall_rules=plan_syscall_rules(spec, host),
+        init_kind=rootfs.init_kind,
+        volatile=options.volatile,
+        volatile_size=options.volatile_size or host.memory // 2,
+        warnings=(*warnings, *_warnings(host)),
+    )
+
+
+def init_environment(spec: Spec) -> dict[str, str]:
+    """Return the environment in which init starts; what the user set wins."""
+    return {
+        "PATH": _PATH,
+        "HOME": "/root",
+        "TERM": "xterm-256color",
+        "container": CONTAINER_WORD,
+        **spec.env,
+    }
+
+
+def _namespaces(spec: Spec, host: Host) -> tuple[str, ...]:
+    words = ["mount", "pid", "uts", "ipc"]
+    if host.cgroup_namespace:
+        words.append("cgroup")
+    if spec.net != "host":
+        words.append("network")
+    return tuple(words)
+
+
+def _warnings(host: Host) -> tuple[str, ...]:
+    if host.root_is_ramfs:
+        return ("the root is a ramfs, so pivot_root is not possible; the host's mounts were detached instead",)
+    return ()

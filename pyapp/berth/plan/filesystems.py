@@ -1,0 +1,133 @@
+"""What stands at /proc, /sys, /run and /etc/resolv.conf inside a container."""
+
+from berth.host import Host, Rootfs
+from berth.plan.model import BindMount, File, Link, Mask, Mount, ReadOnly, Resolvers, Step
+from berth.spec import Spec
+
+CONTAINER_WORD = "berth"
+
+_MASKED = {
+    "/proc/kcore": "the phone's memory",
+    "/proc/keys": "keys of other containers and of the phone",
+    "/proc/timer_list": "timers of the whole phone, kernel addresses",
+    "/proc/sched_debug": "every process of the phone, by name",
+    "/proc/sysrq-trigger": "one byte written there reboots or crashes the phone",
+    "/proc/latency_stats": "what the phone's processes wait for",
+    "/proc/scsi": "the phone's disks",
+    "/sys/firmware": "device tree, ACPI tables and EFI variables",
+    "/sys/kernel/debug": "debugfs can crash the kernel",
+    "/sys/kernel/tracing": "tracefs sees every process of the phone",
+}
+_READ_ONLY = {
+    "/proc/sys": "settings of the phone's kernel",
+    "/proc/irq": "where the phone's interrupts go",
+    "/proc/bus": "the phone's buses",
+    "/proc/asound": "the phone's sound cards",
+}
+_HARDWARE_SUBSYSTEMS = ("block", "bus", "class", "dev", "devices")
+
+_UDEV_TRIGGER = """\
+[Unit]
+Description=Berth's safe udev trigger (usb, block, input, tty only)
+DefaultDependencies=no
+Wants=systemd-udevd.service
+After=systemd-udevd-kernel.socket systemd-udevd-control.socket
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=usb --subsystem-match=block \\
+ --subsystem-match=input --subsystem-match=tty
+"""
+_UDEVD_CONDITION = """\
+[Unit]
+ConditionPathIsReadWrite=
+ConditionPathIsReadWrite=/sys/devices
+"""
+
+
+def proc_steps(spec: Spec) -> tuple[Step, ...]:
+    """Return the steps that show /proc with what must be hidden or kept read-only."""
+    steps: list[Step] = [Mount("/proc", "proc", ("nosuid", "nodev", "noexec"), reason="processes of this container")]
+    if "nomask" in spec.privileged:
+        return tuple(steps)
+    steps += [ReadOnly(path, reason=why) for path, why in _READ_ONLY.items()]
+    if spec.net != "host":
+        why = "the network namespace is the container's own, and so are its settings"
+        steps.append(ReadOnly("/proc/sys/net", writable=True, reason=why))
+    steps += [Mask(path, reason=why) for path, why in _MASKED.items() if path.startswith("/proc")]
+    return tuple(steps)
+
+
+def sys_steps(spec: Spec) -> tuple[Step, ...]:
+    """Return the steps that show /sys, read-only but for the hardware subsystems under `--hw-access`.
+
+    systemd 258 and later takes a writable /sys for a physical machine and starts gettys on terminals that are not
+    there, so the top stays read-only and the subsystems are bound over it, writable.
+    """
+    options = ("nosuid", "nodev", "noexec")
+    steps: list[Step] = []
+    if not spec.hw_access:
+        steps.append(Mount("/sys", "sysfs", ("ro", *options), reason="devices of the phone, to look at"))
+    else:
+        steps.append(Mount("/sys", "sysfs", options, reason="hardware access"))
+        steps.append(ReadOnly("/sys", reason="systemd tells a container by a read-only /sys"))
+        for name in _HARDWARE_SUBSYSTEMS:
+            steps.append(ReadOnly(f"/sys/{name}", writable=True, reason="hardware access reaches this subsystem"))
+    if "nomask" not in spec.privileged:
+        steps += [Mask(path, reason=why) for path, why in _MASKED.items() if path.startswith("/sys")]
+    return tuple(steps)
+
+
+def run_steps(spec: Spec, rootfs: Rootfs) -> tuple[Step, ...]:
+    """Return the steps that make /run and what systemd reads there about its container."""
+    word = "systemd and others find out here that they run in a container"
+    steps: list[Step] = [
+        Mount("/run", "tmpfs", ("nosuid", "nodev", "strictatime"), "mode=755", reason="state of this boot"),
+        File("/run/systemd/container", f"{CONTAINER_WORD}\n", reason=word),
+    ]
+    if spec.hw_access and rootfs.init_kind == "systemd":
+        steps += _safe_udev_trigger()
+    return tuple(steps)
+
+
+def _safe_udev_trigger() -> list[Step]:
+    units = "/run/systemd/system"
+    crash = "triggering every device at once deadlocks or panics many Android kernels"
+    masked = ("systemd-udev-trigger.service", "systemd-udev-settle.service")
+    return [
+        *(Link(f"{units}/{unit}", "/dev/null", reason=crash) for unit in masked),
+        File(f"{units}/berth-udev-trigger.service", _UDEV_TRIGGER, reason="re-scan only what is safe to re-scan"),
+        Link(f"{units}/sysinit.target.wants/berth-udev-trigger.service", "../berth-udev-trigger.service"),
+        File(f"{units}/systemd-udevd.service.d/berth.conf", _UDEVD_CONDITION, reason="udevd asks for a writable /sys"),
+    ]
+
+
+def bind_steps(spec: Spec) -> tuple[Step, ...]:
+    """Return one step per bind that the user asked for, in the user's order."""
+    return tuple(BindMount(bind.source, bind.destination, bind.read_only, "--bind-mount") for bind in spec.binds)
+
+
+def resolver_steps(spec: Spec, host: Host, rootfs: Rootfs) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """Return the steps that give the container its DNS servers, and warnings.
+
+    A link into /run gets its target there; a regular file is the user's and stays, unless `--dns` was given; a
+    missing one gets an empty mount point.  Without servers to name, nothing is done.
+    """
+    servers = spec.dns or (host.dns if spec.net == "host" else ())
+    if not servers:
+        return (), ()
+    text = "".join(f"nameserver {server}\n" for server in servers)
+    match rootfs.resolv_conf:
+        case "link-to-run":
+            why = "/etc/resolv.conf of this rootfs points here"
+            return (File(rootfs.resolv_conf_target, text, reason=why),), ()
+        case "missing":
+            return (Resolvers("/etc/resolv.conf", servers, "the rootfs has none"),), ()
+        case "file" if spec.dns:
+            return (Resolvers("/etc/resolv.conf", servers, "--dns"),), ()
+        case "link" if spec.dns:
+            target = rootfs.resolv_conf_target
+            return (), (f"--dns: /etc/resolv.conf is a link to {target}, which is not there; names may not resolve",)
+    return (), ()

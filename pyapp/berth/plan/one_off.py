@@ -1,0 +1,49 @@
+"""The plan of `run --rm`: a fresh, read-only container around one program, gone with it."""
+
+from berth.host import Host
+from berth.plan import init_environment
+from berth.plan.capabilities import plan_one_off_capabilities
+from berth.plan.cgroups import plan_cgroups
+from berth.plan.devices import device_steps, plan_devices
+from berth.plan.filesystems import bind_steps, proc_steps, sys_steps
+from berth.plan.model import DevicePolicy, Mount, Plan
+from berth.plan.seccomp import plan_syscall_rules
+from berth.spec import Spec
+
+
+_NO_DEVICES = DevicePolicy("none", reason="no capability to make or mount devices is left")
+
+
+def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str], host: Host, *, terminal: bool) -> Plan:
+    """Return what running `argv` in a fresh container on `host` will do; raises BerthError for what can't work.
+
+    Cgroups are made only where a limit or a lifted protection asks for them: the capabilities that are left can
+    neither make a device node nor mount, so there is nothing to confine.
+    """
+    confined = not (spec.privileged or spec.cap_add)
+    limited = spec.memory is not None or spec.cpus is not None or spec.pids_limit is not None
+    words = ["mount", "pid", "uts", "ipc"]
+    if host.cgroup_namespace:
+        words.append("cgroup")
+    if spec.net != "host":
+        words.append("network")
+    return Plan(
+        name=spec.name,
+        hostname=spec.hostname or spec.name,
+        argv=argv,
+        environment={**init_environment(spec), **environment},
+        namespaces=tuple(words),
+        steps=(
+            *proc_steps(spec),
+            *sys_steps(spec),
+            *device_steps(spec, host),
+            Mount("/tmp", "tmpfs", ("nosuid", "nodev"), "mode=1777", reason="the one place to write"),
+            *bind_steps(spec),
+        ),
+        cgroups=plan_cgroups(spec, host, systemd=None) if limited or not confined else (),
+        devices=_NO_DEVICES if confined else plan_devices(spec, host),
+        capabilities=plan_one_off_capabilities(spec),
+        syscall_rules=plan_syscall_rules(spec, host),
+        read_only_root=True,
+        console=terminal,
+    )

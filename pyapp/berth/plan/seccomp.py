@@ -1,0 +1,127 @@
+"""Which system calls a container is refused, and why.
+
+Three filters, all answering with an errno and never with a kill: the baseline (what belongs to the phone and not to
+a container), the FBE keyring filter and the deadlock shield.  `setns` stays allowed in all of them: it joins a
+namespace that exists and creates none, and under the shield nothing inside can have made one to join.
+"""
+
+from berth.host import Host
+from berth.plan.model import ArgumentTest, SyscallRule
+from berth.spec import Spec
+
+# sched.h.  In clone's flags 0x80 is part of the exit signal (CSIGNAL, 0xff); only unshare and clone3 read it as
+# CLONE_NEWTIME (5.6).
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_NAMESPACES = (
+    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
+)
+
+LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
+LINUX_REBOOT_MAGIC2 = (672274793, 85072278, 369367448, 537993216)  # MAGIC2, 2A, 2B, 2C of reboot(2)
+KERNEL_SU_OPTION = 0xDEADBEEF
+
+# The kernel and KernelSU read these arguments as `int`.  A test of all 64 bits could be passed by setting a high one.
+_INT = 0xFFFFFFFF
+
+
+def plan_syscall_rules(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
+    """Return the rules of this container's filter; where several fit a call, the first one answers.
+
+    With `noseccomp` there are none, and no filter is to be installed.
+    """
+    if "noseccomp" in spec.privileged:
+        return ()
+    return _BASELINE + _keyring_filter(spec, host) + (_DEADLOCK_SHIELD if spec.block_nested_namespaces else ())
+
+
+def _keyring_filter(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
+    """Old FBE finds its keys through the caller's session keyring; services that get a new one fail with ENOKEY."""
+    major, minor = host.kernel
+    if host.kernel < (5, 0):
+        why = f"kernel {major}.{minor} is below 5.0"
+    elif spec.keyring_filter:
+        why = "the keyring filter was asked for"
+    else:
+        return ()
+    return (
+        SyscallRule(
+            names=("keyctl", "add_key", "request_key"),
+            errno="ENOSYS",
+            reason=f"{why}: keyctl, add_key and request_key answer ENOSYS, so that systemd keeps the session keyring "
+            "with the keys of file-based encryption",
+        ),
+    )
+
+
+_BASELINE = (
+    SyscallRule(
+        names=("init_module", "finit_module", "delete_module"),
+        errno="EPERM",
+        reason="the kernel's modules belong to the host",
+    ),
+    SyscallRule(
+        names=("kexec_load", "kexec_file_load"),
+        errno="EPERM",
+        reason="the running kernel belongs to the host",
+    ),
+    SyscallRule(
+        names=("settimeofday", "clock_settime", "clock_settime64", "stime"),
+        errno="EPERM",
+        reason="there is one clock for the host and all containers",
+    ),
+    SyscallRule(
+        names=("open_by_handle_at",),
+        errno="EPERM",
+        reason="a file handle reaches every file of the file system the container lies on, also outside its root",
+    ),
+    # KernelSU from 2.0 hands its driver to whoever calls reboot(0xdeadbeef, 0xcafebabe), before any capability is
+    # looked at; its forks have more such numbers, some under another first or second magic.  Hence the reverse: only
+    # what reboot(2) itself accepts gets through, and inside a PID namespace that ends the container's init.
+    SyscallRule(
+        names=("reboot",),
+        errno="EPERM",
+        when=(ArgumentTest(index=0, mask=_INT, value=LINUX_REBOOT_MAGIC1, negate=True),),
+        reason="KernelSU gives root on the host for a magic number in reboot; the kernel's own magic still works",
+    ),
+    SyscallRule(
+        names=("reboot",),
+        errno="EPERM",
+        when=tuple(ArgumentTest(index=1, mask=_INT, value=magic, negate=True) for magic in LINUX_REBOOT_MAGIC2),
+        reason="forks of KernelSU look at the second magic number of reboot; the kernel's own four still work",
+    ),
+    SyscallRule(
+        names=("prctl",),
+        errno="EPERM",
+        when=(ArgumentTest(index=0, mask=_INT, value=KERNEL_SU_OPTION),),
+        reason="KernelSU before 2.0 takes its commands through a prctl option that the kernel does not have",
+    ),
+)
+
+# clone3's flags lie in memory, which a filter can't read; ENOSYS makes libc fall back on clone (glibc 2.34, musl never
+# calls it).  Flags are argument 0 of clone on all our architectures; only s390 and cris have the stack first.
+_DEADLOCK_SHIELD = (
+    SyscallRule(
+        names=("unshare",),
+        errno="EPERM",
+        when=(ArgumentTest(index=0, mask=CLONE_NAMESPACES | CLONE_NEWTIME, value=0, negate=True),),
+        reason="the deadlock shield was asked for: no new namespaces by unshare (grab_super() hangs on 4.14)",
+    ),
+    SyscallRule(
+        names=("clone",),
+        errno="EPERM",
+        when=(ArgumentTest(index=0, mask=CLONE_NAMESPACES, value=0, negate=True),),
+        reason="the deadlock shield was asked for: no new namespaces by clone",
+    ),
+    SyscallRule(
+        names=("clone3",),
+        errno="ENOSYS",
+        reason="the deadlock shield was asked for: clone3 hides its flags from the filter, libc falls back on clone",
+    ),
+)

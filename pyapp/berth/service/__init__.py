@@ -1,0 +1,1 @@
+"""The supervisor, the workers that it forks, and the control protocol between them and their callers."""

@@ -1,0 +1,154 @@
+"""A caller as its worker sees it: its streams, its folder, and the programs that run for it."""
+
+import errno
+import os
+import select
+import signal
+import socket
+from typing import Any
+
+from berth.engine.containers import Container
+from berth.engine.enter import Door, Program
+from berth.kernel.namespaces import same_mount_namespace
+from berth.kernel.terminals import set_window_size, window_size
+from berth.errors import BerthError
+from berth.service.protocol import Connection
+
+_GRACE_SECONDS = 5.0
+
+
+class Session:
+    """One request's caller.  Its standard streams are the worker's own 0, 1, 2."""
+
+    def __init__(self, connection: Connection, cwd: str, environment: dict[str, str], pid: int) -> None:
+        self.connection = connection
+        self.cwd = cwd
+        self.environment = environment
+        self.pid = pid
+
+    def path(self, path: str) -> str:
+        """Return `path` as an absolute one, resolved against the caller's folder.
+
+        Raises BerthError where the caller, in a mount namespace of its own, sees another file there.
+        """
+        whole = os.path.normpath(os.path.join(self.cwd, path))
+        if self.pid and not same_mount_namespace(self.pid) and not _same_file(f"/proc/{self.pid}/root{whole}", whole):
+            raise BerthError(f"{whole}: your shell sees another file there than the system does; use a path outside")
+        return whole
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether any of the caller's streams is a terminal."""
+        return any(os.isatty(number) for number in range(3))
+
+    def run_inside(self, container: Container, program: Program) -> int:
+        """Run `program` in `container` on the caller's streams and return its exit code (128+n for a signal)."""
+        door = Door(container)
+        try:
+            if not self.has_terminal:
+                pid = door.start(program, (0, 1, 2), None)
+                self.connection.send({"program": True})
+                return self.accompany(pid, group=False)
+            master, slave = door.open_terminal()
+            self._size_like_callers(master)
+            streams = tuple(slave if os.isatty(number) else number for number in range(3))
+            pid = door.start(program, (streams[0], streams[1], streams[2]), slave)
+        finally:
+            door.close()
+        self.lend_terminal(master)
+        os.close(slave)
+        return self.accompany(pid, group=True)
+
+    @staticmethod
+    def _size_like_callers(master: int) -> None:
+        for number in range(3):
+            if os.isatty(number):
+                set_window_size(master, *window_size(number))
+                return
+
+    def lend_terminal(self, *descriptors: int, **words: Any) -> None:
+        """Give the caller a terminal to copy bytes for, and keep none of it."""
+        self.connection.send({"terminal": True, **words}, descriptors)
+        for fd in descriptors:
+            os.close(fd)
+
+    def wait_for_caller(self, other: socket.socket) -> None:
+        """Wait until the caller has gone, or the other side of what it looks at."""
+        poller = select.poll()
+        poller.register(self.connection, select.POLLIN | select.POLLHUP)
+        poller.register(other, select.POLLRDHUP)
+        while not any(fd == other.fileno() for fd, _ in poller.poll()):
+            if self.connection.receive()[0] is None:
+                return
+
+    def accompany(self, pid: int, *, group: bool) -> int:
+        """Wait for child `pid`, passing the caller's signals on; return its exit code.
+
+        A caller that vanishes: SIGHUP, and SIGKILL after a while.  With `group` the program leads a process group.
+        """
+        waker, wakeup = socket.socketpair()
+        for end in (waker, wakeup):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(waker, select.POLLIN)
+        poller.register(self.connection, select.POLLIN)
+        timeout = None
+        while (code := self._collect(pid)) is None:
+            events = dict(poller.poll(timeout))
+            if not events and timeout is not None:
+                _send(pid, signal.SIGKILL, group=group)
+                timeout = None
+            if waker.fileno() in events:
+                waker.recv(4096)
+            if self.connection.fileno() in events and not self._pass_on(pid, group=group):
+                poller.unregister(self.connection)
+                _send(pid, signal.SIGHUP, group=group)
+                _send(pid, signal.SIGCONT, group=group)
+                timeout = _GRACE_SECONDS * 1000
+        return code
+
+    def _collect(self, pid: int) -> int | None:
+        while True:
+            found, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            if found == 0:
+                return None
+            if found != pid:
+                continue  # an orphan of the program, adopted by the subreaper
+            if os.WIFSTOPPED(status):
+                self.connection.send({"stopped": True})
+                continue
+            return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+    def _pass_on(self, pid: int, *, group: bool) -> bool:
+        while True:
+            try:
+                message, _ = self.connection.receive()
+            except ValueError:
+                return False
+            if message is None:
+                return False
+            number = message.get("signal")
+            if isinstance(number, int):
+                _send(pid, number, group=group)
+            if not self.connection.pending:
+                return True
+
+
+def _send(pid: int, number: int, *, group: bool) -> None:
+    try:
+        if group:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            raise
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(one), os.stat(other))
+    except FileNotFoundError:
+        return not os.path.exists(one) and not os.path.exists(other)

@@ -1,0 +1,69 @@
+"""A worker: the forked process that carries out one caller's request."""
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from berth.errors import BerthError
+from berth.kernel.processes import close_all_but, name_process, reset_signals
+from berth.service.protocol import Connection, peer_of
+from berth.service.session import Session
+
+Run = Callable[[list[str], Session], int]
+
+
+def work(sock: socket.socket, run: Run) -> NoReturn:
+    """Serve the request that arrives on `sock` by `run`, in this process, which was forked for it and ends with it."""
+    code = 1
+    try:
+        close_all_but(sock.fileno())
+        reset_signals()
+        name_process("berth: worker")
+        connection = Connection(sock)
+        request, streams = connection.receive()
+        if request is None or len(streams) != 3:
+            os._exit(1)
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+            os.close(fd)
+        session = Session(connection, request["cwd"], request["env"], peer_of(sock)[0])
+        code = _run(request["argv"], session, run)
+        with contextlib.suppress(OSError):
+            connection.send({"exit": code})
+    except BaseException as error:
+        if not isinstance(error, OSError):
+            os.write(2, f"berth: {type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(code)
+
+
+def _run(argv: list[str], session: Session, run: Run) -> int:
+    try:
+        code = run(argv, session)
+        sys.stdout.flush()
+    except BerthError as error:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os.write(2, f"berth: {error}\n".encode(errors="backslashreplace"))
+        return error.exit_code
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return 141  # as a program that SIGPIPE ended
+        os.write(2, f"berth: {error}\n".encode(errors="backslashreplace"))
+        return 1
+    return code
+
+
+def fork_worker(run: Run) -> socket.socket:
+    """Fork a worker of this process, for a command that no supervisor serves; return the caller's end."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        work(theirs, run)
+    theirs.close()
+    return ours

@@ -1,0 +1,120 @@
+"""What the user asked for: one frozen, typed value per container.
+
+A Spec is validated where it enters (command line, container.toml, HTTP) and never touched again.  It is
+also the file format of `containers/NAME/container.toml`: msgspec converts both ways, and `version` lets
+later releases migrate what earlier ones wrote.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from berth import rules
+from berth.errors import UsageError
+
+SPEC_VERSION = 1
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Privilege = Literal["nomask", "nocaps", "noseccomp", "unfiltered-dev"]
+HookStage = Literal["prestart", "prechroot", "poststop"]
+Network = Literal["host", "none"]
+FsckPolicy = Literal["auto", "always", "never"]
+
+PRIVILEGES: tuple[Privilege, ...] = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
+HOOK_STAGES: tuple[HookStage, ...] = ("prestart", "prechroot", "poststop")
+
+
+class Bind(Struct, frozen=True, forbid_unknown_fields=True):
+    """Show the host's `source` at `destination` (absolute, inside the container)."""
+
+    source: str
+    destination: str
+    read_only: bool = False
+
+
+class Hook(Struct, frozen=True, forbid_unknown_fields=True):
+    """Run the executable at `path` (absolute, on the host) when a start or stop reaches `stage`."""
+
+    stage: HookStage
+    path: str
+
+
+class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A container as the user described it; exactly one of `rootfs` and `image` is set.
+
+    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes.  `extra` holds
+    what an imported Droidspaces file said that Berth does not know.
+    """
+
+    version: int = SPEC_VERSION
+    name: Name
+    rootfs: str | None = None
+    image: str | None = None
+    hostname: str | None = None
+    init: str = "/sbin/init"
+    net: Network = "host"
+    binds: tuple[Bind, ...] = ()
+    env: dict[str, str] = {}
+    dns: tuple[str, ...] = ()
+    memory: int | None = None
+    cpus: float | None = None
+    pids_limit: int | None = None
+    privileged: tuple[Privilege, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    block_nested_namespaces: bool = False
+    keyring_filter: bool = False
+    force_cgroupv1: bool = False
+    hw_access: bool = False
+    fsck: FsckPolicy = "auto"
+    hooks: tuple[Hook, ...] = ()
+    autostart: bool = False
+    start_after: tuple[Name, ...] = ()
+    extra: dict[str, str] = {}
+
+
+class StartOptions(Struct, frozen=True, kw_only=True):
+    """What holds for one start only and is never saved.
+
+    `volatile_size` is in bytes; None means half of the memory.
+    """
+
+    volatile: bool = False
+    volatile_size: int | None = None
+
+
+def checked(spec: Spec) -> Spec:
+    """`spec` with every value in its canonical spelling, for a Spec that comes from outside.
+
+    Types are msgspec's business; this is about what they can't say.  Raises UsageError naming the key.
+    """
+    if (spec.rootfs is None) == (spec.image is None):
+        raise UsageError("rootfs and image: a container has one root; give exactly one of the two")
+    binds = tuple(
+        Bind(rules.path("binds", bind.source), rules.destination("binds", bind.destination), bind.read_only)
+        for bind in spec.binds
+    )
+    rules.unique("binds", (bind.destination for bind in binds))
+    rules.environment("env", spec.env)
+    if spec.name in spec.start_after:
+        raise UsageError(f"start_after {rules.quoted(spec.name)}: a container can't wait for itself; leave it out")
+    return replace(
+        spec,
+        name=rules.name("name", spec.name),
+        rootfs=None if spec.rootfs is None else rules.path("rootfs", spec.rootfs),
+        image=None if spec.image is None else rules.path("image", spec.image),
+        hostname=None if spec.hostname is None else rules.hostname("hostname", spec.hostname),
+        init=rules.inner_path("init", spec.init),
+        binds=binds,
+        dns=tuple(rules.address("dns", address) for address in spec.dns),
+        memory=None if spec.memory is None else rules.memory("memory", spec.memory),
+        cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
+        pids_limit=None if spec.pids_limit is None else rules.pids("pids_limit", spec.pids_limit),
+        cap_add=tuple(rules.capability("cap_add", capability) for capability in spec.cap_add),
+        cap_drop=tuple(rules.capability("cap_drop", capability) for capability in spec.cap_drop),
+        hooks=tuple(Hook(hook.stage, rules.path("hooks", hook.path)) for hook in spec.hooks),
+        start_after=tuple(rules.name("start_after", name) for name in spec.start_after),
+        extra={rules.text("extra", key): rules.text("extra", value) for key, value in spec.extra.items()},
+    )

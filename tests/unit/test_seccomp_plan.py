@@ -1,0 +1,143 @@
+"""Which system calls a container is refused: decided from made-up specs and hosts."""
+
+from itertools import product
+
+import pytest
+
+from berth.host import Host
+from berth.kernel.syscalls import NAMES
+from berth.plan.model import SyscallRule
+from berth.plan.seccomp import plan_syscall_rules
+from berth.spec import Spec
+
+BASELINE = {
+    "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "settimeofday", "clock_settime",
+    "clock_settime64", "stime", "open_by_handle_at",
+}  # fmt: skip
+KEYRING = {"keyctl", "add_key", "request_key"}
+SHIELD = {"unshare", "clone", "clone3"}
+
+
+def plan(
+    kernel: tuple[int, int] = (6, 1), block_nested_namespaces: bool = False, keyring_filter: bool = False
+) -> tuple[SyscallRule, ...]:
+    spec = Spec(name="web", block_nested_namespaces=block_nested_namespaces, keyring_filter=keyring_filter)
+    return plan_syscall_rules(spec, Host(kernel=kernel, machine="aarch64"))
+
+
+def errnos(rules: tuple[SyscallRule, ...]) -> dict[str, str]:
+    return {name: rule.errno for rule in rules for name in rule.names}
+
+
+def holds(rule: SyscallRule, *arguments: int) -> bool:
+    return all(((arguments[test.index] & test.mask) == test.value) is not test.negate for test in rule.when)
+
+
+def refuses(rules: tuple[SyscallRule, ...], name: str, *arguments: int) -> bool:
+    return any(name in rule.names and holds(rule, *arguments) for rule in rules)
+
+
+def test_the_baseline_is_refused_with_eperm_whatever_the_arguments() -> None:
+    unconditional = {name: rule.errno for rule in plan() if not rule.when for name in rule.names}
+    assert unconditional == dict.fromkeys(BASELINE, "EPERM")
+
+
+@pytest.mark.parametrize("magic2", [672274793, 85072278, 369367448, 537993216])
+def test_the_kernels_own_reboot_magic_works(magic2: int) -> None:
+    assert not refuses(plan(), "reboot", 0xFEE1DEAD, magic2)
+    assert not refuses(plan(), "reboot", 0xFFFFFFFF_FEE1DEAD, magic2), "an int, sign-extended by libc"
+
+
+@pytest.mark.parametrize(
+    ("magic1", "magic2"),
+    [
+        pytest.param(0xDEADBEEF, 0xCAFEBABE, id="KernelSU"),
+        pytest.param(0xFFFFFFFF_DEADBEEF, 0xFFFFFFFF_CAFEBABE, id="sign-extended"),
+        pytest.param(0x1_DEADBEEF, 0xCAFEBABE, id="a high bit that the int drops"),
+        pytest.param(0xDEADBEEF, 0xFAFAFAFA, id="SUSFS"),
+        pytest.param(0xDEADBEEF, 10006, id="manager uid"),
+        pytest.param(0xDEADBEEF, 672274793, id="half of each"),
+        pytest.param(0xFEE1DEAD, 0xFAFAFAFA, id="a fork that looks at the second only"),
+        pytest.param(0xFEE1DEAD, 0xCAFEBABE, id="the kernel's first, KernelSU's second"),
+    ],
+)
+def test_kernelsus_reboot_magic_is_refused(magic1: int, magic2: int) -> None:
+    assert refuses(plan(), "reboot", magic1, magic2)
+
+
+def test_only_kernelsus_option_of_prctl_is_refused() -> None:
+    assert refuses(plan(), "prctl", 0xDEADBEEF)
+    assert refuses(plan(), "prctl", 0xFFFFFFFF_DEADBEEF)
+    assert not any(refuses(plan(), "prctl", option) for option in (*range(80), 0x59616D61, 0x53564D41))
+
+
+@pytest.mark.parametrize("kernel", [(3, 18), (4, 4), (4, 9), (4, 14), (4, 19), (4, 20)])
+def test_below_5_0_the_keyring_calls_do_not_exist(kernel: tuple[int, int]) -> None:
+    answers = errnos(plan(kernel))
+    assert {name: answers.get(name) for name in KEYRING} == dict.fromkeys(KEYRING, "ENOSYS")
+    reason = next(rule.reason for rule in plan(kernel) if "keyctl" in rule.names)
+    assert reason.startswith(
+        f"kernel {kernel[0]}.{kernel[1]} is below 5.0: keyctl, add_key and request_key answer ENOSYS"
+    )
+
+
+@pytest.mark.parametrize("kernel", [(5, 0), (5, 4), (5, 10), (6, 6), (6, 18)])
+def test_from_5_0_the_keyring_filter_is_there_only_when_asked_for(kernel: tuple[int, int]) -> None:
+    assert not KEYRING & errnos(plan(kernel)).keys()
+    asked = plan(kernel, keyring_filter=True)
+    assert {name: errnos(asked).get(name) for name in KEYRING} == dict.fromkeys(KEYRING, "ENOSYS")
+    assert "asked for" in next(rule.reason for rule in asked if "keyctl" in rule.names)
+
+
+def test_without_the_shield_namespaces_are_free() -> None:
+    assert not SHIELD & errnos(plan((4, 14))).keys()
+
+
+@pytest.mark.parametrize("flag", [0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000])
+def test_the_shield_refuses_every_new_namespace(flag: int) -> None:
+    rules = plan(block_nested_namespaces=True)
+    assert refuses(rules, "unshare", flag)
+    assert refuses(rules, "clone", flag | 17), "with SIGCHLD"
+    assert errnos(rules)["unshare"] == errnos(rules)["clone"] == "EPERM"
+
+
+def test_the_shield_takes_0x80_for_a_time_namespace_in_unshare_only() -> None:
+    rules = plan(block_nested_namespaces=True)
+    assert refuses(rules, "unshare", 0x80)
+    assert not refuses(rules, "clone", 0x80), "there it belongs to the exit signal"
+
+
+def test_the_shield_lets_fork_and_threads_through() -> None:
+    rules = plan(block_nested_namespaces=True)
+    assert not refuses(rules, "clone", 0x01200011), "fork: CHILD_SETTID | CHILD_CLEARTID | SIGCHLD"
+    assert not refuses(rules, "clone", 0x003D0F00), "pthread_create"
+    assert not refuses(rules, "clone", 0x00004111), "vfork: VM | VFORK | SIGCHLD"
+    assert not refuses(rules, "unshare", 0x00000600), "FS | FILES"
+
+
+def test_the_shield_hides_clone3_so_that_libc_falls_back_on_clone() -> None:
+    rules = plan(block_nested_namespaces=True)
+    assert [(rule.errno, rule.when) for rule in rules if "clone3" in rule.names] == [("ENOSYS", ())]
+
+
+def test_joining_a_namespace_is_never_refused() -> None:
+    assert "setns" not in errnos(plan((4, 14), block_nested_namespaces=True, keyring_filter=True))
+
+
+@pytest.mark.parametrize("kernel", [(4, 14), (6, 1)])
+def test_noseccomp_means_no_filter_at_all(kernel: tuple[int, int]) -> None:
+    spec = Spec(name="web", privileged=("noseccomp",), keyring_filter=True, block_nested_namespaces=True)
+    assert plan_syscall_rules(spec, Host(kernel=kernel, machine="aarch64")) == ()
+
+
+def test_other_privileges_keep_the_filter() -> None:
+    spec = Spec(name="web", privileged=("nomask", "nocaps", "unfiltered-dev"))
+    assert plan_syscall_rules(spec, Host(kernel=(6, 1), machine="aarch64")) == plan()
+
+
+def test_every_rule_says_why_and_names_calls_the_assembler_knows() -> None:
+    for kernel, shield, keyring in product([(4, 14), (6, 1)], [False, True], [False, True]):
+        for rule in plan(kernel, shield, keyring):
+            assert rule.reason
+            assert set(rule.names) <= NAMES
+            assert rule.errno in ("EPERM", "ENOSYS")
