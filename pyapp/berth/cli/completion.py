@@ -111,7 +111,7 @@ __berth_candidates() {
       --name=*) named=1 ;;
       --*=*) ;;
       -*)
-        case $word in -n* | --name) named=1 ;; esac
+        case $word in -n* | --name | --rm) named=1 ;; esac
         __berth_value "$command" "$word"
         expected=$__berth_words
         ;;
@@ -219,7 +219,7 @@ __berth_complete() {
     if [ "$number" = 1 ]; then
       common=$word
     else
-      while [ "${word#"$common"}" = "$word" ]; do common=${common%?}; done
+      until [[ $word = "$common"* ]]; do common=${common%?}; done
     fi
   done
   case $number in

@@ -51,8 +51,6 @@ def serve_if_asked(argv: list[str]) -> int | None:
 
 def run(argv: list[str], session: Session) -> int:
     """Carry out the command line `argv` for `session`; raises BerthError with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # always a TextIOWrapper here
     invocation = parse(argv)
     if invocation.command == "help":
         print(help_text(invocation.words[0] if invocation.words else None))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from berth.engine import cgroups
+from berth.engine.birth_place import BirthPlace
 from berth.engine.channel import Channel
 from berth.engine.execute import ExecError
 from berth.engine.hooks import run_hook
@@ -45,9 +46,10 @@ def boot(order: Boot) -> Process:
     """
     birth, prestart = order.birth, order.prestart
     ours, theirs = Channel.pair()
-    child = os.fork()
+    place = BirthPlace(f"{path}/payload" for path in cgroups.paths(birth.plan.cgroups, birth.plan.name))
+    child = place.fork()
     if child == 0:
-        _set_up(birth, theirs, waits=bool(prestart))
+        _set_up(birth, place, theirs, waits=bool(prestart))
     theirs.close()
     try:
         return _converse(order, ours, child)
@@ -55,11 +57,11 @@ def boot(order: Boot) -> Process:
         ours.close()
 
 
-def _set_up(birth: Birth, channel: Channel, *, waits: bool) -> None:
+def _set_up(birth: Birth, place: BirthPlace, channel: Channel, *, waits: bool) -> None:
     """Be the set-up child: join the cgroups, then make the namespaces, so that the cgroup one is rooted there."""
     try:
         close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
-        cgroups.join(birth.plan.cgroups, birth.plan.name)
+        place.enter()
         unshare(*birth.plan.namespaces)
         pid = os.fork()
         if pid == 0:

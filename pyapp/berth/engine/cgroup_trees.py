@@ -117,17 +117,19 @@ def _remove_one(name: str, fd: int) -> None:
 
 
 def _strike(path: str, victims: set[int]) -> None:
-    if os.getpid() not in processes(path) and _wrote(f"{path}/cgroup.kill", "1"):  # 5.14
+    together = os.getpid() not in processes(path)  # else the caller would be killed or frozen with them
+    if together and _wrote(f"{path}/cgroup.kill", "1"):  # 5.14
         return
     # Frozen, nobody forks while the others are killed.  cgroup2 has it from 5.2, and there the frozen die at once.
-    frozen = _wrote(f"{path}/cgroup.freeze", "1") or _wrote(f"{path}/freezer.state", "FROZEN")
+    if together:
+        _wrote(f"{path}/cgroup.freeze", "1")
+        _wrote(f"{path}/freezer.state", "FROZEN")
     for pid in victims:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    if frozen:
-        _thaw(path)
+    _thaw(path)
 
 
 def _thaw(path: str) -> None:

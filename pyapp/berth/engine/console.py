@@ -79,6 +79,10 @@ class Console:
                 del pending[: viewer.send(pending)]
         return not pending
 
+    def is_behind(self, viewer: socket.socket) -> bool:
+        """Tell whether something waits to be sent to a viewer."""
+        return bool(self.viewers[viewer])
+
     def type(self, viewer: socket.socket) -> bool:
         """Pass on what a viewer typed; False when it has gone."""
         try:

@@ -17,7 +17,7 @@ from berth.engine import cgroups
 from berth.engine.channel import Channel
 from berth.engine.containers import Container
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
-from berth.engine.cgroup_mounts import read_cgroup_mounts
+from berth.engine.birth_place import BirthPlace
 from berth.engine.inspect import read_machine
 from berth.engine.passwd import Account, look_up_user
 from berth.errors import BerthError
@@ -90,9 +90,10 @@ class Door:
             os.setsid()
             make_controlling(slave)
         ours, theirs = Channel.pair()
-        joiner = os.fork()
+        place = BirthPlace(cgroups.current(self.container.init))
+        joiner = place.fork()
         if joiner == 0:
-            self._join(program, account, stdio, slave, theirs)
+            self._join(program, account, stdio, slave, place, theirs)
         theirs.close()
         try:
             return self._await_start(program, ours, joiner)
@@ -117,17 +118,22 @@ class Door:
         return pid
 
     def _join(
-        self, program: Program, account: Account, stdio: tuple[int, int, int], slave: int | None, channel: Channel
+        self,
+        program: Program,
+        account: Account,
+        stdio: tuple[int, int, int],
+        slave: int | None,
+        place: BirthPlace,
+        channel: Channel,
     ) -> NoReturn:
         """Become somebody inside the container in everything but the PID namespace, then fork into that."""
         try:
             forbid_inspection()
-            mounts = read_cgroup_mounts()
             seccomp_program = seccomp.assemble(self.plan.syscall_rules, read_machine())
             for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
                 os.dup2(fd, number)
             sys.meta_path.clear()  # from here on an import would run the container's code
-            cgroups.enter_like(self.container.init, mounts)  # before the namespaces, or logind can't tell the session: `su` would hang
+            place.enter()  # before the namespaces, or logind can't tell the session: `su` would hang
             for word, fd in self.namespaces.items():
                 setns(fd, word)
             close_all_but(channel.fileno(), *(() if slave is None else (slave,)))

@@ -8,7 +8,6 @@ the boot id.  The monitor holds a lock on the file for as long as it lives.
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from typing import Any, Self
@@ -98,10 +97,10 @@ class Journal:
 
     def save(self, state: State) -> None:
         """Write down what is true now."""
-        self._write({"state": msgspec.to_builtins(state)})
+        self._write({"state": state})
 
     def _write(self, line: dict[str, Any]) -> None:
-        os.write(self.fd, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        os.write(self.fd, _encode_line(line) + b"\n")
 
     def skip_numbers(self, count: int) -> None:
         """Leave `count` numbers to another process that writes to the same record (PID 1, while it sets up)."""
@@ -122,26 +121,34 @@ def read_record(path: str) -> tuple[State | None, list[Effect]]:
     state: State | None = None
     effects: dict[int, Effect] = {}
     for line in _lines(path):
-        if "effect" in line:
-            effect = msgspec.convert(line["effect"], Effect)
-            effects[effect.number] = effect
-        elif "done" in line:
-            if line["done"] in effects:
-                effects[line["done"]] = msgspec.structs.replace(effects[line["done"]], identity=line["identity"])
-        elif "undone" in line:
-            effects.pop(line["undone"], None)
-        elif "state" in line:
-            state = msgspec.convert(line["state"], State, strict=False)
+        state = line.state or state
+        if line.effect is not None:
+            effects[line.effect.number] = line.effect
+        if line.done in effects:
+            effects[line.done] = msgspec.structs.replace(effects[line.done], identity=line.identity)
+        effects.pop(line.undone, None)
     return state, [effects[number] for number in sorted(effects)]
 
 
-def _lines(path: str) -> Iterator[dict[str, Any]]:
+class _Line(Struct, frozen=True):
+    effect: Effect | None = None
+    done: int = 0
+    identity: str | None = None
+    undone: int = 0
+    state: State | None = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+_encode_line = msgspec.json.Encoder().encode
+
+
+def _lines(path: str) -> Iterator[_Line]:
     with open(path, "rb") as file:
         for raw in file:
             try:
-                yield json.loads(raw)
-            except ValueError:
-                continue
+                yield _decode_line(raw)
+            except msgspec.DecodeError:
+                continue  # torn by a crash
 
 
 def is_watched(path: str) -> bool:
@@ -197,6 +204,14 @@ class RunFolder:
             if not os.path.exists(self.journal):
                 self.remove()
             os.close(fd)
+
+    def forget(self, journal: Journal) -> None:
+        """Remove the record of a container that has ended, and the folder unless an operation holds its lock."""
+        try:
+            with self.locked(wait=False):
+                journal.remove()
+        except BlockingIOError:
+            journal.remove()  # whoever holds the lock removes the folder
 
     def _lock(self, operation: int) -> int:
         while True:

@@ -5,15 +5,12 @@ module updates come and go.  It waits in select for the console, its socket and 
 """
 
 import contextlib
-import errno
-import json
 import os
-import select
 import signal
-import socket
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -28,6 +25,7 @@ from berth.engine.init import Birth
 from berth.engine.inspect import read_rootfs
 from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
 from berth.engine.surroundings import leave_surroundings
+from berth.engine.switchboard import Switchboard
 from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.host import Host
@@ -36,6 +34,7 @@ from berth.kernel.call import KernelError
 from berth.kernel.mounts import MS_REC, MS_SLAVE, mount, umount
 from berth.kernel.namespaces import unshare
 from berth.kernel.processes import Process, become_subreaper, name_process, start_time
+from berth.kernel.signals import Wakeup
 from berth.plan import plan as make_plan
 from berth.plan.model import Plan
 from berth.spec import Hook, Spec, StartOptions
@@ -58,10 +57,7 @@ class Monitor:
         self.host = host
         self.reached = reached
         self.folder = RunFolder(home, spec.name)
-        self.stopping = False
-        self.waiters: list[socket.socket] = []
-        self.console: Console | None = None
-        self.listener: socket.socket | None = None
+        self.board: Switchboard | None = None
 
     def run(self, report: Channel) -> NoReturn:
         """Start the container, tell `report` how that went, and stay until it ends; never returns."""
@@ -97,11 +93,10 @@ class Monitor:
             os._exit(1)
         self._report(report, {"state": msgspec.to_builtins(self.state)})
         report.close()
-        how = self._watch(init, rootfs)
+        how = self._watch(init, rootfs, self.board)
         self._run_poststop()
         self._clean_up(image)
         self._remember_end(how)
-        self._release_waiters()
         os._exit(0)
 
     @staticmethod
@@ -153,7 +148,7 @@ class Monitor:
         cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
         self.reached("cgroups")
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
-        self._listen()
+        self.board = Switchboard(self.folder)
         self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
         return self._boot(folder)
 
@@ -180,106 +175,32 @@ class Monitor:
         return process
 
     def _take_console(self, master: int, slave: int) -> None:
-        self.console = Console(master, slave, self.home.log(self.spec.name))
-
-    def _close_console(self) -> None:
-        if self.console is not None:
-            self.console.close()
-            self.console = None
+        assert self.board is not None
+        self.board.console = Console(master, slave, self.home.log(self.spec.name))
 
     def _hooks(self, stage: str) -> tuple[Hook, ...]:
         return tuple(hook for hook in self.spec.hooks if hook.stage == stage)
 
-    def _listen(self) -> None:
-        """Listen on the monitor's socket; its path may be longer than a socket address, so it is named by folder."""
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        folder = os.open(self.folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.folder.socket)
-        self.listener.bind(f"/proc/self/fd/{folder}/monitor.sock")
-        os.close(folder)
-        self.listener.listen()
-
-    def _watch(self, init: Process, folder: str) -> str:
+    def _watch(self, init: Process, folder: str, board: Switchboard) -> str:
         """Serve console and socket until the container has ended for good; return how, in words."""
-        waker, wakeup = socket.socketpair()
-        for end in (waker, wakeup):
-            end.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         quick_reboots = 0
-        while True:
-            began = time.monotonic()
-            status = self._serve_until_end(init.pid, waker)
-            init.close()
-            self._close_console()
-            rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
-            if not rebooted or self.stopping:
-                return _end_in_words(status)
-            quick_reboots = quick_reboots + 1 if time.monotonic() - began < _QUICK_SECONDS else 0
-            if quick_reboots == _MOST_QUICK_REBOOTS:
-                return f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
-            try:
-                cgroups.empty(self.plan.cgroups, self.plan.name)
-                init = self._boot(folder)
-            except (BerthError, OSError) as error:
-                return f"did not come back after a reboot: {error}"
-
-    def _serve_until_end(self, init: int, waker: socket.socket) -> int:
-        """Serve until PID 1 has ended; return its wait status."""
-        poller = select.poll()
-        for fd in (waker.fileno(), self.listener.fileno(), self.console.fileno()):
-            poller.register(fd, select.POLLIN)
-        viewers: dict[int, socket.socket] = {}
-        status = _reap(init)  # it may have ended before anybody listened
-        while status is None:
-            for fd, _ in poller.poll():
-                if fd == waker.fileno():
-                    with contextlib.suppress(BlockingIOError):
-                        waker.recv(4096)
-                    status = _reap(init)
-                elif fd == self.listener.fileno():
-                    self._accept(poller, viewers)
-                elif fd == self.console.fileno():
-                    self.console.drain()
-                elif fd in viewers and not self._serve_viewer(viewers[fd]):
-                    poller.unregister(fd)
-                    self.console.detach(viewers.pop(fd))
-            for fd, viewer in viewers.items():
-                behind = select.POLLOUT if self.console.viewers[viewer] else 0
-                poller.modify(fd, select.POLLIN | behind)
-        return status
-
-    def _serve_viewer(self, viewer: socket.socket) -> bool:
-        self.console.flush(viewer)
-        return self.console.type(viewer)
-
-    def _accept(self, poller: select.poll, viewers: dict[int, socket.socket]) -> None:
-        """Take one caller: "attach" looks at the console, "wait" and "stop" hold on until the end."""
-        try:
-            caller, _ = self.listener.accept()
-        except BlockingIOError:
-            return
-        caller.settimeout(1)
-        try:
-            request = json.loads(caller.recv(4096))
-        except (OSError, ValueError):
-            caller.close()
-            return
-        if request.get("call") == "attach":
-            socket.send_fds(caller, [b"{}\n"], [self.console.master])
-            self.console.attach(caller)
-            viewers[caller.fileno()] = caller
-            poller.register(caller.fileno(), select.POLLIN)
-            return
-        self.stopping = self.stopping or request.get("call") == "stop"
-        with contextlib.suppress(OSError):
-            caller.send(b"{}\n")
-            self.waiters.append(caller)
-
-    def _release_waiters(self) -> None:
-        for waiter in self.waiters:
-            waiter.close()
+        with Wakeup(signal.SIGCHLD) as news:
+            while True:
+                began = time.monotonic()
+                status = board.serve(partial(_reap, init.pid, news), news.fileno())
+                init.close()
+                board.close_console()
+                rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
+                if not rebooted or board.stopping:
+                    return _end_in_words(status)
+                quick_reboots = quick_reboots + 1 if time.monotonic() - began < _QUICK_SECONDS else 0
+                if quick_reboots == _MOST_QUICK_REBOOTS:
+                    return f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
+                try:
+                    cgroups.empty(self.plan.cgroups, self.plan.name)
+                    init = self._boot(folder)
+                except (BerthError, OSError) as error:
+                    return f"did not come back after a reboot: {error}"
 
     def _run_poststop(self) -> None:
         for hook in self._hooks("poststop"):
@@ -294,19 +215,14 @@ class Monitor:
             with contextlib.suppress(KernelError):
                 umount(os.path.join(_IMAGE_FOLDER, self.spec.name))
                 _await_release(image)
-        if self.listener is not None:
-            self.listener.close()
-        self._close_console()
+        if self.board is not None:
+            self.board.close()
         _, effects = read_record(self.folder.journal)
         troubles = undo(self.journal, self.state, effects)
         if troubles:
             self._save(stage="stuck", warnings=(*self.state.warnings, *troubles))
             return
-        try:
-            with self.folder.locked(wait=False):
-                self.journal.remove()
-        except BlockingIOError:
-            self.journal.remove()  # whoever holds the lock removes the folder
+        self.folder.forget(self.journal)
 
     def _remember_end(self, how: str) -> None:
         with contextlib.suppress(OSError):
@@ -325,8 +241,9 @@ def _await_release(image: MountedImage) -> None:
         pause *= 2
 
 
-def _reap(init: int) -> int | None:
+def _reap(init: int, news: Wakeup) -> int | None:
     """Collect every exited child; return the wait status of `init` if it was among them."""
+    news.clear()
     found = None
     while True:
         try:

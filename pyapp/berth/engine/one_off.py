@@ -1,6 +1,5 @@
 """Runs one program as PID 1 of a fresh container that is gone with it: `run --rm`."""
 
-import contextlib
 import os
 import secrets
 
@@ -75,5 +74,4 @@ class OneOff:
         folder = RunFolder(self._home, self._spec.name)
         state, effects = read_record(folder.journal)
         if not undo(self._journal, state, effects):
-            with contextlib.suppress(BlockingIOError), folder.locked(wait=False):
-                self._journal.remove()
+            folder.forget(self._journal)

@@ -1,5 +1,6 @@
 """Puts right what a crash left: records without a monitor, containers without anybody who waits for them."""
 
+from berth.engine.attendant import attend
 from berth.engine.containers import look_up, recorded_names
 from berth.engine.journal import Journal, RunFolder, boot_id, read_record
 from berth.engine.undo import undo
@@ -33,4 +34,7 @@ def recover(home: Home) -> list[str]:
             container = look_up(home, name)
             if container.condition in ("crashed", "stuck"):
                 said += clear_remains(home, name) or [f"container {name}: what its crash left is undone"]
+            elif container.condition == "unattended":
+                attend(home, name)
+                said.append(f"container {name}: has a monitor again; its console's history is lost")
     return said

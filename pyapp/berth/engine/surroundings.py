@@ -20,13 +20,13 @@ def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -
     Cgroups (Android's ActivityManager kills and freezes an app's), oom_score_adj, nice, rlimits, umask, signals,
     working folder and standard streams.  What a machine does not permit to be changed stays as it is.
     """
+    reset_signals()
     close_all_but(*keep)
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
     if null > 2:
         os.close(null)
-    reset_signals()
     os.umask(0o022)
     os.chdir("/")
     with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ from typing import Any
 from berth.engine.containers import Container
 from berth.engine.enter import Door, Program
 from berth.kernel.namespaces import same_mount_namespace
+from berth.kernel.signals import Wakeup
 from berth.kernel.terminals import set_window_size, window_size
 from berth.errors import BerthError
 from berth.service.protocol import Connection
@@ -86,27 +87,22 @@ class Session:
 
         A caller that vanishes: SIGHUP, and SIGKILL after a while.  With `group` the program leads a process group.
         """
-        waker, wakeup = socket.socketpair()
-        for end in (waker, wakeup):
-            end.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         poller = select.poll()
-        poller.register(waker, select.POLLIN)
         poller.register(self.connection, select.POLLIN)
         timeout = None
-        while (code := self._collect(pid)) is None:
-            events = dict(poller.poll(timeout))
-            if not events and timeout is not None:
-                _send(pid, signal.SIGKILL, group=group)
-                timeout = None
-            if waker.fileno() in events:
-                waker.recv(4096)
-            if self.connection.fileno() in events and not self._pass_on(pid, group=group):
-                poller.unregister(self.connection)
-                _send(pid, signal.SIGHUP, group=group)
-                _send(pid, signal.SIGCONT, group=group)
-                timeout = _GRACE_SECONDS * 1000
+        with Wakeup(signal.SIGCHLD) as news:
+            poller.register(news, select.POLLIN)
+            while (code := self._collect(pid)) is None:
+                events = dict(poller.poll(timeout))
+                news.clear()
+                if not events and timeout is not None:
+                    _send(pid, signal.SIGKILL, group=group)
+                    timeout = None
+                if self.connection.fileno() in events and not self._pass_on(pid, group=group):
+                    poller.unregister(self.connection)
+                    _send(pid, signal.SIGHUP, group=group)
+                    _send(pid, signal.SIGCONT, group=group)
+                    timeout = _GRACE_SECONDS * 1000
         return code
 
     def _collect(self, pid: int) -> int | None:

@@ -17,6 +17,7 @@ from berth.engine.surroundings import leave_surroundings
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import name_process
+from berth.kernel.signals import Wakeup
 from berth.service.protocol import peer_of
 from berth.service.worker import Run, work
 
@@ -48,6 +49,33 @@ class Supervisor:
         folder = os.open(self.home.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.home.socket)
+        mask = os.umask(0o177)
+        listener.bind(f"/proc/self/fd/{folder}/control.sock")  # a whole path may be longer than an address
+        os.umask(mask)
+        os.close(folder)
+        listener.listen(_BACKLOG)
+        return listener
+
+    def descriptors(self) -> tuple[int, int]:
+        """Return what must stay open in a process that takes over after a fork."""
+        return self._listener.fileno(), self._lock
+
+    def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT; containers go on."""
+        poller = select.poll()
+        poller.register(self._listener, select.POLLIN)
+        gc.collect()
+        gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
+        with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
+            poller.register(news, select.POLLIN)
+            while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
+                for fd, _ in poller.poll():
+                    if fd == news.fileno():
+                        news.clear()
+                        _reap()
+                    else:
+                        self._accept()
+        os.unlink(self.home.socket)
         mask = os.umask(0o177)
         listener.bind(f"/proc/self/fd/{folder}/control.sock")  # a whole path may be longer than an address
         os.umask(mask)

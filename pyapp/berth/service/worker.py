@@ -20,8 +20,8 @@ def work(sock: socket.socket, run: Run) -> NoReturn:
     """Serve the request that arrives on `sock` by `run`, in this process, which was forked for it and ends with it."""
     code = 1
     try:
-        close_all_but(sock.fileno())
         reset_signals()
+        close_all_but(sock.fileno())
         name_process("berth: worker")
         connection = Connection(sock)
         request, streams = connection.receive()
@@ -30,6 +30,7 @@ def work(sock: socket.socket, run: Run) -> NoReturn:
         for number, fd in enumerate(streams):
             os.dup2(fd, number)
             os.close(fd)
+        _open_streams()
         session = Session(connection, request["cwd"], request["env"], peer_of(sock)[0])
         code = _run(request["argv"], session, run)
         with contextlib.suppress(OSError):
@@ -39,6 +40,13 @@ def work(sock: socket.socket, run: Run) -> NoReturn:
             os.write(2, f"berth: {type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(code)
+
+
+def _open_streams() -> None:
+    """Make Python's streams anew: the ones inherited are laid out for what the supervisor had on 0, 1 and 2."""
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _run(argv: list[str], session: Session, run: Run) -> int:

@@ -1,0 +1,114 @@
+"""The monitor's ear: its socket, those who look at the console, those who wait for the container's end.
+
+Everything is waited for in one poll; without news the process sleeps.
+"""
+
+import contextlib
+import json
+import os
+import select
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+
+from berth.engine.console import Console
+from berth.engine.journal import RunFolder
+
+_Answer = TypeVar("_Answer")
+_REQUEST_SECONDS = 1.0
+
+
+class Switchboard:
+    """Listens on a container's socket.
+
+    `stopping` becomes true when somebody asked for the container's end, so that a reboot is none any more.  `console`
+    is set while there is one.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Listen; raises OSError.  The socket's path may be longer than an address, so it is named by its folder."""
+        self.stopping = False
+        self.console: Console | None = None
+        self._waiters: list[socket.socket] = []
+        self._viewers: dict[int, socket.socket] = {}
+        self._poller = select.poll()
+        self._listener = socket.socket(
+            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        )
+        place = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder.socket)
+        self._listener.bind(f"/proc/self/fd/{place}/monitor.sock")
+        os.close(place)
+        self._listener.listen()
+        self._poller.register(self._listener, select.POLLIN)
+
+    def serve(self, ended: Callable[[], _Answer | None], *news: int, seconds: float | None = None) -> _Answer:
+        """Serve until `ended` gives an answer; it is asked at first, when one of `news` is readable, and by `seconds`."""
+        timeout = None if seconds is None else seconds * 1000
+        watched = [*news, *([self.console.fileno()] if self.console else [])]
+        for fd in watched:
+            self._poller.register(fd, select.POLLIN)
+        answer = ended()
+        while answer is None:
+            ready = [fd for fd, _ in self._poller.poll(timeout)]
+            for fd in ready:
+                self._attend_to(fd)
+            if not ready or any(fd in news for fd in ready):
+                answer = ended()
+        for fd in watched:
+            self._poller.unregister(fd)
+        return answer
+
+    def _attend_to(self, fd: int) -> None:
+        if fd == self._listener.fileno():
+            self._accept()
+        elif self.console is not None and fd == self.console.fileno():
+            self.console.drain()
+        elif fd in self._viewers and self.console is not None:
+            viewer = self._viewers[fd]
+            self.console.flush(viewer)
+            if not self.console.type(viewer):
+                self._poller.unregister(fd)
+                self.console.detach(self._viewers.pop(fd))
+        if self.console is not None:
+            for number, viewer in self._viewers.items():
+                behind = select.POLLOUT if self.console.is_behind(viewer) else 0
+                self._poller.modify(number, select.POLLIN | behind)
+
+    def _accept(self) -> None:
+        """Take one caller: "attach" looks at the console, "wait" and "stop" hold on until the end."""
+        try:
+            caller, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        caller.settimeout(_REQUEST_SECONDS)
+        try:
+            call = json.loads(caller.recv(4096))["call"]
+            if call == "attach" and self.console is not None:
+                socket.send_fds(caller, [b"{}\n"], [self.console.master])
+                self.console.attach(caller)
+                self._viewers[caller.fileno()] = caller
+                self._poller.register(caller, select.POLLIN)
+            elif call in ("stop", "wait"):
+                self.stopping = self.stopping or call == "stop"
+                caller.send(b"{}\n")
+                self._waiters.append(caller)
+            else:
+                caller.close()
+        except (OSError, ValueError, KeyError, TypeError):
+            caller.close()
+
+    def close_console(self) -> None:
+        """Drain the console and let go of it and of its viewers."""
+        for fd in self._viewers:
+            self._poller.unregister(fd)
+        self._viewers.clear()
+        if self.console is not None:
+            self.console.close()
+            self.console = None
+
+    def close(self) -> None:
+        """Let go of everything but those who wait: they are told by the end of the process."""
+        self.close_console()
+        self._listener.close()
