@@ -95,6 +95,7 @@ def test_saving_replaces_the_file_and_leaves_nothing_beside_it(home: Home) -> No
         ),
         ('version = 2\nname = "web"', "a later Berth wrote this (version 2, this one reads up to 1); update Berth"),
         ('version = "1"', "version must be a whole number from 1 to 1; correct it there"),
+        ("version = true", "version must be a whole number from 1 to 1; correct it there"),
         ("version = 0", "version must be a whole number from 1 to 1; correct it there"),
     ],
 )

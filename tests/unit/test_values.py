@@ -95,6 +95,8 @@ BAD = [
     ("--hostname a_b", '--hostname "a_b": a host name has letters, digits and - between dots, no part begins'),
     (f"--hostname {'a' * 63}.b", "it is 64 long at most"),
     ("--hostname -a", "needs a value"),
+    ("--hostname a-", "no part begins or ends with -"),
+    ("--hostname a..b", "no part begins or ends with -"),
     ("--init sbin/init", '--init "sbin/init": the path must be absolute, that is, begin with /'),
     ("--init /a/../b", '--init "/a/../b": .. is refused in a path inside the container; write it out'),
     ("--net nat", '--net "nat": this network comes in a later version; use host or none'),

@@ -8,6 +8,7 @@ from berth.cli.flags import Invocation
 from berth.engine.containers import look_up
 from berth.engine.enter import Program
 from berth.engine.journal import RunFolder
+from berth.engine.one_off import OneOff
 from berth.engine.stop import call_monitor
 from berth.errors import BerthError
 from berth.home import Home, find_home
@@ -24,15 +25,35 @@ def enter(invocation: Invocation, session: Session) -> int:
 def run(invocation: Invocation, session: Session) -> int:
     """`berth run`: a program, its exit code ours."""
     if invocation.switch("rm"):
-        raise BerthError("run --rm: is not there yet")
+        return _run_one_off(invocation, session)
     user = invocation.text("user") or "root"
     program = Program(argv=invocation.words, user=user, environment=_environment(invocation, session))
     return _run(invocation, session, program)
 
 
+def _run_one_off(invocation: Invocation, session: Session) -> int:
+    spec = specs.one_off_from(
+        invocation, directory=session.cwd, read=lambda path: read_text(session.path(path))
+    )
+    for path in (spec.rootfs, *(bind.source for bind in spec.binds)):
+        session.path(path or "/")
+    one_off = OneOff(
+        find_home(os.environ),
+        spec,
+        invocation.words,
+        _terminal_type(session),
+        terminal=session.has_terminal,
+        reaped=invocation.switch("init"),
+    )
+    return session.run_one_off(one_off)
+
+
+def _terminal_type(session: Session) -> dict[str, str]:
+    return {key: value for key, value in session.environment.items() if key == "TERM"}
+
+
 def _environment(invocation: Invocation, session: Session) -> dict[str, str]:
-    term = {key: value for key, value in session.environment.items() if key == "TERM"}
-    return {**term, **specs.environment(invocation, lambda path: read_text(session.path(path)))}
+    return {**_terminal_type(session), **specs.environment(invocation, lambda path: read_text(session.path(path)))}
 
 
 def _run(invocation: Invocation, session: Session, program: Program) -> int:

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import termios
 
 import _socket
 from berth.kernel.terminals import Mode, go_raw, restore, set_window_size, window_size
@@ -25,6 +26,7 @@ class Relay:
         self._sock = sock
         self._descriptors: list[int] = []
         self._mode: Mode | None = None
+        self._first: int | None = None
 
     def take(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Keep the descriptors that came beside a line."""
@@ -36,6 +38,7 @@ class Relay:
         """Act on the worker's `line`, and stay until the exit code comes; None when it has not come yet."""
         message = json.loads(line)
         if "terminal" in message:
+            self._first = message.get("first")
             return self._copy(rest, detachable=bool(message.get("detach")))
         if "program" in message:
             self._forward_signals()
@@ -101,12 +104,23 @@ class Relay:
                     if not got:
                         poller.unregister(0)
                     typed += got
+                    self._interrupt_first(data, got)
                 elif open_data and not self._out(data):
                     poller.unregister(data)
                     open_data = False
             if typed and open_data:
                 with contextlib.suppress(BlockingIOError):
                     typed = typed[os.write(data, typed) :]
+
+    def _interrupt_first(self, data: int, typed: bytes) -> None:
+        """Tell the worker of a Ctrl-C or Ctrl-\\ for a program that is PID 1: the kernel drops the terminal's signal."""
+        if self._first is None or os.tcgetpgrp(data) != self._first:
+            return
+        _, _, _, local, _, _, characters = termios.tcgetattr(data)
+        if local & termios.ISIG:
+            for place, number in ((termios.VINTR, signal.SIGINT), (termios.VQUIT, signal.SIGQUIT)):
+                if characters[place] in typed:
+                    self._tell(signal=number)
 
     def _heed(self, buffer: bytes) -> tuple[int | None, bytes]:
         """Act on the whole lines in `buffer`; return the exit code if it came, and what is left over."""

@@ -81,7 +81,7 @@ def kill(path: str, patience: float = 5.0) -> tuple[int, ...]:
             left = deadline - time.monotonic()
             if left <= 0:
                 return tuple(sorted(waited_for))
-            if Process(min(waited_for)).wait(min(left, _LOOK_AGAIN)):
+            if _ended(min(waited_for), min(left, _LOOK_AGAIN)):
                 time.sleep(0.0005)  # it has ended, and leaves the list within moments
             else:
                 break
@@ -130,6 +130,14 @@ def _strike(path: str, victims: set[int]) -> None:
         except ProcessLookupError:
             continue
     _thaw(path)
+
+
+def _ended(pid: int, seconds: float) -> bool:
+    process = Process(pid)
+    try:
+        return process.wait(seconds)
+    finally:
+        process.close()
 
 
 def _thaw(path: str) -> None:

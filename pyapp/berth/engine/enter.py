@@ -15,13 +15,14 @@ from msgspec import Struct
 
 from berth.engine import cgroups
 from berth.engine.channel import Channel
+from berth.engine.confine import confine
 from berth.engine.containers import Container
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
 from berth.engine.birth_place import BirthPlace
 from berth.engine.inspect import read_machine
 from berth.engine.passwd import Account, look_up_user
 from berth.errors import BerthError
-from berth.kernel import capabilities, seccomp
+from berth.kernel import seccomp
 from berth.kernel.namespaces import open_namespaces, setns
 from berth.kernel.paths import open_in_root
 from berth.kernel.processes import (
@@ -129,7 +130,8 @@ class Door:
         """Become somebody inside the container in everything but the PID namespace, then fork into that."""
         try:
             forbid_inspection()
-            seccomp_program = seccomp.assemble(self.plan.syscall_rules, read_machine())
+            rules = self.plan.syscall_rules
+            seccomp_program = seccomp.assemble(rules, read_machine()) if rules else b""
             for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
                 os.dup2(fd, number)
             sys.meta_path.clear()  # from here on an import would run the container's code
@@ -138,9 +140,7 @@ class Door:
                 setns(fd, word)
             close_all_but(channel.fileno(), *(() if slave is None else (slave,)))
             os.umask(0o022)
-            capabilities.limit(self.plan.capabilities)
-            if self.plan.syscall_rules:
-                seccomp.install(seccomp_program)
+            confine(self.plan.capabilities, seccomp_program)
             os.setgroups(account.groups)
             os.setgid(account.gid)
             os.setuid(account.uid)

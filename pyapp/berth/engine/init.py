@@ -14,12 +14,13 @@ import sys
 from typing import NoReturn
 
 from berth.engine.channel import Channel
+from berth.engine.confine import confine
 from berth.engine.execute import NotExecuted, execute
 from berth.engine.hooks import run_hook
 from berth.engine.journal import Journal
+from berth.engine.reaper import reap_around
 from berth.engine.steps import StepError, Workshop
 from berth.errors import BerthError
-from berth.kernel import capabilities, seccomp
 from berth.kernel.call import KernelError
 from berth.kernel.mounts import (
     MNT_DETACH,
@@ -57,7 +58,7 @@ class Birth:
 
     `rootfs` is the folder (or mounted image) that becomes `/`; `program` the assembled seccomp filter, empty for none.
     With `for_caller` PID 1 is a caller's program: it keeps the streams that are no terminal, sees only the one file
-    system that `rootfs` is on, and nothing may be made in that.
+    system that `rootfs` is on, and nothing may be made in that; with `reaped` it is the child of a small init.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Birth:
         journal: Journal | None,
         hooks: tuple[Hook, ...] = (),
         for_caller: bool = False,
+        reaped: bool = False,
     ) -> None:
         self.plan = plan
         self.rootfs = rootfs
@@ -80,6 +82,7 @@ class Birth:
         self.journal = journal
         self.hooks = hooks
         self.for_caller = for_caller
+        self.reaped = reaped
 
 
 def become_init(birth: Birth, channel: Channel) -> NoReturn:
@@ -136,11 +139,11 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
     os.setsid()
     if console:
         _take_streams(console[1], birth)
-    capabilities.limit(plan.capabilities)
     os.chdir("/")
     reset_signals()
-    if birth.program:
-        seccomp.install(birth.program)
+    confine(plan.capabilities, birth.program)
+    if birth.reaped:
+        reap_around(plan.argv, plan.environment, channel, console[1] if console else None)
     execute(plan.argv, plan.environment)
 
 

@@ -22,7 +22,9 @@ from msgspec.structs import replace
 class OneOff:
     """A one-off container: its program runs after `start`, nothing of it is left after `finish`."""
 
-    def __init__(self, home: Home, spec: Spec, argv: tuple[str, ...], environment: dict[str, str], *, terminal: bool):
+    def __init__(
+        self, home: Home, spec: Spec, argv: tuple[str, ...], environment: dict[str, str], *, terminal: bool, reaped: bool
+    ) -> None:
         host = read_host()
         self._home = home
         self._machine = host.machine
@@ -30,6 +32,7 @@ class OneOff:
         self._spec = replace(spec, name=f"{spec.name}-{secrets.token_hex(4)}")
         plan = plan_one_off(self._spec, argv, environment, host, terminal=terminal)
         self._plan: Plan = replace(plan, hostname=spec.hostname or spec.name)
+        self._reaped = reaped
         self._journal: Journal | None = None
         self.master: int | None = None
         self.slave: int | None = None
@@ -50,6 +53,7 @@ class OneOff:
             program=seccomp.assemble(rules, self._machine) if rules else b"",
             journal=None,
             for_caller=True,
+            reaped=self._reaped,
         )
         try:
             return boot(Boot(birth, (), reached, self._take_console))

@@ -85,6 +85,12 @@ def catches(pid: int, number: int) -> bool:
     return any(mask is not None and int(mask, 16) & bit for mask in masks) or "sigtimedwait" in _wait_channel(pid)
 
 
+def ignores(pid: int, number: int) -> bool:
+    """Tell whether process `pid` has chosen to ignore signal `number`."""
+    mask = status_field(pid, "SigIgn")
+    return mask is not None and bool(int(mask, 16) & 1 << (number - 1))
+
+
 def _wait_channel(pid: int) -> str:
     """Return the kernel function that the process sleeps in; "0" or nothing where the kernel does not tell."""
     try:

@@ -1,21 +1,25 @@
 """A caller as its worker sees it: its streams, its folder, and the programs that run for it."""
 
-import errno
+import contextlib
 import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from berth.engine.containers import Container
 from berth.engine.enter import Door, Program
 from berth.kernel.namespaces import same_mount_namespace
+from berth.kernel.processes import catches, ignores
 from berth.kernel.signals import Wakeup
 from berth.kernel.terminals import set_window_size, window_size
+from berth.engine.one_off import OneOff
 from berth.errors import BerthError
 from berth.service.protocol import Connection
 
 _GRACE_SECONDS = 5.0
+_HARMLESS = (signal.SIGKILL, signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH)
 
 
 class Session:
@@ -60,6 +64,21 @@ class Session:
         os.close(slave)
         return self.accompany(pid, group=True)
 
+    def run_one_off(self, one_off: OneOff) -> int:
+        """Run a one-off container on the caller's streams and return its program's exit code."""
+        process = one_off.start()
+        try:
+            if one_off.master is None or one_off.slave is None:
+                self.connection.send({"program": True})
+            else:
+                self._size_like_callers(one_off.master)
+                self.lend_terminal(one_off.master, first=process.pid)
+                os.close(one_off.slave)
+            return self.accompany(process.pid, group=False, first=True)
+        finally:
+            process.send(signal.SIGKILL)
+            one_off.finish()
+
     @staticmethod
     def _size_like_callers(master: int) -> None:
         for number in range(3):
@@ -82,11 +101,14 @@ class Session:
             if self.connection.receive()[0] is None:
                 return
 
-    def accompany(self, pid: int, *, group: bool) -> int:
+    def accompany(self, pid: int, *, group: bool, first: bool = False) -> int:
         """Wait for child `pid`, passing the caller's signals on; return its exit code.
 
-        A caller that vanishes: SIGHUP, and SIGKILL after a while.  With `group` the program leads a process group.
+        A caller that vanishes: SIGHUP, and SIGKILL after a while.  With `group` the program leads a process group; with
+        `first` it is PID 1 of its container, where the kernel drops what it would die of: then it is killed.
         """
+        send = _send_first if first else _send_group if group else _send
+        killed_by: list[int] = []
         poller = select.poll()
         poller.register(self.connection, select.POLLIN)
         timeout = None
@@ -96,14 +118,14 @@ class Session:
                 events = dict(poller.poll(timeout))
                 news.clear()
                 if not events and timeout is not None:
-                    _send(pid, signal.SIGKILL, group=group)
+                    send(pid, signal.SIGKILL)
                     timeout = None
-                if self.connection.fileno() in events and not self._pass_on(pid, group=group):
+                if self.connection.fileno() in events and not self._pass_on(pid, send, killed_by):
                     poller.unregister(self.connection)
-                    _send(pid, signal.SIGHUP, group=group)
-                    _send(pid, signal.SIGCONT, group=group)
+                    send(pid, signal.SIGHUP)
+                    send(pid, signal.SIGCONT)
                     timeout = _GRACE_SECONDS * 1000
-        return code
+        return 128 + killed_by[0] if killed_by and code == 128 + signal.SIGKILL else code
 
     def _collect(self, pid: int) -> int | None:
         while True:
@@ -117,7 +139,7 @@ class Session:
                 continue
             return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
-    def _pass_on(self, pid: int, *, group: bool) -> bool:
+    def _pass_on(self, pid: int, send: Callable[[int, int], bool], killed_by: list[int]) -> bool:
         while True:
             try:
                 message, _ = self.connection.receive()
@@ -126,21 +148,30 @@ class Session:
             if message is None:
                 return False
             number = message.get("signal")
-            if isinstance(number, int):
-                _send(pid, number, group=group)
+            if isinstance(number, int) and not send(pid, number):
+                killed_by.append(number)
             if not self.connection.pending:
                 return True
 
 
-def _send(pid: int, number: int, *, group: bool) -> None:
-    try:
-        if group:
-            os.killpg(pid, number)
-        else:
-            os.kill(pid, number)
-    except OSError as error:
-        if error.errno != errno.ESRCH:
-            raise
+def _send(pid: int, number: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return True
+
+
+def _send_group(pid: int, number: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+    return True
+
+
+def _send_first(pid: int, number: int) -> bool:
+    """Send a signal to a PID 1 as if it were none; False when it had to be killed instead."""
+    if number in _HARMLESS or catches(pid, number) or ignores(pid, number):
+        return _send(pid, number)
+    _send(pid, signal.SIGKILL)
+    return False
 
 
 def _same_file(one: str, other: str) -> bool:
