@@ -113,8 +113,10 @@ def address(label: str, value: str) -> str:
 
 
 def capability(label: str, value: str) -> str:
-    """A capability by the kernel's name, CAP_NET_ADMIN; `net_admin` is taken as well.  See capabilities(7)."""
+    """A capability by the kernel's name, CAP_NET_ADMIN, or ALL; `net_admin` is taken as well.  See capabilities(7)."""
     known = value.upper().removeprefix("CAP_") if value.isascii() else ""
+    if known == "ALL":
+        return known
     if known in CAPABILITIES:
         return f"CAP_{known}"
     raise UsageError(f"{label} {quoted(value)}: no such capability; they are named as in CAP_NET_ADMIN")

@@ -113,10 +113,13 @@ def to_toml(spec: Spec) -> str:
 def save_spec(home: Home, spec: Spec) -> None:
     """Write `spec` to its container.toml, atomically and down to the disk, making the folders above it.
 
+    A file that says the same already is left alone: every start saves, and flash is slow to sync.
     Raises UsageError for a Spec that could not be read back, BerthError where the disk refuses; the old file is intact.
     """
     content = to_toml(checked(spec)).encode()
     path = home.spec(spec.name)
+    if _holds(path, content):
+        return
     folder = home.container(spec.name)
     made = not os.path.isdir(folder)
     try:
@@ -186,15 +189,16 @@ def remove(home: Home, name: str) -> None:
 def remember_end(home: Home, name: str, how: str) -> None:
     """Note for `last_end` how container `name` ended; a container that was never saved has no place for it.
 
-    Raises OSError; nothing is lost but the note.
+    Not synced, because a stop waits for it.  Raises OSError; nothing is lost but the note.
     """
-    _replace(f"{home.container(name)}/last-end", f"{how}\n".encode())
+    with open(f"{home.container(name)}/last-end", "w", encoding="utf-8") as file:
+        file.write(f"{how}\n")
 
 
 def last_end(home: Home, name: str) -> str | None:
     """How container `name` last ended, in words; None where that is not known."""
     try:
-        return _read(f"{home.container(name)}/last-end").strip()
+        return _read(f"{home.container(name)}/last-end").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -210,6 +214,14 @@ def read_text(path: str) -> str:
 def _read(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read()
+
+
+def _holds(path: str, content: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read() == content
+    except OSError:
+        return False
 
 
 def _replace(path: str, content: bytes) -> None:

@@ -464,34 +464,58 @@ def test_a_limit_whose_controller_cgroup2_lacks_is_refused(made: Made) -> None:
         made.create((Cgroup(root, 2, switch_on=("memory",), limits=(("memory.max", "1"),)),))
 
 
-def test_a_controller_is_switched_on_for_the_first_and_off_after_the_last(make: Callable[[], Made]) -> None:
+@pytest.fixture
+def own_root() -> Iterator[str]:
+    """A cgroup2 folder with a controller to give, in the place of a hierarchy's root: that one is everybody's."""
     root = next(mount.path for mount in MOUNTS if mount.version == 2)
     (controller, *_) = read(f"{root}/cgroup.controllers").split()
-    assert controller not in read(f"{root}/cgroup.subtree_control").split()
-    plan = (Cgroup(root, 2, (controller,), switch_on=(controller, "io")),)
+    was_on = controller in read(f"{root}/cgroup.subtree_control").split()
+    write(f"{root}/cgroup.subtree_control", f"+{controller}")
+    own = f"{root}/test-{uuid.uuid4().hex}"
+    os.mkdir(own)
+    yield own
+    remove(own)
+    if not was_on:
+        with contextlib.suppress(KernelError):  # EBUSY: somebody else has come to use it
+            write(f"{root}/cgroup.subtree_control", f"-{controller}")
+
+
+def test_a_controller_is_switched_on_for_the_first_and_off_after_the_last(
+    make: Callable[[], Made], own_root: str
+) -> None:
+    (controller,) = read(f"{own_root}/cgroup.controllers").split()
+    plan = (Cgroup(own_root, 2, (controller,), switch_on=(controller, "io")),)
     first, second, third = make(), make(), make()
     first.create(plan)
     assert [effect.kind for effect in first.effects()] == ["cgroup", "controller"]
     second.create(plan)
     assert [effect.kind for effect in second.effects()] == ["cgroup"]
-    assert controller in read(f"{root}/berth/{second.name}/payload/cgroup.controllers").split()
+    assert read(f"{own_root}/berth/{second.name}/payload/cgroup.controllers") == controller
     first.undo()
-    assert controller in read(f"{root}/cgroup.subtree_control").split()
+    assert read(f"{own_root}/cgroup.subtree_control") == controller
     third.create(plan)
     second.undo()
+    assert read(f"{own_root}/cgroup.subtree_control") == controller
     third.undo()
-    assert controller not in read(f"{root}/cgroup.subtree_control").split()
+    assert read(f"{own_root}/cgroup.subtree_control") == ""
 
 
-def test_a_controller_left_on_by_a_crash_is_switched_off_by_its_record(made: Made) -> None:
-    root = next(mount.path for mount in MOUNTS if mount.version == 2)
-    (controller, *_) = read(f"{root}/cgroup.controllers").split()
-    control = f"{root}/cgroup.subtree_control"
+def test_a_controller_that_the_host_had_switched_on_stays_on(made: Made, own_root: str) -> None:
+    (controller,) = read(f"{own_root}/cgroup.controllers").split()
+    write(f"{own_root}/cgroup.subtree_control", f"+{controller}")
+    made.create((Cgroup(own_root, 2, (controller,), switch_on=(controller,)),))
+    made.undo()
+    assert read(f"{own_root}/cgroup.subtree_control") == controller
+
+
+def test_a_controller_left_on_by_a_crash_is_switched_off_by_its_record(own_root: str) -> None:
+    (controller,) = read(f"{own_root}/cgroup.controllers").split()
+    control = f"{own_root}/cgroup.subtree_control"
     write(control, f"+{controller}")
     cgroups.undo("controller", f"{control} +{controller}", "1:1")
-    assert controller in read(control).split(), "a stranger's"
-    cgroups.undo("controller", f"{control} +{controller}", identify(root))
-    assert controller not in read(control).split()
+    assert read(control) == controller, "a stranger's"
+    cgroups.undo("controller", f"{control} +{controller}", identify(own_root))
+    assert read(control) == ""
 
 
 def test_fifty_containers_in_parallel_do_not_get_in_each_other_s_way(make: Callable[[], Made]) -> None:

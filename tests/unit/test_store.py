@@ -68,6 +68,15 @@ def test_saving_replaces_the_file_and_leaves_nothing_beside_it(home: Home) -> No
     assert os.listdir(home.container("web")) == ["container.toml"]
 
 
+def test_saving_the_same_again_does_not_write(home: Home) -> None:
+    save_spec(home, WEB)
+    before = os.stat(home.spec("web"))
+
+    save_spec(home, WEB)
+
+    assert os.stat(home.spec("web")) == before
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -200,7 +209,7 @@ def test_a_file_left_by_a_crash_does_no_harm(home: Home) -> None:
     Path(f"{home.spec('web')}.new").write_text("half of someth")
 
     assert load_spec(home, "web") == WEB
-    save_spec(home, WEB)
+    save_spec(home, Spec(name="web", rootfs="/other"))
     assert os.listdir(home.container("web")) == ["container.toml"]
 
 
@@ -282,6 +291,8 @@ def test_how_a_container_ended_is_remembered(home: Home) -> None:
     store.remember_end(home, "web", "powered off")
 
     assert store.last_end(home, "web") == "powered off"
+    Path(home.container("web"), "last-end").write_text("")  # as a crash leaves it
+    assert store.last_end(home, "web") is None
 
 
 def test_a_file_the_user_named_wrongly_is_named_in_the_sentence(tmp_path: Path) -> None:

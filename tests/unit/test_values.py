@@ -69,6 +69,7 @@ def test_a_size_is_read_in_powers_of_1024(text: str, size: int) -> None:
         ("--privileged full", {"privileged": ("nomask", "nocaps", "noseccomp", "unfiltered-dev")}),
         ("--cap-add net_admin,CAP_SYS_TIME", {"cap_add": ("CAP_NET_ADMIN", "CAP_SYS_TIME")}),
         ("--cap-drop CAP_MKNOD", {"cap_drop": ("CAP_MKNOD",)}),
+        ("--cap-drop all", {"cap_drop": ("ALL",)}),
         ("--block-nested-namespaces", {"block_nested_namespaces": True}),
         ("--keyring-filter", {"keyring_filter": True}),
         ("--force-cgroupv1", {"force_cgroupv1": True}),

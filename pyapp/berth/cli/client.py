@@ -6,10 +6,10 @@ reach the socket: json, signal and socket each cost as much as the whole interpr
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 
-import _socket
 from berth.home import find_home
 
 TYPE_CHECKING = False

@@ -2,16 +2,21 @@
 
 import os
 import socket
+import time
+
+import msgspec
 
 from berth.cli import specs
 from berth.cli.flags import Invocation
 from berth.engine.containers import look_up
 from berth.engine.enter import Program
+from berth.engine.events import EVENTS_SOCKET, Event
 from berth.engine.journal import RunFolder
 from berth.engine.one_off import OneOff
 from berth.engine.stop import call_monitor
 from berth.errors import BerthError
 from berth.home import Home, find_home
+from berth.kernel.sockets import connect
 from berth.service.session import Session
 from berth.store import read_text
 
@@ -57,7 +62,7 @@ def _environment(invocation: Invocation, session: Session) -> dict[str, str]:
 
 
 def _run(invocation: Invocation, session: Session, program: Program) -> int:
-    return session.run_inside(look_up(find_home(os.environ), invocation.names[0]), program)
+    return session.run_inside(look_up(find_home(os.environ), invocation.names[0]).alive, program)
 
 
 def console(invocation: Invocation, session: Session) -> int:
@@ -92,4 +97,16 @@ def logs(invocation: Invocation, session: Session) -> int:
 
 def events(invocation: Invocation, session: Session) -> int:
     """`berth events`."""
-    raise BerthError("events: is not there yet")
+    home = find_home(os.environ)
+    try:
+        conn = connect(f"{home.run}/{EVENTS_SOCKET}")
+    except OSError as error:
+        raise BerthError('events: the service does not run; start it with "berth serve --background"') from error
+    for line in session.lines_from(conn):
+        event = msgspec.json.decode(line, type=Event)
+        if invocation.names and event.name not in invocation.names:
+            continue
+        when = time.strftime("%H:%M:%S", time.localtime(event.at))
+        shown = f"{when} {event.name} {event.event}" + (f": {event.detail}" if event.detail else "")
+        print(line.decode() if invocation.json else shown, flush=True)
+    return 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 
 from berth import values
 from berth.cli import specs
@@ -9,9 +10,10 @@ from berth.cli.flags import Invocation
 from berth.droidspaces import load_conf
 from berth.engine import containers, launch
 from berth.engine import recover as recovering
+from berth.engine import scan as scanning
 from berth.engine import stop as stopping
 from berth.engine.journal import RunFolder
-from berth.errors import BerthError, UsageError
+from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.service.session import Session
 from berth.spec import Spec
@@ -95,7 +97,7 @@ def _seconds(invocation: Invocation) -> float:
     return _STOP_SECONDS if text is None else values.seconds("--timeout", text)
 
 
-def _each(names: tuple[str, ...], action: object, done: str) -> int:
+def _each(names: tuple[str, ...], action: Callable[[str], None], done: str) -> int:
     """Do `action` for every name, all of them even if one fails; several at once, each in a process of its own."""
     if len(names) == 1:
         action(names[0])
@@ -115,7 +117,7 @@ def _each(names: tuple[str, ...], action: object, done: str) -> int:
     return code
 
 
-def _fork(action: object, name: str) -> int:
+def _fork(action: Callable[[str], None], name: str) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -172,6 +174,8 @@ def recover(invocation: Invocation, session: Session) -> int:
 
 def scan(invocation: Invocation, session: Session) -> int:
     """`berth scan`."""
-    raise UsageError("scan: is not there yet")
+    sentences = scanning.scan(find_home(os.environ))
+    print("\n".join(sentences) if sentences else "no running container is without its record")
+    return 0
 
 

@@ -1,5 +1,6 @@
 """Copies bytes between the caller's terminal and a program's, and passes signals on while a program runs."""
 
+import _socket
 import array
 import contextlib
 import errno
@@ -10,7 +11,6 @@ import signal
 import socket
 import termios
 
-import _socket
 from berth.kernel.terminals import Mode, go_raw, restore, set_window_size, window_size
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -113,7 +113,7 @@ class Relay:
                     typed = typed[os.write(data, typed) :]
 
     def _interrupt_first(self, data: int, typed: bytes) -> None:
-        """Tell the worker of a Ctrl-C or Ctrl-\\ for a program that is PID 1: the kernel drops the terminal's signal."""
+        """Tell the worker of an interrupt typed for a program that is PID 1: the kernel drops the terminal's signal."""
         if self._first is None or os.tcgetpgrp(data) != self._first:
             return
         _, _, _, local, _, _, characters = termios.tcgetattr(data)

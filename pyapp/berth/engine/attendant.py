@@ -1,17 +1,18 @@
 """A new monitor for a container that runs without one, or whose record was lost.
 
-It is not the parent of init, so it can't tell how init ends: any end means stop.  The old monitor's console died with it.
+It is not the parent of init, so it can't tell how init ends: any end means stop.  The old monitor's console died with
+it.
 """
 
 import contextlib
 import os
-from typing import NoReturn
 
 import msgspec
 
 from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
 from berth.engine.channel import Channel
 from berth.engine.containers import look_up
+from berth.engine.events import announce
 from berth.engine.journal import Journal, RunFolder, State, read_record
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
@@ -20,7 +21,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.mounts import MS_REC, MS_SLAVE, mount
 from berth.kernel.namespaces import unshare
-from berth.kernel.processes import Process, name_process, start_time
+from berth.kernel.processes import Process, end_with, name_process, start_time
 from berth.store import remember_end
 
 _LOOK_SECONDS = 1.0  # where the kernel has no pidfds (before 5.3) nobody tells of a stranger's end
@@ -34,11 +35,9 @@ def attend(home: Home, name: str) -> None:
     ours, theirs = Channel.pair()
     pid = os.fork()
     if pid == 0:
-        try:
-            if os.fork() == 0:  # twice, so that the caller has no child to reap
-                _watch(home, name, theirs)
-        finally:
-            os._exit(0)
+        if os.fork() == 0:  # twice, so that the caller has no child to reap
+            end_with(lambda: _watch(home, name, theirs), lambda error: theirs.send({"error": str(error)}))
+        os._exit(0)
     os.waitpid(pid, 0)
     theirs.close()
     message, _ = ours.receive()
@@ -48,32 +47,25 @@ def attend(home: Home, name: str) -> None:
         raise BerthError(f"container {name}: can't be attended to again: {why}")
 
 
-def _watch(home: Home, name: str, report: Channel) -> NoReturn:
-    try:
-        leave_surroundings((report.fileno(),), read_cgroup_mounts())
-        os.setsid()
-        name_process(f"berth: {name}")
-        record = look_up(home, name).record
-        folder = RunFolder(home, name)
-        journal = Journal.take_over(folder.journal)
-        if record is None or record.init is None or record.plan is None or journal is None:
-            report.send({"error": "its record is not whole"})
-            os._exit(1)
-        unshare("mount")
-        mount(None, "/", None, MS_SLAVE | MS_REC)
-        mount_missing(record.plan.cgroups)
-        journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
-        init = Process(*record.init)
-        board = Switchboard(folder)
-        report.send({"watching": True})
-        report.close()
-        _serve(board, init)
-        _finish(home, record, journal, folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            report.send({"error": str(error)})
-    finally:
-        os._exit(1)
+def _watch(home: Home, name: str, report: Channel) -> None:
+    leave_surroundings((report.fileno(),), read_cgroup_mounts())
+    os.setsid()
+    name_process(f"berth: {name}")
+    record = look_up(home, name).record
+    folder = RunFolder(home, name)
+    journal = Journal.take_over(folder.journal)
+    if record is None or record.init is None or record.plan is None or journal is None:
+        raise BerthError("its record is not whole")
+    unshare("mount")
+    mount(None, "/", None, MS_SLAVE | MS_REC)
+    mount_missing(record.plan.cgroups)
+    journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
+    init = Process(*record.init)
+    board = Switchboard(folder)
+    report.send({"watching": True})
+    report.close()
+    _serve(board, init)
+    _finish(home, record, journal, folder)
 
 
 def _serve(board: Switchboard, init: Process) -> None:
@@ -89,7 +81,7 @@ def _serve(board: Switchboard, init: Process) -> None:
     board.close()
 
 
-def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> NoReturn:
+def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> None:
     state, effects = read_record(folder.journal)
     troubles = undo(journal, state, effects)
     if troubles:
@@ -98,4 +90,4 @@ def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> N
         with contextlib.suppress(OSError):
             remember_end(home, record.name, "init ended; its first monitor had been killed, so nobody saw how")
         folder.forget(journal)
-    os._exit(0)
+        announce(home, record.name, "stopped", "nobody saw how")

@@ -11,7 +11,7 @@ from berth.engine.hooks import run_hook
 from berth.engine.init import Birth, become_init
 from berth.errors import BerthError
 from berth.kernel.namespaces import unshare
-from berth.kernel.processes import Process, close_all_but, start_time, status_field
+from berth.kernel.processes import Process, close_all_but, end_with, start_time, status_field
 from berth.spec import Hook
 
 _PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms is "the first instant"
@@ -49,7 +49,10 @@ def boot(order: Boot) -> Process:
     place = BirthPlace(f"{path}/payload" for path in cgroups.paths(birth.plan.cgroups, birth.plan.name))
     child = place.fork()
     if child == 0:
-        _set_up(birth, place, theirs, waits=bool(prestart))
+        end_with(
+            lambda: _set_up(birth, place, theirs, waits=bool(prestart)),
+            lambda error: theirs.send({"error": str(error)}),
+        )
     theirs.close()
     try:
         return _converse(order, ours, child)
@@ -59,20 +62,15 @@ def boot(order: Boot) -> Process:
 
 def _set_up(birth: Birth, place: BirthPlace, channel: Channel, *, waits: bool) -> None:
     """Be the set-up child: join the cgroups, then make the namespaces, so that the cgroup one is rooted there."""
-    try:
-        close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
-        place.enter()
-        unshare(*birth.plan.namespaces)
-        pid = os.fork()
-        if pid == 0:
-            if waits and channel.receive()[0] is None:
-                os._exit(1)
-            become_init(birth, channel)
-        channel.send({"pid": pid})
-        os._exit(0)
-    except BaseException as error:
-        channel.send({"error": str(error)})
-        os._exit(1)
+    close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
+    place.enter()
+    unshare(*birth.plan.namespaces)
+    pid = os.fork()
+    if pid == 0:
+        if waits and channel.receive()[0] is None:
+            os._exit(1)
+        become_init(birth, channel)
+    channel.send({"pid": pid})
 
 
 def _converse(order: Boot, channel: Channel, child: int) -> Process:
@@ -80,8 +78,10 @@ def _converse(order: Boot, channel: Channel, child: int) -> Process:
     process: Process | None = None
     ready = False
     try:
-        while (received := channel.receive())[0] is not None:
-            message, descriptors = received
+        while True:
+            message, descriptors = channel.receive()
+            if message is None:
+                break
             if "error" in message:
                 raise BerthError(f"container {name}: {message['error']}")
             if "exec" in message:
@@ -155,5 +155,3 @@ def describe_end(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"was ended by signal {os.WTERMSIG(status)}"
     return f"ended with {os.WEXITSTATUS(status)}"
-
-

@@ -47,7 +47,7 @@ class Console:
         del self._ring[:-_RING_BYTES]
         self.write_log(data)
         for viewer, pending in self.viewers.items():
-            pending += data
+            pending.extend(data)
             del pending[:-_BEHIND_BYTES]  # a viewer that is far behind misses the oldest, never blocks the container
             self.flush(viewer)
         return bool(data)

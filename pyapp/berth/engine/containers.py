@@ -8,6 +8,7 @@ from msgspec import Struct
 from berth.engine.journal import RunFolder, State, boot_id, is_watched, read_record
 from berth.errors import BerthError
 from berth.kernel.processes import start_time
+from berth.plan.model import Plan
 from berth.store import Home, list_names
 
 Condition = Literal["stopped", "starting", "running", "stuck", "unattended", "crashed"]
@@ -16,8 +17,8 @@ Condition = Literal["stopped", "starting", "running", "stuck", "unattended", "cr
 class Container(Struct, frozen=True, kw_only=True):
     """A container and its condition; `record` is None when it is stopped.
 
-    "unattended": init runs, its monitor was killed; "crashed": both are gone and the record was left; "stuck": it ended,
-    but something could not be undone.
+    "unattended": init runs, its monitor was killed; "crashed": both are gone and the record was left; "stuck": it
+    ended, but something could not be undone.
     """
 
     name: str
@@ -30,11 +31,21 @@ class Container(Struct, frozen=True, kw_only=True):
         return self.condition in ("running", "unattended")
 
     @property
-    def init(self) -> int:
-        """The pid of its init on the host; raises BerthError when it doesn't run."""
-        if not self.runs or self.record is None or self.record.init is None:
+    def alive(self) -> "Alive":
+        """What is known of it while it runs; raises BerthError when it doesn't."""
+        record = self.record
+        if not self.runs or record is None or record.init is None or record.plan is None:
             raise BerthError(f'container {self.name}: is {self.condition}; start it with "berth start {self.name}"')
-        return self.record.init[0]
+        return Alive(name=self.name, pid=record.init[0], started=record.init[1], plan=record.plan)
+
+
+class Alive(Struct, frozen=True, kw_only=True):
+    """A running container: its init's pid on the host and start time (clock ticks), and the plan it was started by."""
+
+    name: str
+    pid: int
+    started: int
+    plan: Plan
 
 
 def look_up(home: Home, name: str) -> Container:

@@ -4,7 +4,6 @@ The process is set up in full (cgroups, namespaces, capabilities, seccomp, user)
 PID namespace, where nobody inside can see it; only its child, with nothing left to lose, is born in the container.
 """
 
-import contextlib
 import fcntl
 import os
 import signal
@@ -14,11 +13,11 @@ from typing import NoReturn
 from msgspec import Struct
 
 from berth.engine import cgroups
+from berth.engine.birth_place import BirthPlace
 from berth.engine.channel import Channel
 from berth.engine.confine import confine
-from berth.engine.containers import Container
+from berth.engine.containers import Alive
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
-from berth.engine.birth_place import BirthPlace
 from berth.engine.inspect import read_machine
 from berth.engine.passwd import Account, look_up_user
 from berth.errors import BerthError
@@ -29,10 +28,12 @@ from berth.kernel.processes import (
     Process,
     become_subreaper,
     close_all_but,
+    end_with,
     forbid_inspection,
     reset_signals,
 )
 from berth.kernel.terminals import make_controlling, open_pty
+
 
 class Program(Struct, frozen=True, kw_only=True):
     """What to run inside: `argv` (empty: the user's login shell), as whom, with what added to the environment."""
@@ -45,18 +46,15 @@ class Program(Struct, frozen=True, kw_only=True):
 class Door:
     """An open way into one running container; close it when the process inside has been started."""
 
-    def __init__(self, container: Container) -> None:
-        """Open namespaces and root of the container's init; raises BerthError when it does not run."""
-        pid = container.init
-        assert container.record is not None and container.record.init is not None
+    def __init__(self, container: Alive) -> None:
+        """Open namespaces and root of the container's init; raises BerthError when it has ended."""
         self.container = container
-        self.plan = container.record.plan
         try:
-            self.namespaces = open_namespaces(pid)
-            self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.namespaces = open_namespaces(container.pid)
+            self.root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError) as error:
             raise BerthError(f"container {container.name}: ended just now") from error
-        process = Process(pid, container.record.init[1])  # after opening: what was opened belongs to this very process
+        process = Process(container.pid, container.started)  # after opening: what was opened belongs to this process
         alive = process.alive
         process.close()
         if not alive:
@@ -91,10 +89,13 @@ class Door:
             os.setsid()
             make_controlling(slave)
         ours, theirs = Channel.pair()
-        place = BirthPlace(cgroups.current(self.container.init))
+        place = BirthPlace(cgroups.current(self.container.pid))
         joiner = place.fork()
         if joiner == 0:
-            self._join(program, account, stdio, slave, place, theirs)
+            end_with(
+                lambda: self._join(program, account, stdio, place=place, slave=slave, channel=theirs),
+                lambda error: theirs.send({"error": f"container {self.container.name}: can't be entered: {error}"}),
+            )
         theirs.close()
         try:
             return self._await_start(program, ours, joiner)
@@ -123,36 +124,32 @@ class Door:
         program: Program,
         account: Account,
         stdio: tuple[int, int, int],
-        slave: int | None,
+        *,
         place: BirthPlace,
+        slave: int | None,
         channel: Channel,
     ) -> NoReturn:
         """Become somebody inside the container in everything but the PID namespace, then fork into that."""
-        try:
-            forbid_inspection()
-            rules = self.plan.syscall_rules
-            seccomp_program = seccomp.assemble(rules, read_machine()) if rules else b""
-            for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
-                os.dup2(fd, number)
-            sys.meta_path.clear()  # from here on an import would run the container's code
-            place.enter()  # before the namespaces, or logind can't tell the session: `su` would hang
-            for word, fd in self.namespaces.items():
-                setns(fd, word)
-            close_all_but(channel.fileno(), *(() if slave is None else (slave,)))
-            os.umask(0o022)
-            confine(self.plan.capabilities, seccomp_program)
-            os.setgroups(account.groups)
-            os.setgid(account.gid)
-            os.setuid(account.uid)
-            pid = os.fork()
-            if pid:
-                channel.send({"pid": pid})
-                os._exit(0)
-            _execute(program, account, slave, channel)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                channel.send({"error": f"container {self.container.name}: can't be entered: {error}"})
-            os._exit(1)
+        forbid_inspection()
+        rules = self.container.plan.syscall_rules
+        seccomp_program = seccomp.assemble(rules, read_machine()) if rules else b""
+        for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
+            os.dup2(fd, number)
+        sys.meta_path.clear()  # from here on an import would run the container's code
+        place.enter()  # before the namespaces, or logind can't tell the session: `su` would hang
+        for word, fd in self.namespaces.items():
+            setns(fd, word)
+        close_all_but(channel.fileno(), *(() if slave is None else (slave,)))
+        os.umask(0o022)
+        confine(self.container.plan.capabilities, seccomp_program)
+        os.setgroups(account.groups)
+        os.setgid(account.gid)
+        os.setuid(account.uid)
+        pid = os.fork()
+        if pid:
+            channel.send({"pid": pid})
+            os._exit(0)
+        _execute(program, account, slave, channel)
 
 
 def _execute(program: Program, account: Account, slave: int | None, channel: Channel) -> NoReturn:
@@ -184,7 +181,7 @@ def _execute(program: Program, account: Account, slave: int | None, channel: Cha
     os._exit(NOT_FOUND)
 
 
-def run_quietly(container: Container, argv: tuple[str, ...]) -> bool:
+def run_quietly(container: Alive, argv: tuple[str, ...]) -> bool:
     """Run `argv` inside without input or output and wait for it; False when it could not be run or failed."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     door = Door(container)

@@ -4,7 +4,6 @@ Read `become_init` from top to bottom: it is in the order that the kernel needs.
 new PID namespace by a set-up child that has made the other namespaces and joined the cgroups.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -42,7 +41,7 @@ from berth.kernel.mounts import (
 )
 from berth.kernel.namespaces import sethostname
 from berth.kernel.paths import make_in_root, open_in_root
-from berth.kernel.processes import close_all_but, forbid_inspection, name_process, reset_signals
+from berth.kernel.processes import close_all_but, end_with, forbid_inspection, name_process, reset_signals
 from berth.kernel.terminals import make_controlling, open_pty
 from berth.plan.model import Plan
 from berth.spec import Hook
@@ -91,20 +90,15 @@ def become_init(birth: Birth, channel: Channel) -> NoReturn:
     Tells the monitor over `channel` when it is ready (with the console's master and slave) and waits for
     its word, so that a monitor that died leaves no half-made container; a failure is told as an error.
     """
-    try:
-        _build_and_execute(birth, channel)
-    except NotExecuted as error:
-        _report(channel, {"exec": error.errno})
-    except (OSError, StepError, BerthError) as error:
-        _report(channel, {"error": str(error)})
-    except BaseException as error:
-        _report(channel, {"error": f"{type(error).__name__}: {error}"})
-    os._exit(1)
+    end_with(lambda: _build_and_execute(birth, channel), lambda error: channel.send(_told(error)))
 
 
-def _report(channel: Channel, message: dict[str, object]) -> None:
-    with contextlib.suppress(OSError):  # nobody may be left to hear it
-        channel.send(message)
+def _told(error: BaseException) -> dict[str, object]:
+    if isinstance(error, NotExecuted):
+        return {"exec": error.errno}
+    if isinstance(error, (OSError, StepError, BerthError)):
+        return {"error": str(error)}
+    return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:

@@ -6,7 +6,7 @@ import stat
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.errors import BerthError
-from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs
+from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
 from berth.kernel.call import KernelError
 from berth.kernel.mounts import mount_id, read_mounts
@@ -60,9 +60,13 @@ def _version(release: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _selinux() -> str:
-    enforce = _read("/sys/fs/selinux/enforce").strip()
-    return {"1": "enforcing", "0": "permissive"}.get(enforce, "off")
+def _selinux() -> SelinuxMode:
+    match _read("/sys/fs/selinux/enforce").strip():
+        case "1":
+            return "enforcing"
+        case "0":
+            return "permissive"
+    return "off"
 
 
 def _root_is_ramfs() -> bool:

@@ -15,9 +15,9 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct
 
+from berth.home import Home
 from berth.plan.model import Plan
 from berth.spec import StartOptions
-from berth.home import Home
 
 
 class Effect(Struct, frozen=True):

@@ -20,6 +20,7 @@ from berth.engine.boot import Boot, boot, describe_end
 from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.channel import Channel
 from berth.engine.console import Console
+from berth.engine.events import announce
 from berth.engine.hooks import run_hook
 from berth.engine.init import Birth
 from berth.engine.inspect import read_rootfs
@@ -33,10 +34,9 @@ from berth.kernel import seccomp
 from berth.kernel.call import KernelError
 from berth.kernel.mounts import MS_REC, MS_SLAVE, mount, umount
 from berth.kernel.namespaces import unshare
-from berth.kernel.processes import Process, become_subreaper, name_process, start_time
+from berth.kernel.processes import Process, become_subreaper, end_with, name_process, start_time
 from berth.kernel.signals import Wakeup
 from berth.plan import plan as make_plan
-from berth.plan.model import Plan
 from berth.spec import Hook, Spec, StartOptions
 from berth.storage.images import MountedImage, mount_image
 from berth.store import Home, remember_end
@@ -90,13 +90,16 @@ class Monitor:
         except (BerthError, OSError) as error:
             self._clean_up(image)
             self._report(report, {"error": str(error)})
+            announce(self.home, self.spec.name, "failed", str(error))
             os._exit(1)
         self._report(report, {"state": msgspec.to_builtins(self.state)})
         report.close()
+        assert self.board is not None
         how = self._watch(init, rootfs, self.board)
         self._run_poststop()
         self._clean_up(image)
         self._remember_end(how)
+        announce(self.home, self.spec.name, "stopped", how)
         os._exit(0)
 
     @staticmethod
@@ -105,8 +108,11 @@ class Monitor:
             report.send(message)
 
     def _save(self, **changes: object) -> None:
+        before = self.state.stage
         self.state = msgspec.structs.replace(self.state, **changes)
         self.journal.save(self.state)
+        if self.state.stage != before:
+            announce(self.home, self.spec.name, self.state.stage)
 
     def _open_rootfs(self) -> tuple[str, MountedImage | None]:
         """Return the folder that becomes the root, having mounted the image if there is one."""
@@ -195,7 +201,9 @@ class Monitor:
                     return _end_in_words(status)
                 quick_reboots = quick_reboots + 1 if time.monotonic() - began < _QUICK_SECONDS else 0
                 if quick_reboots == _MOST_QUICK_REBOOTS:
-                    return f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
+                    return (
+                        f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
+                    )
                 try:
                     cgroups.empty(self.plan.cgroups, self.plan.name)
                     init = self._boot(folder)
@@ -262,15 +270,18 @@ def _end_in_words(status: int) -> str:
     return f"init {describe_end(status)}"
 
 
+def _leave_last_words(log: str, error: BaseException, report: Channel) -> None:
+    _log(log, traceback.format_exception(error))
+    report.send({"error": f"{type(error).__name__}: {error}"})
+
+
 def _log(path: str, lines: list[str]) -> None:
     """Write lines of our own to the container's log: a monitor has no other place to say something."""
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
         file.writelines(f"[berth] {line}" for line in lines)
 
 
-def start_monitor(
-    home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None]
-) -> State:
+def start_monitor(home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None]) -> State:
     """Fork a monitor for `spec` and return the container's state once its init has been executed.
 
     Raises BerthError with the failing step; then nothing is left of the attempt.
@@ -278,15 +289,10 @@ def start_monitor(
     ours, theirs = Channel.pair()
     pid = os.fork()
     if pid == 0:
-        try:
-            ours.close()
-            Monitor(home, spec, options, host, reached).run(theirs)
-        except BaseException as error:
-            _log(home.log(spec.name), traceback.format_exception(error))
-            with contextlib.suppress(OSError):
-                theirs.send({"error": f"container {spec.name}: {type(error).__name__}: {error}"})
-        finally:
-            os._exit(1)
+        end_with(
+            lambda: Monitor(home, spec, options, host, reached).run(theirs),
+            lambda error: _leave_last_words(home.log(spec.name), error, theirs),
+        )
     theirs.close()
     message, _ = ours.receive()
     ours.close()

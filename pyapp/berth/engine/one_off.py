@@ -3,6 +3,8 @@
 import os
 import secrets
 
+from msgspec.structs import replace
+
 from berth.engine import cgroups
 from berth.engine.boot import Boot, boot
 from berth.engine.init import Birth
@@ -16,14 +18,20 @@ from berth.kernel.processes import Process, become_subreaper, start_time
 from berth.plan.model import Plan
 from berth.plan.one_off import plan_one_off
 from berth.spec import Spec
-from msgspec.structs import replace
 
 
 class OneOff:
     """A one-off container: its program runs after `start`, nothing of it is left after `finish`."""
 
     def __init__(
-        self, home: Home, spec: Spec, argv: tuple[str, ...], environment: dict[str, str], *, terminal: bool, reaped: bool
+        self,
+        home: Home,
+        spec: Spec,
+        argv: tuple[str, ...],
+        environment: dict[str, str],
+        *,
+        terminal: bool,
+        reaped: bool,
     ) -> None:
         host = read_host()
         self._home = home

@@ -2,22 +2,22 @@
 
 import contextlib
 import json
-import os
 import select
 import signal
 import socket
 import time
 
 from berth.engine.cgroup_trees import kill
-from berth.engine.containers import Container, look_up
+from berth.engine.containers import Alive, look_up
 from berth.engine.enter import run_quietly
 from berth.engine.journal import RunFolder
 from berth.engine.recover import clear_remains
 from berth.errors import BerthError
+from berth.home import Home
 from berth.host import InitKind
 from berth.kernel.processes import Process, catches
+from berth.kernel.sockets import connect
 from berth.plan.cgroups import own_path
-from berth.home import Home
 
 _SIGRTMIN = 34  # as glibc and musl number it for programs
 _SIGNALS: dict[InitKind, int] = {"systemd": _SIGRTMIN + 3, "busybox": signal.SIGUSR2, "unknown": signal.SIGTERM}
@@ -36,10 +36,11 @@ def stop(home: Home, name: str, seconds: float) -> None:
 
     Raises BerthError when it does not run, or when the kernel holds a process that can't be killed.
     """
-    container = look_up(home, name)
-    if not container.runs:
-        raise BerthError(f"container {name}: is {container.condition}, so there is nothing to stop")
-    process = Process(container.init, container.record.init[1])
+    found = look_up(home, name)
+    if not found.runs:
+        raise BerthError(f"container {name}: is {found.condition}, so there is nothing to stop")
+    container = found.alive
+    process = Process(container.pid, container.started)
     waiter = call_monitor(RunFolder(home, name), "stop")
     try:
         if not (_ask(container, process, seconds) and process.wait(seconds)):
@@ -56,16 +57,10 @@ def stop(home: Home, name: str, seconds: float) -> None:
 
 def call_monitor(folder: RunFolder, call: str) -> socket.socket | None:
     """Say `call` to a container's monitor and return the connection; None when there is no monitor."""
-    conn = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        place = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            conn.connect(f"/proc/self/fd/{place}/monitor.sock")
-        finally:
-            os.close(place)
+        conn = connect(folder.socket)
         conn.send(json.dumps({"call": call}).encode())
     except OSError:
-        conn.close()
         return None
     return conn
 
@@ -83,9 +78,9 @@ def _closed(conn: socket.socket, seconds: float) -> bool:
     return False
 
 
-def _ask(container: Container, process: Process, seconds: float) -> bool:
+def _ask(container: Alive, process: Process, seconds: float) -> bool:
     """Ask init to end in its own way; False when it does not listen: the kernel drops what PID 1 has no handler for."""
-    kind: InitKind = container.record.plan.init_kind
+    kind: InitKind = container.plan.init_kind
     if kind in _COMMANDS and run_quietly(container, _COMMANDS[kind]):
         return True
     number = _SIGNALS.get(kind, signal.SIGTERM)
@@ -97,9 +92,9 @@ def _ask(container: Container, process: Process, seconds: float) -> bool:
     return process.send(number)
 
 
-def _kill(container: Container, process: Process) -> None:
+def _kill(container: Alive, process: Process) -> None:
     process.send(signal.SIGKILL)
-    for cgroup in container.record.plan.cgroups:
+    for cgroup in container.plan.cgroups:
         with contextlib.suppress(OSError):
             kill(f"{own_path(cgroup)}/berth/{container.name}")
     if not process.wait(_KILL_SECONDS):

@@ -3,9 +3,7 @@
 Everything is waited for in one poll; without news the process sleeps.
 """
 
-import contextlib
 import json
-import os
 import select
 import socket
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import TypeVar
 
 from berth.engine.console import Console
 from berth.engine.journal import RunFolder
+from berth.kernel.sockets import listen
 
 _Answer = TypeVar("_Answer")
 _REQUEST_SECONDS = 1.0
@@ -26,25 +25,17 @@ class Switchboard:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        """Listen; raises OSError.  The socket's path may be longer than an address, so it is named by its folder."""
+        """Listen; raises OSError."""
         self.stopping = False
         self.console: Console | None = None
         self._waiters: list[socket.socket] = []
         self._viewers: dict[int, socket.socket] = {}
         self._poller = select.poll()
-        self._listener = socket.socket(
-            socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        )
-        place = os.open(folder.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(folder.socket)
-        self._listener.bind(f"/proc/self/fd/{place}/monitor.sock")
-        os.close(place)
-        self._listener.listen()
+        self._listener = listen(folder.socket)
         self._poller.register(self._listener, select.POLLIN)
 
     def serve(self, ended: Callable[[], _Answer | None], *news: int, seconds: float | None = None) -> _Answer:
-        """Serve until `ended` gives an answer; it is asked at first, when one of `news` is readable, and by `seconds`."""
+        """Serve until `ended` answers; it is asked at first, when one of `news` is readable, and every `seconds`."""
         timeout = None if seconds is None else seconds * 1000
         watched = [*news, *([self.console.fileno()] if self.console else [])]
         for fd in watched:

@@ -1,12 +1,14 @@
 """Processes: pidfds, prctl, what /proc says of one, and the descriptors that a fork inherits."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import resource
 import select
 import signal
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NoReturn
 
 from berth.kernel.call import KernelError, check, libc, syscall
 
@@ -113,6 +115,21 @@ def pidfd_open(pid: int) -> int | None:
         raise
 
 
+def end_with(action: Callable[[], object], tell: Callable[[BaseException], object]) -> NoReturn:
+    """Do `action` in a forked child and end it, so that it never runs on into what its parent was doing.
+
+    Whatever `action` raises is handed to `tell`, and the exit code is 1; a parent that is gone can't be told.
+    """
+    try:
+        action()
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001  a child has nobody above it to raise to
+        with contextlib.suppress(OSError):
+            tell(error)
+    finally:
+        os._exit(1)
+
+
 class _CloneArguments(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_uint64)
@@ -132,21 +149,22 @@ class _CloneArguments(ctypes.Structure):
     )
 
 
-def fork_into_cgroup(directory: int | None) -> tuple[int, bool]:
+def fork_into_cgroup(directory: int) -> tuple[int, bool]:
     """Fork, and have the child born in the cgroup2 folder open at `directory`.
 
-    Returns what os.fork returns, and whether the child is in that cgroup: before 5.7 (and for None) it is not, and has to
-    move itself.  A move makes the kernel wait for a grace period of RCU, 5 to 16 ms; a birth does not.  The caller must
-    have one thread only.  See clone3(2), CLONE_INTO_CGROUP.
+    Returns what os.fork returns, and whether the child is in that cgroup: before 5.7 it is not, and has to move itself.
+    A move makes the kernel wait for a grace period of RCU, 5 to 16 ms; a birth does not.  The caller must have one
+    thread only.  See clone3(2), CLONE_INTO_CGROUP.
     """
-    if directory is None:
-        return os.fork(), False
     arguments = _CloneArguments(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=directory)
     size = ctypes.c_size_t(ctypes.sizeof(arguments))
-    pid = _locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size)
-    if pid >= 0:
-        return int(pid), True
-    return os.fork(), False
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = int(_locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    else:
+        ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return (pid, True) if pid >= 0 else (os.fork(), False)
 
 
 class Process:

@@ -73,8 +73,8 @@ def sys_steps(spec: Spec) -> tuple[Step, ...]:
     else:
         steps.append(Mount("/sys", "sysfs", options, reason="hardware access"))
         steps.append(ReadOnly("/sys", reason="systemd tells a container by a read-only /sys"))
-        for name in _HARDWARE_SUBSYSTEMS:
-            steps.append(ReadOnly(f"/sys/{name}", writable=True, reason="hardware access reaches this subsystem"))
+        why = "hardware access reaches this subsystem"
+        steps += [ReadOnly(f"/sys/{name}", writable=True, reason=why) for name in _HARDWARE_SUBSYSTEMS]
     if "nomask" not in spec.privileged:
         steps += [Mask(path, reason=why) for path, why in _MASKED.items() if path.startswith("/sys")]
     return tuple(steps)

@@ -10,7 +10,6 @@ from berth.plan.model import DevicePolicy, Mount, Plan
 from berth.plan.seccomp import plan_syscall_rules
 from berth.spec import Spec
 
-
 _NO_DEVICES = DevicePolicy("none", reason="no capability to make or mount devices is left")
 
 

@@ -5,17 +5,17 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from berth.engine.containers import Container
+from berth.engine.containers import Alive
 from berth.engine.enter import Door, Program
+from berth.engine.one_off import OneOff
+from berth.errors import BerthError
 from berth.kernel.namespaces import same_mount_namespace
 from berth.kernel.processes import catches, ignores
 from berth.kernel.signals import Wakeup
 from berth.kernel.terminals import set_window_size, window_size
-from berth.engine.one_off import OneOff
-from berth.errors import BerthError
 from berth.service.protocol import Connection
 
 _GRACE_SECONDS = 5.0
@@ -46,7 +46,7 @@ class Session:
         """Whether any of the caller's streams is a terminal."""
         return any(os.isatty(number) for number in range(3))
 
-    def run_inside(self, container: Container, program: Program) -> int:
+    def run_inside(self, container: Alive, program: Program) -> int:
         """Run `program` in `container` on the caller's streams and return its exit code (128+n for a signal)."""
         door = Door(container)
         try:
@@ -100,6 +100,24 @@ class Session:
         while not any(fd == other.fileno() for fd, _ in poller.poll()):
             if self.connection.receive()[0] is None:
                 return
+
+    def lines_from(self, other: socket.socket) -> Iterator[bytes]:
+        """Yield the lines that arrive on `other`, until that ends or the caller has gone."""
+        poller = select.poll()
+        poller.register(self.connection, select.POLLIN)
+        poller.register(other, select.POLLIN)
+        buffer = b""
+        while True:
+            ready = [fd for fd, _ in poller.poll()]
+            if self.connection.fileno() in ready and self.connection.receive()[0] is None:
+                return
+            if other.fileno() in ready:
+                data = other.recv(65536)
+                if not data:
+                    return
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                yield from lines
 
     def accompany(self, pid: int, *, group: bool, first: bool = False) -> int:
         """Wait for child `pid`, passing the caller's signals on; return its exit code.

@@ -11,120 +11,169 @@ import os
 import select
 import signal
 import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
 
+from berth.engine import launch
 from berth.engine.cgroup_mounts import read_cgroup_mounts
+from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
+from berth.engine.recover import recover
 from berth.engine.surroundings import leave_surroundings
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import name_process
+from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
 from berth.kernel.signals import Wakeup
+from berth.kernel.sockets import listen
+from berth.service.autostart import startable, waiting_for
 from berth.service.protocol import peer_of
 from berth.service.worker import Run, work
+from berth.spec import Spec, StartOptions
+from berth.store import list_names, load_spec
 
-_BACKLOG = 64
+_LOG_BYTES = 256 * 1024
 
 
 class Supervisor:
-    """Listens on the control socket of `home` and has `run` carry requests out."""
+    """Listens on the control socket of `home`, has `run` carry requests out, and passes events on."""
 
     def __init__(self, home: Home, run: Run) -> None:
+        """Take the sockets; raises BerthError when another supervisor has them, or the folder can't be had."""
         self.home = home
         self._run = run
-
-    def listen(self) -> None:
-        """Take the control socket; raises BerthError when another supervisor holds it, or the folder can't be had."""
+        self._subscribers: list[socket.socket] = []
+        self._waiting: dict[str, frozenset[str]] = {}
+        self._starting: dict[int, str] = {}
+        self._started: set[str] = set()
         try:
-            os.makedirs(self.home.run, mode=0o700, exist_ok=True)
-            os.chmod(self.home.run, 0o700)
-            self._lock = os.open(f"{self.home.run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.makedirs(home.run, mode=0o700, exist_ok=True)
+            os.chmod(home.run, 0o700)
+            self._lock = os.open(f"{home.run}/supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._listener = self._bind()
+            self._control = listen(home.socket)
+            self._notices = listen(f"{home.run}/{NOTIFY_SOCKET}", socket.SOCK_DGRAM)
+            self._events = listen(f"{home.run}/{EVENTS_SOCKET}")
         except BlockingIOError:
-            raise BerthError(f"the service runs already (it holds {self.home.run}/supervisor.lock)") from None
+            raise BerthError(f"the service runs already (it holds {home.run}/supervisor.lock)") from None
         except OSError as error:
-            raise BerthError(f"the service can't use {self.home.run}: {error.strerror}") from error
+            raise BerthError(f"the service can't use {home.run}: {error.strerror}") from error
 
-    def _bind(self) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        folder = os.open(self.home.run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.home.socket)
-        mask = os.umask(0o177)
-        listener.bind(f"/proc/self/fd/{folder}/control.sock")  # a whole path may be longer than an address
-        os.umask(mask)
-        os.close(folder)
-        listener.listen(_BACKLOG)
-        return listener
-
-    def descriptors(self) -> tuple[int, int]:
+    def descriptors(self) -> tuple[int, ...]:
         """Return what must stay open in a process that takes over after a fork."""
-        return self._listener.fileno(), self._lock
+        return (self._lock, *(sock.fileno() for sock in (self._control, self._notices, self._events)))
+
+    def sign(self) -> None:
+        """Write the pid of the calling process into the lock file, for whoever wants to end the service."""
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def serve(self) -> None:
-        """Serve until SIGTERM or SIGINT; containers go on."""
-        poller = select.poll()
-        poller.register(self._listener, select.POLLIN)
+        """Recover what a crash left, start what is to be started, then serve until SIGTERM or SIGINT.
+
+        Containers go on after that.
+        """
+        actions: dict[int, Callable[[], None]] = {
+            self._control.fileno(): self._accept,
+            self._notices.fileno(): self._pass_on,
+            self._events.fileno(): self._subscribe,
+        }
         gc.collect()
         gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
+        poller = select.poll()
+        for fd in actions:
+            poller.register(fd, select.POLLIN)
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             poller.register(news, select.POLLIN)
+            self._fork(self._recover)
+            self._waiting = waiting_for(self._specs())
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
                 for fd, _ in poller.poll():
-                    if fd == news.fileno():
-                        news.clear()
-                        _reap()
-                    else:
-                        self._accept()
-        os.unlink(self.home.socket)
-        mask = os.umask(0o177)
-        listener.bind(f"/proc/self/fd/{folder}/control.sock")  # a whole path may be longer than an address
-        os.umask(mask)
-        os.close(folder)
-        listener.listen(_BACKLOG)
-        return listener
+                    actions.get(fd, news.clear)()
+                self._reap()
+        for path in (self.home.socket, f"{self.home.run}/{NOTIFY_SOCKET}", f"{self.home.run}/{EVENTS_SOCKET}"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
-    def descriptors(self) -> tuple[int, int]:
-        """Return what must stay open in a process that takes over after a fork."""
-        return self._listener.fileno(), self._lock
-
-    def serve(self) -> None:
-        """Serve until SIGTERM or SIGINT; containers go on."""
-        waker, wakeup = socket.socketpair()
-        for end in (waker, wakeup):
-            end.setblocking(False)
-        ended = []
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: ended.append(number))
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-        poller = select.poll()
-        poller.register(self._listener, select.POLLIN)
-        poller.register(waker, select.POLLIN)
-        gc.collect()
-        gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
-        while not ended:
-            for fd, _ in poller.poll():
-                if fd == waker.fileno():
-                    waker.recv(4096)
-                    _reap()
-                else:
-                    self._accept()
-        os.unlink(self.home.socket)
+    def _specs(self) -> list[Spec]:
+        specs = []
+        for name in list_names(self.home):
+            try:
+                specs.append(load_spec(self.home, name))
+            except BerthError as error:
+                self._log(str(error))
+        return specs
 
     def _accept(self) -> None:
         try:
-            caller, _ = self._listener.accept()
+            caller, _ = self._control.accept()
         except OSError:
             return  # the caller has gone again
         if peer_of(caller)[1] == 0 and os.fork() == 0:
             work(caller, self._run)
         caller.close()
 
+    def _subscribe(self) -> None:
+        with contextlib.suppress(OSError):
+            listener, _ = self._events.accept()
+            listener.setblocking(False)
+            self._subscribers.append(listener)
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+    def _pass_on(self) -> None:
+        try:
+            data = self._notices.recv(65536)
+        except BlockingIOError:
+            return
+        for subscriber in list(self._subscribers):
+            try:
+                subscriber.send(data + b"\n")
+            except OSError:  # gone, or too slow to be waited for
+                subscriber.close()
+                self._subscribers.remove(subscriber)
+
+    def _reap(self) -> None:
+        """Collect ended workers; the end of a start may be what another container waits for."""
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid in self._starting:
+                self._started.add(self._starting.pop(pid))
+        if self._waiting and "" in self._started:
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        for name in startable(self._waiting, self._starting.values(), self._started):
+            del self._waiting[name]
+            self._fork(partial(self._start, name), name)
+
+    def _fork(self, action: Callable[[], None], name: str = "") -> None:
+        """Do `action` in a process of its own; its end is told by `name` (empty: the recovery, which comes first)."""
+        pid = os.fork()
+        if pid:
+            self._starting[pid] = name
+            return
+        reset_signals()
+        close_all_but()
+        end_with(action, lambda error: self._log(str(error)))
+
+    def _recover(self) -> None:
+        for sentence in recover(self.home):
+            self._log(sentence)
+
+    def _start(self, name: str) -> None:
+        launch.start(self.home, load_spec(self.home, name), StartOptions())
+
+    def _log(self, sentence: str) -> None:
+        path = f"{self.home.state}/service.log"
+        with contextlib.suppress(OSError):
+            if os.path.exists(path) and os.stat(path).st_size > _LOG_BYTES:
+                os.replace(path, f"{path}.1")
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
 
 
 def serve_forever(home: Home, run: Run, *, background: bool) -> int:
@@ -133,12 +182,13 @@ def serve_forever(home: Home, run: Run, *, background: bool) -> int:
     Raises BerthError when it can't listen.
     """
     supervisor = Supervisor(home, run)
-    supervisor.listen()
     if background:
+        sys.stdout.flush()
         if os.fork():
             return 0
         leave_surroundings(supervisor.descriptors(), read_cgroup_mounts())
         os.setsid()
     name_process("berth: service")
+    supervisor.sign()
     supervisor.serve()
     return 0

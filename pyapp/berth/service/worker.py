@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from berth.errors import BerthError
-from berth.kernel.processes import close_all_but, name_process, reset_signals
+from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
 from berth.service.protocol import Connection, peer_of
 from berth.service.session import Session
 
@@ -18,35 +18,33 @@ Run = Callable[[list[str], Session], int]
 
 def work(sock: socket.socket, run: Run) -> NoReturn:
     """Serve the request that arrives on `sock` by `run`, in this process, which was forked for it and ends with it."""
-    code = 1
-    try:
-        reset_signals()
-        close_all_but(sock.fileno())
-        name_process("berth: worker")
-        connection = Connection(sock)
-        request, streams = connection.receive()
-        if request is None or len(streams) != 3:
-            os._exit(1)
-        for number, fd in enumerate(streams):
-            os.dup2(fd, number)
-            os.close(fd)
-        _open_streams()
-        session = Session(connection, request["cwd"], request["env"], peer_of(sock)[0])
-        code = _run(request["argv"], session, run)
-        with contextlib.suppress(OSError):
-            connection.send({"exit": code})
-    except BaseException as error:
-        if not isinstance(error, OSError):
-            os.write(2, f"berth: {type(error).__name__}: {error}\n".encode())
-    finally:
-        os._exit(code)
+    end_with(lambda: _serve(sock, run), lambda error: os.write(2, f"berth: {type(error).__name__}: {error}\n".encode()))
+
+
+def _serve(sock: socket.socket, run: Run) -> None:
+    reset_signals()
+    close_all_but(sock.fileno())
+    name_process("berth: worker")
+    connection = Connection(sock)
+    request, streams = connection.receive()
+    if request is None or len(streams) != 3:
+        return
+    for number, fd in enumerate(streams):
+        os.dup2(fd, number)
+        os.close(fd)
+    _open_streams()
+    session = Session(connection, request["cwd"], request["env"], peer_of(sock)[0])
+    code = _run(request["argv"], session, run)
+    with contextlib.suppress(OSError):
+        connection.send({"exit": code})
 
 
 def _open_streams() -> None:
     """Make Python's streams anew: the ones inherited are laid out for what the supervisor had on 0, 1 and 2."""
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    # They live as long as the process, so nothing closes them.
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _run(argv: list[str], session: Session, run: Run) -> int:

@@ -1,0 +1,120 @@
+"""What every test may ask for.
+
+`rootfs(NAME)` and `image(NAME)` give a root file system of the test's own (`tests/rootfs.py` has the names),
+`berth(...)` runs the command with a state folder of this run's own, and `host_unchanged`, which `berth` brings along,
+fails a test that leaves anything on the host.
+"""
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from types import FrameType
+
+import hypothesis
+import pytest
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+import build
+from tests import host_state, leftovers
+from tests import rootfs as root_file_systems
+from tests.program import Berth
+
+IN_CI = os.environ.get("CI") == "true"
+
+hypothesis.settings.register_profile(
+    "berth",
+    deadline=None,  # a busy machine is no failure
+    derandomize=IN_CI,
+    database=None if IN_CI else DirectoryBasedExampleDatabase(build.CACHE / "hypothesis"),
+)
+hypothesis.settings.load_profile("berth")
+
+Factory = Callable[[str], Path]
+
+
+def pytest_configure() -> None:
+    """Let a SIGTERM end the run as Ctrl-C does, with everything cleaned up."""
+    main = os.getpid()
+
+    def end(number: int, _: FrameType | None) -> None:
+        if os.getpid() == main:
+            pytest.exit("terminated", returncode=128 + number)
+        os._exit(128 + number)  # a child that a test forked
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("system") and os.geteuid() != 0:
+        pytest.fail('needs root; without it run the unit tests only: pytest -m "not system"', pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail what is skipped in CI: a test that is not run there is not run anywhere."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def berth_home() -> Iterator[Path]:
+    """BERTH_HOME of this run: state and run folder, of its own and empty at the beginning."""
+    leftovers.undo_dead_runs()
+    folder = leftovers.make_run_folder()
+    home = leftovers.home_of(folder)
+    home.mkdir()
+    yield home
+    leftovers.undo(folder)
+
+
+@pytest.fixture
+def scratch(berth_home: Path) -> Iterator[Path]:
+    """A folder of the test's own, on disk, that is removed unless something is still mounted in it."""
+    folder = Path(tempfile.mkdtemp(dir=berth_home.parent))
+    folder.chmod(0o755)
+    yield folder
+    root_file_systems.remove(folder)
+
+
+@pytest.fixture
+def host_unchanged(berth_home: Path, scratch: Path) -> Iterator[host_state.HostState]:
+    """The host as it was before the test; fails the test when it is different afterwards."""
+    before = host_state.look(berth_home)
+    yield before
+    different = host_state.difference(before, berth_home)
+    assert not different, "the host is not as it was:\n" + "\n".join(different)
+
+
+@pytest.fixture
+def berth(berth_home: Path, host_unchanged: host_state.HostState) -> Iterator[Berth]:
+    """The `berth` command; containers that the test leaves running are stopped."""
+    command = Berth(berth_home)
+    yield command
+    if host_state.look(berth_home).processes != host_unchanged.processes:
+        leftovers.stop_containers(command)
+
+
+@pytest.fixture
+def rootfs(scratch: Path) -> Factory:
+    """`rootfs("busybox")` returns a copy of that root file system for this test alone, to start and to change."""
+    return lambda name: root_file_systems.copy(root_file_systems.directory(name), _unused(scratch, name))
+
+
+@pytest.fixture
+def image(scratch: Path) -> Factory:
+    """`image("busybox")` returns an ext4 image of that root file system for this test alone."""
+    return lambda name: root_file_systems.copy(root_file_systems.image(name), _unused(scratch, f"{name}.img"))
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """Return a path in `folder` that is not there yet: `name`, or `name` behind a number."""
+    path, count = folder / name, 1
+    while path.exists():
+        count += 1
+        path = folder / f"{count}-{name}"
+    return path

@@ -1,0 +1,105 @@
+"""What a container may never leave on the host: looked at before and after a test, and compared."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
+
+
+class HostState(NamedTuple):
+    """The parts of the host that Berth changes while a container runs.
+
+    `mounts` are lines of mountinfo, `loops` the devices in use with their files, `cgroups` the groups below any
+    `berth`, `controllers` those a cgroup2 root hands down, `links` the network interfaces, `processes` Berth's own and
+    its containers', as "pid start-time command".
+    """
+
+    mounts: frozenset[str]
+    loops: frozenset[str]
+    cgroups: frozenset[str]
+    controllers: frozenset[str]
+    links: frozenset[str]
+    processes: frozenset[str]
+
+
+def look(home: Path) -> HostState:
+    """Return the state of the host now; Berth's processes are those that were started with `home` as BERTH_HOME."""
+    mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return HostState(
+        mounts=frozenset(mounts),
+        loops=frozenset(_loops()),
+        cgroups=frozenset(_cgroups(mounts)),
+        controllers=frozenset(_controllers(mounts)),
+        links=frozenset(os.listdir("/sys/class/net")),
+        processes=frozenset(describe(pid) for pid in processes_of(home)) - {""},
+    )
+
+
+def difference(before: HostState, home: Path) -> list[str]:
+    """Return in words how the host differs from `before`, after giving it a moment to settle; [] when it does not."""
+    until = time.monotonic() + SETTLING_SECONDS
+    while (now := look(home)) != before and time.monotonic() < until:
+        time.sleep(0.02)
+    words: list[str] = []
+    for part in HostState._fields:
+        was, is_now = getattr(before, part), getattr(now, part)
+        words += [f"{part}: left behind: {entry}" for entry in sorted(is_now - was)]
+        words += [f"{part}: gone: {entry}" for entry in sorted(was - is_now)]
+    return words
+
+
+def processes_of(home: Path) -> Iterator[int]:
+    """Yield the pids of what was started with BERTH_HOME=`home`, and of what is in the cgroups of its containers."""
+    mark = b"BERTH_HOME=" + os.fsencode(home)
+    names = {entry.name for folder in ("containers", "run") for entry in (home / folder).glob("*")}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+            groups = Path("/proc", entry, "cgroup").read_text().splitlines()
+        except OSError:
+            continue  # it ended meanwhile
+        if mark in variables or names.intersection(group.partition("/berth/")[2].split("/")[0] for group in groups):
+            yield int(entry)
+
+
+def describe(pid: int) -> str:
+    """Return "pid start-time command", which no other process ever has; "" when it is gone or a zombie."""
+    try:
+        before, _, after = Path("/proc", str(pid), "stat").read_text().rpartition(")")
+    except OSError:
+        return ""
+    fields = after.split()
+    return "" if fields[0] == "Z" else f"{pid} {fields[19]} {before.partition('(')[2]}"
+
+
+def _loops() -> Iterator[str]:
+    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            yield f"{file.parent.parent.name} {file.read_text().strip()}"
+        except OSError:
+            continue  # detached meanwhile
+
+
+def _cgroups(mounts: list[str]) -> Iterator[str]:
+    for mount in _cgroup_mounts(mounts):
+        for folder, _, _ in os.walk(mount / "berth"):
+            yield folder
+
+
+def _controllers(mounts: list[str]) -> Iterator[str]:
+    for mount in _cgroup_mounts(mounts):
+        switched_on = mount / "cgroup.subtree_control"
+        if switched_on.exists():
+            yield f"{mount} {switched_on.read_text().strip()}"
+
+
+def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
+    for line in mounts:
+        about_mount, _, about_filesystem = line.partition(" - ")
+        if about_filesystem.startswith("cgroup"):
+            yield Path(about_mount.split(" ")[4])
