@@ -3,7 +3,7 @@
 import pytest
 
 from berth.host import Rootfs
-from berth.storage.overlay import overlay_objection
+from berth.plan.overlay import overlay_objection
 
 
 def rootfs(filesystem: str, casefold: bool = False) -> Rootfs:

@@ -12,7 +12,7 @@ from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resol
 from berth.plan.model import Plan
 from berth.plan.seccomp import plan_syscall_rules
 from berth.spec import Spec, StartOptions
-from berth.storage.overlay import overlay_objection
+from berth.plan.overlay import overlay_objection
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
