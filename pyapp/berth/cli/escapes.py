@@ -14,10 +14,10 @@ _DROPPED = (
     r"|\x1b[ -/]*[0-Z\\`-~]"  # all others
     r"|\r+(?=\n)"
 )
-_TOKENS = re.compile(f"(?P<kept>{_KEPT})|(?P<dropped>{_DROPPED})|(?P<control>[^\\n\\t -~\\xa0-\\u2029\\u202f-\\U0010ffff])")
+_SAFE = r"\n\t -~\xa0-\u2029\u202f-\u2065\u206a-\U0010ffff"  # no controls, and nothing that turns text around
+_TOKENS = re.compile(f"(?P<kept>{_KEPT})|(?P<dropped>{_DROPPED})|(?P<control>[^{_SAFE}])")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\n]*\x1b?|[ -/]*)?|\r+)\Z")
 _LONGEST = 4096
-_BIDIRECTIONAL = frozenset("\u2066\u2067\u2068\u2069")  # and U+202A to U+202E, which the pattern leaves out already
 _RESET = "\x1b[0m"
 
 

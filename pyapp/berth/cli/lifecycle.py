@@ -2,19 +2,24 @@
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 
 from berth import values
 from berth.cli import specs
 from berth.cli.flags import Invocation
+from berth.cli.inside import attach
 from berth.droidspaces import load_conf
 from berth.engine import containers, launch
 from berth.engine import recover as recovering
 from berth.engine import scan as scanning
 from berth.engine import stop as stopping
 from berth.engine.journal import RunFolder
+from berth.engine.monitor import IMAGE_FOLDER
 from berth.errors import BerthError
 from berth.home import Home, find_home
+from berth.kernel.mounts import read_mounts
+from berth.kernel.processes import end_with
 from berth.service.session import Session
 from berth.spec import Spec
 from berth.store import list_names, load_spec, read_text
@@ -29,17 +34,18 @@ def start(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     spec = read_spec(home, invocation, session)
     state = launch.start(home, spec, specs.start_options(invocation))
-    if invocation.json:
-        print(json.dumps({"name": state.name, "pid": state.init[0] if state.init else None}))
-    else:
-        print(f"{spec.name}: started, init is {state.init[0] if state.init else '?'}")
+    pid = state.init[0] if state.init else None
+    told = {"name": spec.name, "pid": pid, "skipped": state.skipped, "warnings": state.warnings}
+    _say(invocation, told, f"{spec.name}: started, init is {pid}")
     for sentence in (*state.warnings, *(f"skipped: {bind}" for bind in state.skipped)):
-        print(f"{spec.name}: {sentence}")
+        print(f"{spec.name}: {sentence}", file=sys.stderr)
     if invocation.switch("foreground"):
-        from berth.cli.inside import attach
-
         return attach(home, spec.name, session)
     return 0
+
+
+def _say(invocation: Invocation, told: Mapping[str, object], sentence: str) -> None:
+    print(json.dumps(told) if invocation.json else sentence, flush=True)
 
 
 def read_spec(home: Home, invocation: Invocation, session: Session) -> Spec:
@@ -49,7 +55,7 @@ def read_spec(home: Home, invocation: Invocation, session: Session) -> Spec:
         imported = load_conf(session.path(conf), net_chosen="net" in invocation.options)
         saved: Spec | None = imported.spec
         for key in imported.kept:
-            print(f"{conf}: {key} is kept, but Berth does not know it")
+            print(f"{conf}: {key} is kept, but Berth does not know it", file=sys.stderr)
     else:
         name = specs.name_of(invocation)
         saved = load_spec(home, name) if name in list_names(home) or not _has_root(invocation) else None
@@ -69,7 +75,7 @@ def stop(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     names = _named(home, invocation)
     seconds = _seconds(invocation)
-    return _each(names, lambda name: stopping.stop(home, name, seconds), "stopped")
+    return _each(invocation, names, lambda name: stopping.stop(home, name, seconds), "stopped")
 
 
 def restart(invocation: Invocation, session: Session) -> int:
@@ -83,7 +89,7 @@ def restart(invocation: Invocation, session: Session) -> int:
         stopping.stop(home, name, seconds)
         launch.start(home, spec, record.options if record else specs.start_options(invocation))
 
-    return _each(_named(home, invocation), again, "restarted")
+    return _each(invocation, _named(home, invocation), again, "restarted")
 
 
 def _named(home: Home, invocation: Invocation) -> tuple[str, ...]:
@@ -97,12 +103,13 @@ def _seconds(invocation: Invocation) -> float:
     return _STOP_SECONDS if text is None else values.seconds("--timeout", text)
 
 
-def _each(names: tuple[str, ...], action: Callable[[str], None], done: str) -> int:
+def _each(invocation: Invocation, names: tuple[str, ...], action: Callable[[str], None], done: str) -> int:
     """Do `action` for every name, all of them even if one fails; several at once, each in a process of its own."""
     if len(names) == 1:
         action(names[0])
-        print(f"{names[0]}: {done}")
+        _say(invocation, {"name": names[0], "result": done}, f"{names[0]}: {done}")
         return 0
+    sys.stdout.flush()
     children = {_fork(action, name): name for name in names}
     code = 0
     while children:
@@ -113,7 +120,7 @@ def _each(names: tuple[str, ...], action: Callable[[str], None], done: str) -> i
         if status:
             code = 1
         else:
-            print(f"{name}: {done}")
+            _say(invocation, {"name": name, "result": done}, f"{name}: {done}")
     return code
 
 
@@ -121,14 +128,7 @@ def _fork(action: Callable[[str], None], name: str) -> int:
     pid = os.fork()
     if pid:
         return pid
-    code = 1
-    try:
-        action(name)
-        code = 0
-    except (BerthError, OSError) as error:
-        os.write(2, f"berth: {error}\n".encode(errors="backslashreplace"))
-    finally:
-        os._exit(code)
+    end_with(lambda: action(name), lambda error: os.write(2, f"berth: {error}\n".encode(errors="backslashreplace")))
 
 
 def rename(invocation: Invocation, session: Session) -> int:
@@ -138,7 +138,7 @@ def rename(invocation: Invocation, session: Session) -> int:
     with RunFolder(home, old).locked():
         _refuse_running(home, old, "be renamed")
         rename_saved(home, old, new)
-    print(f"{old}: is now {new}")
+    _say(invocation, {"name": new, "was": old}, f"{old}: is now {new}")
     return 0
 
 
@@ -147,35 +147,42 @@ def remove(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     name = invocation.names[0]
     spec = load_spec(home, name)
+    root = spec.rootfs or spec.image
+    _refuse_running(home, name, "be removed")
     if not invocation.switch("yes"):
-        print(f"This forgets container {name}; its root {spec.rootfs or spec.image} stays.")
-        print("Type its name to go on: ", end="", flush=True)
-        if input() != name:
-            raise BerthError(f"container {name}: not removed")
+        print(f"This forgets container {name}; its root {root} stays.", file=sys.stderr)
+        print("Type its name to go on: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip() != name:
+            raise BerthError(f"container {name}: was not removed, because its name was not typed")
     with RunFolder(home, name).locked():
         _refuse_running(home, name, "be removed")
         remove_saved(home, name)
-    print(f"{name}: removed; {spec.rootfs or spec.image} is untouched")
+    _say(invocation, {"name": name, "result": "removed", "root": root}, f"{name}: removed; {root} is untouched")
     return 0
 
 
 def _refuse_running(home: Home, name: str, what: str) -> None:
+    """Raise BerthError while the container runs, or while anything of it is still mounted."""
     condition = containers.look_up(home, name).condition
     if condition != "stopped":
-        raise BerthError(f'container {name}: is {condition} and can\'t {what}; run "berth stop {name}" first')
+        cure = f"berth stop {name}" if condition in ("running", "starting", "unattended") else "berth recover"
+        raise BerthError(f'container {name}: is {condition} and can\'t {what}; run "{cure}" first')
+    for place in (f"{IMAGE_FOLDER}/{name}", home.container(name)):
+        mounted = next((entry.target for entry in read_mounts() if f"{entry.target}/".startswith(f"{place}/")), None)
+        if mounted is not None:
+            raise BerthError(f"container {name}: {mounted} is still mounted, so it can't {what}; unmount that first")
 
 
 def recover(invocation: Invocation, session: Session) -> int:
     """`berth recover`."""
-    sentences = recovering.recover(find_home(os.environ))
-    print("\n".join(sentences) if sentences else "there is nothing to recover")
-    return 0
+    return _report(invocation, recovering.recover(find_home(os.environ)), "there is nothing to recover")
 
 
 def scan(invocation: Invocation, session: Session) -> int:
     """`berth scan`."""
-    sentences = scanning.scan(find_home(os.environ))
-    print("\n".join(sentences) if sentences else "no running container is without its record")
+    return _report(invocation, scanning.scan(find_home(os.environ)), "no running container is without its record")
+
+
+def _report(invocation: Invocation, sentences: list[str], otherwise: str) -> int:
+    _say(invocation, {"done": sentences}, "\n".join(sentences) or otherwise)
     return 0
-
-

@@ -41,7 +41,7 @@ from berth.spec import Hook, Spec, StartOptions
 from berth.storage.images import MountedImage, mount_image
 from berth.store import Home, remember_end
 
-_IMAGE_FOLDER = "/mnt/berth"
+IMAGE_FOLDER = "/mnt/berth"
 _NUMBERS_OF_INIT = 1000  # journal entries that PID 1 may write while it sets up
 _QUICK_SECONDS = 1.0
 _MOST_QUICK_REBOOTS = 5
@@ -119,7 +119,7 @@ class Monitor:
         if self.spec.rootfs is not None:
             return self.spec.rootfs, None
         assert self.spec.image is not None
-        target = self._make_folder(os.path.join(_IMAGE_FOLDER, self.spec.name))
+        target = self._make_folder(os.path.join(IMAGE_FOLDER, self.spec.name))
         image = mount_image(
             self.spec.image,
             target,
@@ -221,7 +221,7 @@ class Monitor:
         """Undo everything that the record lists and remove it; what could not be undone keeps the record."""
         if image is not None:
             with contextlib.suppress(KernelError):
-                umount(os.path.join(_IMAGE_FOLDER, self.spec.name))
+                umount(os.path.join(IMAGE_FOLDER, self.spec.name))
                 _await_release(image)
         if self.board is not None:
             self.board.close()

@@ -10,9 +10,9 @@ from berth.plan.cgroups import inside_cgroups, plan_cgroups
 from berth.plan.devices import device_steps, plan_devices
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
 from berth.plan.model import Plan
+from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
 from berth.spec import Spec, StartOptions
-from berth.plan.overlay import overlay_objection
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
