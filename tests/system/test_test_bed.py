@@ -12,6 +12,7 @@ import pytest
 from demo import busybox
 from tests import host_state, leftovers
 from tests import rootfs as root_file_systems
+from tests.program import Berth
 
 pytestmark = pytest.mark.system
 
@@ -75,6 +76,14 @@ def test_what_a_killed_run_left_is_undone_by_the_next(berth_home: Path) -> None:
 
     assert not dead.exists()
     assert berth_home.exists()
+
+
+def test_a_container_that_a_test_leaves_running_is_stopped_after_it(
+    berth: Berth, rootfs: Callable[[str], Path]
+) -> None:
+    berth.succeed("start", "--name", "left-running", "--rootfs", rootfs("busybox"))
+
+    assert "left-running" in berth.succeed("show")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])

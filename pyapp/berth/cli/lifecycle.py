@@ -126,9 +126,9 @@ def _each(invocation: Invocation, names: tuple[str, ...], action: Callable[[str]
 
 def _fork(action: Callable[[str], None], name: str) -> int:
     pid = os.fork()
-    if pid:
-        return pid
-    end_with(lambda: action(name), lambda error: os.write(2, f"berth: {error}\n".encode(errors="backslashreplace")))
+    if pid == 0:
+        end_with(lambda: action(name), lambda error: os.write(2, f"berth: {error}\n".encode(errors="backslashreplace")))
+    return pid
 
 
 def rename(invocation: Invocation, session: Session) -> int:

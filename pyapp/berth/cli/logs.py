@@ -3,6 +3,7 @@
 To a program the bytes go as they are; on a terminal they are made harmless, see `escapes`.
 """
 
+import contextlib
 import os
 import select
 import sys
@@ -60,7 +61,7 @@ def _last_lines(data: bytes, most: int) -> bytes:
 
 
 def _follow(reader: LogReader, session: Session, write: "Writer") -> int:
-    """Write what comes, until the log or the caller is gone; the exit code is that of a signal where one came."""
+    """Write what comes, until the log or the caller is gone.  Nothing else wakes the process."""
     poller = select.poll()
     poller.register(reader, select.POLLIN)
     poller.register(session.connection, select.POLLIN)
@@ -73,6 +74,8 @@ def _follow(reader: LogReader, session: Session, write: "Writer") -> int:
                     write.finish()
                     return 0
             elif fd == _STDOUT or session.connection.receive()[0] is None:
+                with contextlib.suppress(OSError):
+                    write.finish()
                 return 0
 
 

@@ -1,80 +1,90 @@
-"""Commands that tell: show, list, info, plan, check, version."""
+"""Commands that tell of several containers, and the version: list, show, version."""
 
-import json
 import os
 
 from berth import __version__
-from berth.cli import lifecycle, specs
 from berth.cli.flags import Invocation
-from berth.engine import containers, launch
-from berth.engine.inspect import read_host
+from berth.cli.layout import Column, duration, size, table
+from berth.cli.output import print_json, room
+from berth.engine import containers
+from berth.engine.containers import Container
+from berth.engine.usage import read_usage
 from berth.errors import BerthError
-from berth.home import find_home
+from berth.home import Home, find_home
 from berth.service.session import Session
-from berth.store import last_end, load_spec
+from berth.store import load_spec
+
+_LIST = (Column("NAME"), Column("STATE"), Column("ROOT", optional=True))
+_SHOW = (
+    Column("NAME"),
+    Column("PID", right=True),
+    Column("UP", right=True),
+    Column("MEM", right=True),
+    Column("CPU", right=True),
+    Column("ADDRESS", optional=True),
+)
 
 
 def version(invocation: Invocation, session: Session) -> int:
     """`berth version`."""
-    print(json.dumps({"version": __version__}) if invocation.json else f"berth {__version__}")
+    if invocation.json:
+        print_json({"version": __version__})
+    else:
+        print(f"berth {__version__}")
     return 0
 
 
 def list_all(invocation: Invocation, session: Session) -> int:
-    """`berth list`."""
+    """`berth list`: every container; with `--names` nothing is looked at but the folders."""
     home = find_home(os.environ)
-    for name in containers.all_names(home):
-        container = containers.look_up(home, name)
-        print(name if invocation.switch("names") else f"{name:24} {container.condition}")
+    names = containers.all_names(home)
+    if invocation.switch("names"):
+        if invocation.json:
+            print_json(names)
+        else:
+            print("".join(f"{name}\n" for name in names), end="")
+        return 0
+    listed = [containers.look_up(home, name) for name in names]
+    rows = [(container.name, container.condition, _root(home, container)) for container in listed]
+    if invocation.json:
+        print_json([{"name": name, "state": state, "rootfs": root or None} for name, state, root in rows])
+    elif rows:
+        print("\n".join(table(_LIST, rows, room(session))))
+    else:
+        print('there are no containers yet; "berth start --rootfs DIR" makes one')
     return 0
+
+
+def _root(home: Home, container: Container) -> str:
+    """Its directory or image; "" where its file can't be read: what is wrong with it, `info` tells."""
+    if container.record is not None and (container.record.rootfs or container.record.image):
+        return container.record.rootfs or container.record.image
+    try:
+        spec = load_spec(home, container.name)
+    except BerthError:
+        return ""
+    return spec.rootfs or spec.image or ""
 
 
 def show(invocation: Invocation, session: Session) -> int:
-    """`berth show`."""
-    return list_all(invocation, session)
-
-
-def info(invocation: Invocation, session: Session) -> int:
-    """`berth info`."""
+    """`berth show`: the running containers and what they use."""
     home = find_home(os.environ)
-    name = invocation.names[0]
-    container = containers.look_up(home, name)
-    spec = load_spec(home, name)
-    record = container.record
-    told = {
-        "name": name,
-        "state": container.condition,
-        "pid": record.init[0] if record and record.init else None,
-        "monitor_pid": record.monitor[0] if record and record.monitor else None,
-        "rootfs": spec.rootfs or spec.image,
-        "init": spec.init,
-        "started_at": record.started_at if record else None,
-        "address": None,
-        "skipped": list(record.skipped) if record else [],
-        "warnings": list(record.warnings) if record else [],
-        "last_end": last_end(home, name),
-    }
+    found = [containers.look_up(home, name) for name in containers.recorded_names(home)]
+    told = [
+        {
+            "name": container.name,
+            "state": container.condition,
+            "pid": container.alive.pid,
+            "usage": read_usage(container),
+            "address": None,
+        }
+        for container in found
+        if container.runs
+    ]
     if invocation.json:
-        print(json.dumps(told))
+        print_json(told)
+    elif told:
+        print("\n".join(table(_SHOW, [], room(session))))
     else:
-        for key, value in told.items():
-            print(f"{key}: {value}")
-    return 0
-
-
-def plan(invocation: Invocation, session: Session) -> int:
-    """`berth plan`."""
-    home = find_home(os.environ)
-    spec = lifecycle.read_spec(home, invocation, session)
-    made = launch.check(spec, specs.start_options(invocation), read_host(devices=spec.hw_access))
-    if made is None:
-        raise BerthError("plan: an image can't be planned yet")
-    for step in made.steps:
-        print(step.describe() + (f"  # {step.reason}" if step.reason else ""))
-    return 0
-
-
-def check(invocation: Invocation, session: Session) -> int:
-    """`berth check`."""
-    print(read_host())
+        print("no container runs")
     return 0

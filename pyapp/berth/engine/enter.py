@@ -20,6 +20,7 @@ from berth.engine.containers import Alive
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
 from berth.engine.inspect import read_machine
 from berth.engine.passwd import Account, look_up_user
+from berth.engine.surroundings import reset_limits
 from berth.errors import BerthError
 from berth.kernel import seccomp
 from berth.kernel.namespaces import open_namespaces, setns
@@ -135,12 +136,12 @@ class Door:
         seccomp_program = seccomp.assemble(rules, read_machine()) if rules else b""
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
             os.dup2(fd, number)
+        reset_limits()
         sys.meta_path.clear()  # from here on an import would run the container's code
         place.enter()  # before the namespaces, or logind can't tell the session: `su` would hang
         for word, fd in self.namespaces.items():
             setns(fd, word)
         close_all_but(channel.fileno(), *(() if slave is None else (slave,)))
-        os.umask(0o022)
         confine(self.container.plan.capabilities, seccomp_program)
         os.setgroups(account.groups)
         os.setgid(account.gid)

@@ -19,6 +19,7 @@ from berth.engine.hooks import run_hook
 from berth.engine.journal import Journal
 from berth.engine.reaper import reap_around
 from berth.engine.steps import StepError, Workshop
+from berth.engine.surroundings import reset_limits
 from berth.errors import BerthError
 from berth.kernel.call import KernelError
 from berth.kernel.mounts import (
@@ -105,6 +106,7 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
     plan = birth.plan
     forbid_inspection()
     name_process("berth: init")
+    reset_limits()
     os.umask(0)
     close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
     sys.meta_path.clear()  # from here on an import would run the container's code

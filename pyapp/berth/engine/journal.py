@@ -59,9 +59,17 @@ class Journal:
 
     @classmethod
     def create(cls, path: str) -> Self:
-        """Start a new record and lock it; raises OSError when the run folder can't be written."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        """Start a new record and lock it.
+
+        Raises OSError when the run folder can't be written, BlockingIOError when somebody holds the record there.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)  # only now: until then it may have been another monitor's
+        except OSError:
+            os.close(fd)
+            raise
         return cls(path, fd)
 
     @classmethod
@@ -78,6 +86,8 @@ class Journal:
             return None
         journal = cls(path, fd)
         journal._next = max((effect.number for effect in read_record(path)[1]), default=0) + 1
+        if not _ends_with_newline(fd):
+            os.write(fd, b"\n")  # what is written from now on must not be glued to a torn line
         return journal
 
     def intend(self, kind: str, target: str) -> int:
@@ -100,7 +110,9 @@ class Journal:
         self._write({"state": state})
 
     def _write(self, line: dict[str, Any]) -> None:
-        os.write(self.fd, _encode_line(line) + b"\n")
+        data = _encode_line(line) + b"\n"
+        while data:  # the first write takes less than all where the disk is nearly full, the next one fails
+            data = data[os.write(self.fd, data) :]
 
     def skip_numbers(self, count: int) -> None:
         """Leave `count` numbers to another process that writes to the same record (PID 1, while it sets up)."""
@@ -147,8 +159,13 @@ def _lines(path: str) -> Iterator[_Line]:
         for raw in file:
             try:
                 yield _decode_line(raw)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # torn by a crash
+
+
+def _ends_with_newline(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
 
 
 def is_watched(path: str) -> bool:
@@ -192,14 +209,14 @@ class RunFolder:
             os.rmdir(self.path)
 
     @contextlib.contextmanager
-    def locked(self, *, wait: bool = True) -> Iterator[None]:
+    def locked(self, *, wait: bool = True) -> Iterator[int]:
         """Hold the container's lock: one operation at a time; a second one waits, or gets BlockingIOError.
 
-        Whoever leaves last removes the folder of a container that does not run.
+        Yields the descriptor that holds it, for a child that goes on after the death of its parent.  Whoever leaves last removes the folder of a container that does not run.
         """
         fd = self._lock(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield
+            yield fd
         finally:
             if not os.path.exists(self.journal):
                 self.remove()

@@ -35,16 +35,24 @@ def scan(home: Home) -> list[str]:
 
 
 def _inits() -> dict[str, int]:
-    """Return the pid of the init of each container that runs, by the container's name."""
+    """Return the pid of the init of each container that runs without a monitor, by the container's name."""
     found = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
         pid = int(entry)
         numbers = (status_field(pid, "NSpid") or "").split()
-        if len(numbers) == 2 and numbers[1] == "1" and (match := _PAYLOAD.search(_cgroups(pid))):
-            found[match.group(1)] = pid
+        if len(numbers) == 2 and numbers[1] == "1" and not _is_watched(pid):
+            match = _PAYLOAD.search(_cgroups(pid))
+            if match:
+                found[match.group(1)] = pid
     return found
+
+
+def _is_watched(pid: int) -> bool:
+    """Tell whether a monitor is the parent of this init: it may serve another BERTH_HOME."""
+    parent = status_field(pid, "PPid")
+    return parent is not None and (status_field(int(parent), "Name") or "").startswith("berth: ")
 
 
 def _cgroups(pid: int) -> str:

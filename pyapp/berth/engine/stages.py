@@ -1,4 +1,4 @@
-"""Where a start can be made to stand still: tests kill processes at each of these places.
+"""Where a start and an end can be made to stand still: tests kill processes at each of these places.
 
 With BERTH_PAUSE_AT naming a stage, the process that reaches it stops itself (SIGSTOP) until it is continued.
 """
@@ -6,10 +6,33 @@ With BERTH_PAUSE_AT naming a stage, the process that reaches it stops itself (SI
 import os
 import signal
 
-STAGES = ("locked", "recorded", "mounted", "cgroups", "namespaces", "ready", "executed", "running")
+STAGES = {
+    "locked": "the worker, before anything is done",
+    "forked": "the monitor, before it has a record",
+    "recorded": "the monitor",
+    "mounted": "the monitor, with the image mounted",
+    "cgroups": "the monitor",
+    "joined": "the set-up child, in its cgroups",
+    "namespaces": "the monitor, while PID 1 is being set up",
+    "built": "PID 1, with all mounts made",
+    "ready": "the monitor, while PID 1 waits for its word",
+    "released": "PID 1, which has got that word",
+    "executed": "the monitor, with init running but not recorded",
+    "running": "the monitor",
+    "ended": "the monitor, after PID 1's end",
+    "undone": "the monitor, with everything taken back but the record",
+}
+"""Which process stands still where, in the order in which the stages are reached."""
 
 
 def reached(stage: str) -> None:
     """Stop here if the environment says so."""
-    if os.environ.get("BERTH_PAUSE_AT") == stage:
+    if os.environ.get("BERTH_PAUSE_AT") != stage:
+        return
+    if os.getpid() != 1:
         os.kill(os.getpid(), signal.SIGSTOP)
+        return
+    # The kernel drops what PID 1 of a namespace sends itself, so this one waits for the SIGCONT instead.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCONT,))
+    signal.sigwait((signal.SIGCONT,))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -27,10 +27,18 @@ def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -
         os.dup2(null, number)
     if null > 2:
         os.close(null)
-    os.umask(0o022)
     os.chdir("/")
     with contextlib.suppress(OSError):
         cgroups.leave_to_root(mounts)
+    reset_limits()
+
+
+def reset_limits() -> None:
+    """Give the calling process the umask, oom_score_adj, nice value and rlimits that a container starts with.
+
+    The supervisor of a phone must not be killed for memory; what it starts may be.
+    """
+    os.umask(0o022)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
         file.write("0")
     with contextlib.suppress(OSError):

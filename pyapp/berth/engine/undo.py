@@ -30,7 +30,8 @@ def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_b
         except OSError as error:
             troubles.append(f"{effect.kind} {effect.target}: could not be taken back: {error}")
         else:
-            journal.undone(effect.number)
+            with contextlib.suppress(OSError):  # a full disk: whoever finds the entry again finds nothing there
+                journal.undone(effect.number)
     return troubles
 
 

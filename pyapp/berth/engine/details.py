@@ -1,0 +1,195 @@
+"""All that can be told of one container: what was asked for, what is in force, and how it does."""
+
+import os
+
+from msgspec import Struct
+
+from berth.engine import cgroups
+from berth.engine.containers import Container, look_up
+from berth.engine.inspect import read_host
+from berth.engine.journal import State
+from berth.engine.usage import Usage, read_usage
+from berth.errors import BerthError
+from berth.home import Home
+from berth.host import Host, InitKind, Rootfs
+from berth.kernel.mounts import MountEntry, read_mounts
+from berth.plan import plan
+from berth.plan.capabilities import CAPABILITIES, withheld
+from berth.plan.model import DevicePolicy, Plan
+from berth.spec import Bind, Spec, StartOptions
+from berth.store import last_end, list_names, load_spec
+
+_IMAGE_FOLDER = "/mnt/berth"  # in the monitor's mount namespace
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """A container's image; `device` is where it is mounted from (a loop device), None while it is not."""
+
+    path: str
+    device: str | None = None
+    read_only: bool = False
+
+
+class Group(Struct, frozen=True):
+    """One of its cgroups, and the limits set there."""
+
+    path: str
+    limits: dict[str, str]
+
+
+class SyscallFilter(Struct, frozen=True):
+    """System calls that are answered with `errno`, and why."""
+
+    names: tuple[str, ...]
+    errno: str
+    reason: str
+
+
+class Details(Struct, frozen=True, kw_only=True):
+    """One container.  While it does not run, what would be in force is told as far as that needs no look inside.
+
+    `started_at` is in seconds since the epoch; `rootfs` is its directory, or the image; `address` is that of its own
+    network, None on the host's; `saved` is whether it is there to be started again; `running` is what `start`
+    was given beside its saved settings.
+    """
+
+    name: str
+    state: str
+    pid: int | None = None
+    monitor_pid: int | None = None
+    rootfs: str | None = None
+    init: str | None = None
+    started_at: float | None = None
+    address: str | None = None
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    last_end: str | None = None
+    saved: bool = True
+    hostname: str | None = None
+    init_kind: InitKind | None = None
+    image: Image | None = None
+    volatile: bool = False
+    options: StartOptions | None = None
+    usage: Usage | None = None
+    network: str | None = None
+    binds: tuple[Bind, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    cgroups: tuple[Group, ...] = ()
+    devices: DevicePolicy | None = None
+    capabilities: tuple[str, ...] = ()
+    withheld: dict[str, str] = {}
+    seccomp: tuple[SyscallFilter, ...] = ()
+    autostart: bool = False
+    start_after: tuple[str, ...] = ()
+
+
+def read_details(home: Home, name: str) -> Details:
+    """Return what there is to tell of container `name`.
+
+    Raises BerthError, as `load_spec` does, where there is neither a saved container nor a running one.
+    """
+    container = look_up(home, name)
+    record = container.record
+    saved = name in list_names(home)
+    spec = load_spec(home, name) if saved or record is None else _spec_of(record)
+    made, objection = _plan_in_force(container, spec)
+    warnings = (*(record.warnings if record else ()), *(made.warnings if made else ()), *objection)
+    return Details(
+        name=name,
+        state=container.condition,
+        pid=container.alive.pid if container.runs else None,
+        monitor_pid=_monitor(container),
+        rootfs=(record.rootfs or record.image if record else None) or spec.rootfs or spec.image,
+        init=made.argv[0] if made else spec.init,
+        started_at=record.started_at if record and record.started_at else None,
+        skipped=record.skipped if record else (),
+        warnings=tuple(dict.fromkeys(warnings)),
+        last_end=last_end(home, name),
+        saved=saved,
+        hostname=made.hostname if made else spec.hostname or name,
+        init_kind=made.init_kind if made and container.runs else None,
+        image=_image(container, spec),
+        volatile=record.options.volatile if record else False,
+        options=record.options if record else None,
+        usage=read_usage(container) if container.runs else None,
+        network=_network(made) if made else spec.net,
+        binds=spec.binds,
+        namespaces=made.namespaces if made else (),
+        cgroups=_groups(made) if made else (),
+        devices=made.devices if made else None,
+        capabilities=made.capabilities if made else (),
+        withheld=_withheld(spec, made.capabilities) if made else {},
+        seccomp=tuple(SyscallFilter(rule.names, rule.errno, rule.reason) for rule in made.syscall_rules)
+        if made
+        else (),
+        autostart=spec.autostart,
+        start_after=spec.start_after,
+    )
+
+
+def _spec_of(record: State) -> Spec:
+    """What is still known of the settings of a container that runs without being saved."""
+    return Spec(name=record.name, rootfs=record.rootfs or None, image=record.image or None)
+
+
+def _plan_in_force(container: Container, spec: Spec) -> tuple[Plan | None, tuple[str, ...]]:
+    """The plan it was started by, else that of a start as far as it is known unseen; and why there is none."""
+    if container.record is not None and container.record.plan is not None:
+        return container.record.plan, ()
+    host = read_host(devices=spec.hw_access)
+    try:
+        return _plan_unseen(spec, host), ()
+    except BerthError as error:
+        return None, (f"a start would be refused: {error}",)
+
+
+def _plan_unseen(spec: Spec, host: Host) -> Plan:
+    """Plan without a look at the root: what it has for an init changes nothing that is told here."""
+    return plan(spec, StartOptions(), host, Rootfs(init=spec.init))
+
+
+def _monitor(container: Container) -> int | None:
+    """The pid of its monitor, None where that has been killed."""
+    record = container.record
+    watched = container.condition in ("running", "starting")
+    return record.monitor[0] if watched and record and record.monitor else None
+
+
+def _image(container: Container, spec: Spec) -> Image | None:
+    path = container.record.image if container.record else spec.image
+    if not path:
+        return None
+    mounted = _mounted_image(container) if container.runs else None
+    if mounted is None:
+        return Image(path=path)
+    read_only = "ro" in mounted.super_options or "ro" in mounted.options
+    return Image(path=path, device=mounted.source, read_only=read_only)
+
+
+def _mounted_image(container: Container) -> MountEntry | None:
+    """Where its image is mounted: the monitor has it by its name, and its init as the root unless it is volatile."""
+    places = [(_monitor(container), os.path.join(_IMAGE_FOLDER, container.name)), (container.alive.pid, "/")]
+    for pid, target in places:
+        try:
+            entries = read_mounts(pid) if pid is not None else []
+        except OSError:
+            continue  # ended just now
+        for entry in entries:
+            if entry.target == target and entry.filesystem == "ext4":
+                return entry
+    return None
+
+
+def _network(made: Plan) -> str:
+    return "none" if "network" in made.namespaces else "host"
+
+
+def _groups(made: Plan) -> tuple[Group, ...]:
+    paths = cgroups.paths(made.cgroups, made.name)
+    return tuple(Group(path, dict(cgroup.limits)) for cgroup, path in zip(made.cgroups, paths, strict=True))
+
+
+def _withheld(spec: Spec, kept: tuple[str, ...]) -> dict[str, str]:
+    """Every capability that is not kept, with the reason."""
+    reasons = withheld(spec)
+    return {name: reasons.get(name, "--cap-drop") for name in CAPABILITIES if name not in kept}

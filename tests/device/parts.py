@@ -1,0 +1,202 @@
+"""What the virtual machine boots from: Debian's kernel, and an initramfs with BusyBox, Python and this checkout.
+
+    python3 -m tests.device.parts      makes what is missing, and prints where it is
+
+Everything comes out of Debian packages that are unpacked, not installed; the pure part is cached under a digest of its
+recipe.  Python is that of the host's own version, so that it can run the compiled packages of the interpreter that
+runs the tests.
+"""
+
+import fcntl
+import hashlib
+import lzma
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from demo import busybox
+from tests import rootfs
+from tests.device.cpio import append_tree
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CACHE = CHECKOUT / ".cache" / "device"
+GUEST = Path(__file__).resolve().parent / "guest"
+
+PYTHON = f"python3.{sys.version_info.minor}"
+PACKAGES = (
+    f"{PYTHON}-minimal",
+    f"lib{PYTHON}-minimal",
+    f"lib{PYTHON}-stdlib",
+    "libc6",
+    "libexpat1",
+    "libffi8",
+    "zlib1g",
+    "e2fsprogs",
+    "libblkid1",
+    "libcom-err2",
+    "libext2fs2",
+    "libss2",
+    "libuuid1",
+)
+KERNEL = "linux-image-amd64"
+MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "loop", "overlay", "crc32c_generic", "ext4")
+NOT_NEEDED = ("usr/share", f"usr/lib/{PYTHON}/pydoc_data")
+NEEDED_PACKAGES = ("msgspec", "tomli_w")
+
+
+def kernel() -> Path:
+    """Return the kernel, making it and the lower half of the initramfs first."""
+    return _base() / "vmlinuz"
+
+
+def write_initramfs(target: Path) -> None:
+    """Write the initramfs: Debian's half, and over it the guest's own files, this checkout and BusyBox's rootfs."""
+    shutil.copyfile(_base() / "base.cpio", target)
+    with target.open("ab") as archive, tempfile.TemporaryDirectory() as folder:
+        upper = Path(folder)
+        shutil.copytree(GUEST, upper, dirs_exist_ok=True)
+        _copy_python(CHECKOUT / "pyapp" / "berth", upper / "opt/berth/berth")
+        for name in NEEDED_PACKAGES:
+            _copy_python(_package(name), upper / "opt/berth" / name)
+        append_tree(archive, upper)
+        append_tree(archive, rootfs.directory("busybox"), "srv/busybox")
+
+
+def _base() -> Path:
+    """Return the cached folder with `vmlinuz` and `base.cpio`; a half-made one never has its name."""
+    target = CACHE / _digest()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs at once the second waits for the first one's work
+        if not target.exists():
+            for stale in CACHE.glob("[!.]*"):
+                shutil.rmtree(stale)
+            with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+                made = Path(folder, "made")
+                _make_base(Path(folder), made)
+                made.rename(target)
+    return target
+
+
+def _digest() -> str:
+    recipe = (PACKAGES, KERNEL, MODULES, NOT_NEEDED, Path(__file__).read_bytes(), busybox.BUSYBOX.read_bytes())
+    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+
+
+def _make_base(work: Path, made: Path) -> None:
+    tree, image = work / "tree", work / "image"
+    _unpack(work, PACKAGES, tree)
+    _unpack(work, (_depends_on(KERNEL),), image)
+    for folder in NOT_NEEDED:
+        shutil.rmtree(tree / folder)
+    _compile(tree / "usr/lib" / PYTHON)
+    (tree / "usr/bin/python3").symlink_to(PYTHON)
+    _copy_modules(image, tree / "modules")
+    _install_busybox(tree)
+    made.mkdir()
+    next(image.glob("boot/vmlinuz-*")).rename(made / "vmlinuz")
+    with (made / "base.cpio").open("wb") as archive:
+        append_tree(archive, tree)
+
+
+def _unpack(work: Path, packages: tuple[str, ...], target: Path) -> None:
+    downloads = Path(tempfile.mkdtemp(dir=work))
+    command = ["apt-get", "--quiet", "--option", "APT::Sandbox::User=root", "download", *packages]
+    result = subprocess.run(command, check=False, cwd=downloads, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if result.returncode:
+        raise RuntimeError(f"apt-get could not download {' '.join(packages)}:\n{result.stderr.decode()}")
+    for package in downloads.iterdir():
+        subprocess.run(["dpkg-deb", "--extract", package, target], check=True)
+
+
+def _depends_on(package: str) -> str:
+    """Return the package that the meta package `package` stands for."""
+    command = ["apt-cache", "depends", "--important", package]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    found = [line.split()[-1] for line in lines if line.strip().startswith("Depends: linux-image")]
+    if not found:
+        raise RuntimeError(f'apt knows no package {package}; run "apt-get update" first')
+    return found[0]
+
+
+def _install_busybox(tree: Path) -> None:
+    """Link BusyBox's applets where no package has brought the real program."""
+    (tree / "bin").mkdir(exist_ok=True)
+    shutil.copy(busybox.BUSYBOX, tree / "bin/busybox")
+    for applet in subprocess.run([busybox.BUSYBOX, "--list-full"], check=True, capture_output=True).stdout.split():
+        path = tree / os.fsdecode(applet)
+        if not path.exists() and not path.is_symlink():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to("/bin/busybox")
+
+
+def _copy_modules(image: Path, target: Path) -> None:
+    """Copy the modules and those that they need, numbered in the order in which the kernel takes them."""
+    found = {_module_name(path): path for path in (image / "lib/modules").rglob("*.ko*")}
+    target.mkdir()
+    for number, name in enumerate(_in_order(MODULES, found)):
+        (target / f"{number:02}-{name}.ko").write_bytes(_read_module(found[name]))
+
+
+def _in_order(wanted: tuple[str, ...], found: dict[str, Path]) -> list[str]:
+    """Return `wanted` with what they depend on in front; one that is not in `found` is built into the kernel."""
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in found and name not in order:
+            for needed in _dependencies(_read_module(found[name])):
+                visit(needed)
+            order[name] = None
+
+    for name in wanted:
+        visit(name)
+    return list(order)
+
+
+def _dependencies(module: bytes) -> list[str]:
+    """Return what the .modinfo section names; depmod's own list is made at installation and in no package."""
+    match = re.search(rb"\0depends=([^\0]*)\0", module)
+    return [name.decode().replace("-", "_") for name in match[1].split(b",") if name] if match else []
+
+
+def _module_name(path: Path) -> str:
+    return path.name.partition(".ko")[0].replace("-", "_")
+
+
+def _read_module(path: Path) -> bytes:
+    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+
+
+def _package(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"this Python has no package {name}, which the virtual machine needs; run build.py setup")
+    return Path(spec.origin).parent
+
+
+def _copy_python(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    _compile(target)
+
+
+def _compile(folder: Path) -> None:
+    """Compile beforehand: an emulated processor takes half a minute for the standard library."""
+    for path in _sources(folder):
+        py_compile.compile(
+            str(path), dfile=f"/{path.name}", invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*.py") if path.is_file())
+
+
+if __name__ == "__main__":
+    print(kernel())
