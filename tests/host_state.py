@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
+ALONE = os.environ.get("CI") == "true"  # nobody else runs containers on such a machine, so all of them are ours
 
 
 class HostState(NamedTuple):
@@ -14,7 +15,7 @@ class HostState(NamedTuple):
 
     `mounts` are lines of mountinfo, `loops` the devices in use with their files, `cgroups` the groups below any
     `berth`, `controllers` those a cgroup2 root hands down, `links` the network interfaces, `processes` Berth's own and
-    its containers', as "pid start-time command".
+    its containers', as "pid start-time command".  Containers that somebody else is running are left out.
     """
 
     mounts: frozenset[str]
@@ -31,7 +32,7 @@ def look(home: Path) -> HostState:
     return HostState(
         mounts=frozenset(mounts),
         loops=frozenset(_loops()),
-        cgroups=frozenset(_cgroups(mounts)),
+        cgroups=frozenset(_cgroups(mounts, _others_containers(home))),
         controllers=frozenset(_controllers(mounts)),
         links=frozenset(os.listdir("/sys/class/net")),
         processes=frozenset(describe(pid) for pid in processes_of(home)) - {""},
@@ -54,17 +55,14 @@ def difference(before: HostState, home: Path) -> list[str]:
 def processes_of(home: Path) -> Iterator[int]:
     """Yield the pids of what was started with BERTH_HOME=`home`, and of what is in the cgroups of its containers."""
     mark = b"BERTH_HOME=" + os.fsencode(home)
-    names = {entry.name for folder in ("containers", "run") for entry in (home / folder).glob("*")}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
+    own = _own_containers(home)
+    for process in _processes():
         try:
-            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
-            groups = Path("/proc", entry, "cgroup").read_text().splitlines()
+            variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue  # it ended meanwhile
-        if mark in variables or names.intersection(group.partition("/berth/")[2].split("/")[0] for group in groups):
-            yield int(entry)
+        if mark in variables or own & _containers_of(process):
+            yield int(process.name)
 
 
 def describe(pid: int) -> str:
@@ -85,10 +83,13 @@ def _loops() -> Iterator[str]:
             continue  # detached meanwhile
 
 
-def _cgroups(mounts: list[str]) -> Iterator[str]:
+def _cgroups(mounts: list[str], others: set[str]) -> Iterator[str]:
     for mount in _cgroup_mounts(mounts):
-        for folder, _, _ in os.walk(mount / "berth"):
-            yield folder
+        for folder, below, _ in os.walk(mount / "berth"):
+            if folder == str(mount / "berth") and others:
+                below[:] = set(below) - others  # and the folder above them is theirs as well
+            else:
+                yield folder
 
 
 def _controllers(mounts: list[str]) -> Iterator[str]:
@@ -103,3 +104,31 @@ def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
         about_mount, _, about_filesystem = line.partition(" - ")
         if about_filesystem.startswith("cgroup"):
             yield Path(about_mount.split(" ")[4])
+
+
+def _own_containers(home: Path) -> set[str]:
+    """Return the names of the containers that the state in `home` knows; in CI, of all that are running as well."""
+    known = {entry.name for folder in ("containers", "run", "run/containers") for entry in (home / folder).glob("*")}
+    return known | _running_containers() if ALONE else known
+
+
+def _others_containers(home: Path) -> set[str]:
+    return _running_containers() - _own_containers(home)
+
+
+def _running_containers() -> set[str]:
+    return {name for process in _processes() for name in _containers_of(process)}
+
+
+def _processes() -> Iterator[Path]:
+    """Yield the folders in /proc of all processes but this one."""
+    return (Path("/proc", name) for name in os.listdir("/proc") if name.isdigit() and name != str(os.getpid()))
+
+
+def _containers_of(process: Path) -> set[str]:
+    """Return the name of the container in whose cgroups `process` is, if any."""
+    try:
+        groups = (process / "cgroup").read_text().splitlines()
+    except OSError:
+        return set()  # it ended meanwhile
+    return {group.partition("/berth/")[2].split("/")[0] for group in groups} - {""}

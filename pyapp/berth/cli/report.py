@@ -2,13 +2,15 @@
 
 import os
 
+from msgspec import Struct
+
 from berth import __version__
 from berth.cli.flags import Invocation
 from berth.cli.layout import Column, duration, size, table
 from berth.cli.output import print_json, room
 from berth.engine import containers
 from berth.engine.containers import Container
-from berth.engine.usage import read_usage
+from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.service.session import Session
@@ -21,8 +23,19 @@ _SHOW = (
     Column("UP", right=True),
     Column("MEM", right=True),
     Column("CPU", right=True),
-    Column("ADDRESS", optional=True),
+    Column("NET", optional=True),
 )
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """A running container; `address` is that of its own network, None where it has none."""
+
+    name: str
+    state: containers.Condition
+    pid: int
+    usage: Usage
+    network: str
+    address: str | None = None
 
 
 def version(invocation: Invocation, session: Session) -> int:
@@ -70,21 +83,28 @@ def show(invocation: Invocation, session: Session) -> int:
     """`berth show`: the running containers and what they use."""
     home = find_home(os.environ)
     found = [containers.look_up(home, name) for name in containers.recorded_names(home)]
-    told = [
-        {
-            "name": container.name,
-            "state": container.condition,
-            "pid": container.alive.pid,
-            "usage": read_usage(container),
-            "address": None,
-        }
-        for container in found
-        if container.runs
-    ]
+    told = [_running(container) for container in found if container.runs]
     if invocation.json:
         print_json(told)
     elif told:
-        print("\n".join(table(_SHOW, [], room(session))))
+        print("\n".join(table(_SHOW, map(_row, told), room(session))))
     else:
         print("no container runs")
     return 0
+
+
+def _running(container: Container) -> Running:
+    alive = container.alive
+    return Running(
+        name=container.name,
+        state=container.condition,
+        pid=alive.pid,
+        usage=read_usage(container),
+        network="none" if "network" in alive.plan.namespaces else "host",
+    )
+
+
+def _row(told: Running) -> tuple[str, ...]:
+    usage = told.usage
+    times = duration(usage.uptime), duration(usage.cpu_time)
+    return told.name, str(told.pid), times[0], size(usage.memory), times[1], told.address or told.network

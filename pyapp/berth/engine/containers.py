@@ -28,7 +28,8 @@ class Container(Struct, frozen=True, kw_only=True):
     @property
     def runs(self) -> bool:
         """Whether its init is alive."""
-        return self.condition in ("running", "unattended")
+        known = self.record is not None and self.record.init is not None  # a one-off's program is only its caller's
+        return known and self.condition in ("running", "unattended")
 
     @property
     def alive(self) -> "Alive":

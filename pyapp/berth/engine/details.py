@@ -49,8 +49,8 @@ class Details(Struct, frozen=True, kw_only=True):
     """One container.  While it does not run, what would be in force is told as far as that needs no look inside.
 
     `started_at` is in seconds since the epoch; `rootfs` is its directory, or the image; `address` is that of its own
-    network, None on the host's; `saved` is whether it is there to be started again; `running` is what `start`
-    was given beside its saved settings.
+    network, None on the host's; `saved` is whether it is there to be started again; `options` is what its
+    start was given beside its saved settings.
     """
 
     name: str

@@ -1,0 +1,143 @@
+"""A virtual machine for what the kernel of the machine that runs the tests lacks: booted, asked, ended.
+
+The processor is emulated (TCG), for there may be no KVM or one that does not work.  Commands go to an agent inside over
+a virtio port; the serial console is kept, and shown when something does not answer.
+"""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.device import parts
+
+MEMORY = 1024  # MiB
+PROCESSORS = 2
+BOOT_SECONDS = 180.0  # 5 to 10 on an idle machine
+LEFTOVERS_GO = 5.0  # seconds: the last of a container's processes may end a moment after `stop`
+
+
+class Done(NamedTuple):
+    """How a program in the machine ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class NoAnswer(Exception):
+    """The machine did not start or did not answer; the text has the end of its console."""
+
+
+class Machine:
+    """A running virtual machine."""
+
+    def __init__(self, channel: socket.socket, console: Path) -> None:
+        self._channel = channel
+        self._answers = channel.makefile("rb")
+        self._console = console
+
+    def run(self, *argv: str, seconds: float = 120.0) -> Done:
+        """Run a program in the machine and return how it ended; raises NoAnswer."""
+        self._channel.sendall(json.dumps({"argv": argv, "seconds": seconds}).encode() + b"\n")
+        return Done(**self._receive(seconds + 30.0, " ".join(argv)))
+
+    def output(self, *argv: str, seconds: float = 120.0) -> str:
+        """Run a program that must succeed and return what it printed, without the last newline."""
+        done = self.run(*argv, seconds=seconds)
+        assert done.code == 0, f"{' '.join(argv)} ended with {done.code}:\n{done.out}{done.err}"
+        return done.out.removesuffix("\n")
+
+    def berth(self, *words: str) -> str:
+        """Run a `berth` command that must succeed and return what it printed."""
+        return self.output("berth", *words)
+
+    def inside(self, name: str, *argv: str) -> Done:
+        """Run a program in container `name`."""
+        return self.run("berth", "run", name, "--", *argv)
+
+    def read(self, path: str) -> str:
+        """Return the content of a file of the machine, without the last newline."""
+        return self.output("cat", path)
+
+    def traces(self) -> dict[str, Any]:
+        """Return what a container could leave: mounts, loop devices, cgroups, controllers, processes, folders."""
+        found: dict[str, Any] = json.loads(self.output("python3", "-IS", "/opt/berth/traces.py"))
+        return found
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Fail unless everything is as before at the end."""
+        before = self.traces()
+        yield
+        until = time.monotonic() + LEFTOVERS_GO
+        while (after := self.traces()) != before and time.monotonic() < until:
+            time.sleep(0.2)
+        assert after == before
+
+    def wait_for_agent(self) -> None:
+        """Return when the machine has booted; raises NoAnswer."""
+        self._receive(BOOT_SECONDS, "its start")
+
+    def _receive(self, seconds: float, asked: str) -> dict[str, Any]:
+        self._channel.settimeout(seconds)
+        try:
+            line = self._answers.readline()
+        except TimeoutError:
+            line = b""
+        if not line:
+            console = self._console.read_text(errors="replace")[-4000:]
+            raise NoAnswer(f"the virtual machine gave no answer to {asked}; the end of its console:\n{console}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextlib.contextmanager
+def booted(folder: Path, *arguments: str, disk: Path | None = None) -> Iterator[Machine]:
+    """Boot a machine with `arguments` for its kernel, and end it in the end; what it writes to `disk` is thrown away.
+
+    `folder` is for its files.  Raises NoAnswer when it does not boot.
+    """
+    initramfs, console = folder / "initramfs.cpio", folder / "console"
+    console.touch()
+    parts.write_initramfs(initramfs)
+    ours, theirs = socket.socketpair()
+    with ours, contextlib.ExitStack() as stack:
+        with theirs:
+            command = _command(initramfs, console, arguments, theirs.fileno(), disk)
+            emulator = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=console.open("ab"), stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+            )
+        stack.callback(_end, emulator)
+        machine = Machine(ours, console)
+        machine.wait_for_agent()
+        yield machine
+
+
+def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None) -> list[str]:
+    kernel_arguments = ("console=ttyS0", "quiet", "panic=-1", "mitigations=off", "random.trust_cpu=on", *arguments)
+    return [
+        "qemu-system-x86_64",
+        *("-accel", "tcg,thread=multi"),
+        *("-cpu", "max"),
+        *("-smp", str(PROCESSORS)),
+        *("-m", str(MEMORY)),
+        *("-nodefaults", "-display", "none", "-no-reboot"),
+        *("-kernel", str(parts.kernel())),
+        *("-initrd", str(initramfs)),
+        *("-append", " ".join(kernel_arguments)),
+        *("-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console"),
+        *("-device", "virtio-serial", "-chardev", f"socket,id=agent,fd={channel}"),
+        *("-device", "virtserialport,chardev=agent"),
+        *(("-drive", f"if=virtio,format=raw,snapshot=on,file={disk}") if disk else ()),
+    ]
+
+
+def _end(emulator: subprocess.Popen[bytes]) -> None:
+    emulator.kill()
+    emulator.wait()
