@@ -15,6 +15,9 @@ def append_tree(archive: BinaryIO, tree: Path, prefix: str = "") -> None:
     Hard links become files of their own.
     """
     number = 0
+    for above in reversed(Path(prefix).parents[:-1]):
+        number += 1
+        _entry(archive, number, str(above), stat.S_IFDIR | 0o755, b"")
     for folder, folders, files in os.walk(tree):
         folders.sort()
         for path in (Path(folder), *(Path(folder, name) for name in sorted(files) + _links(folder, folders))):

@@ -104,5 +104,5 @@ def test_a_command_that_fails_is_told_in_one_sentence_with_its_exit_code() -> No
 def test_shell_scripts_are_found_by_their_first_line_too() -> None:
     scripts = {str(path.relative_to(build.ROOT)) for path in build.shell_scripts()}
 
-    assert {".ci/run", "demo/rootfs/etc/init.d/rcS"} <= scripts
+    assert {".ci/run", "pyapp/demo/rootfs/etc/init.d/rcS"} <= scripts
     assert "build.py" not in scripts

@@ -3,10 +3,11 @@
 import stat
 
 import pytest
+
 from berth.errors import BerthError
-from berth.host import CgroupMount, Host, Rootfs
+from berth.host import CgroupMount, Host, ResolvConf, Rootfs
 from berth.plan import plan
-from berth.plan.model import BindMount, File, Link, Mask, Mount, Plan, ReadOnly, Resolvers
+from berth.plan.model import BindMount, File, Link, Mask, Mount, Node, Plan, ReadOnly, Resolvers
 from berth.spec import Bind, Spec, StartOptions
 
 V2 = ("cpuset", "cpu", "io", "memory", "pids")
@@ -216,7 +217,7 @@ def test_hardware_access_replaces_the_udev_trigger_of_systemd_only() -> None:
 def test_without_hardware_access_no_node_of_the_phone_is_made() -> None:
     made = make(PHONES["5.10 android-12"])
 
-    nodes = [step for step in made.steps if hasattr(step, "major")]
+    nodes = [step for step in made.steps if isinstance(step, Node)]
     assert all(stat.S_ISCHR(node.mode) for node in nodes)
     assert {node.target for node in nodes} <= {
         f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun")
@@ -233,12 +234,10 @@ def test_without_hardware_access_no_node_of_the_phone_is_made() -> None:
         ("link", ("1.1.1.1",), None),
     ],
 )
-def test_resolv_conf_is_changed_only_where_it_may_be(kind: str, dns: tuple[str, ...], expected: type | None) -> None:
-    rootfs = Rootfs(
-        init="/sbin/init",
-        resolv_conf=kind,
-        resolv_conf_target="/run/resolvconf/resolv.conf",  # type: ignore[arg-type]
-    )
+def test_resolv_conf_is_changed_only_where_it_may_be(
+    kind: ResolvConf, dns: tuple[str, ...], expected: type | None
+) -> None:
+    rootfs = Rootfs(init="/sbin/init", resolv_conf=kind, resolv_conf_target="/run/resolvconf/resolv.conf")
     made = make(PHONES["6.1 android-15"], rootfs, dns=dns)
 
     found = [step for step in made.steps if "resolv.conf" in step.target]

@@ -39,7 +39,24 @@ def refuses(rules: tuple[SyscallRule, ...], name: str, *arguments: int) -> bool:
 
 def test_the_baseline_is_refused_with_eperm_whatever_the_arguments() -> None:
     unconditional = {name: rule.errno for rule in plan() if not rule.when for name in rule.names}
-    assert unconditional == dict.fromkeys(BASELINE, "EPERM")
+    assert unconditional == dict.fromkeys(BASELINE, "EPERM") | {"fspick": "ENOSYS"}
+
+
+def test_only_a_read_only_remount_of_a_whole_file_system_is_refused() -> None:
+    read_only, remount, bind, noexec = 1, 32, 4096, 8
+    assert refuses(plan(), "mount", 0, 0, 0, remount | read_only)
+    assert refuses(plan(), "mount", 0, 0, 0, remount | read_only | noexec)
+    assert not refuses(plan(), "mount", 0, 0, 0, remount | bind | read_only)
+    assert not refuses(plan(), "mount", 0, 0, 0, remount)
+    assert not refuses(plan(), "mount", 0, 0, 0, read_only)
+
+
+def test_setns_into_a_mount_namespace_is_refused_where_the_hosts_root_is_a_ramfs() -> None:
+    newns, newnet = 0x00020000, 0x40000000
+    guarded = plan_syscall_rules(Spec(name="web"), Host(kernel=(6, 1), machine="aarch64", root_is_ramfs=True))
+    assert all(refuses(guarded, "setns", 3, kind) for kind in (0, newns, newns | newnet, 1 << 32, 1 << 32 | newns))
+    assert not refuses(guarded, "setns", 3, newnet)
+    assert not any(refuses(plan(), "setns", 3, kind) for kind in (0, newns, newnet))
 
 
 @pytest.mark.parametrize("magic2", [672274793, 85072278, 369367448, 537993216])

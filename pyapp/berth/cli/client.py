@@ -22,6 +22,7 @@ _EXIT = b'{"exit":'
 
 def main() -> int:
     """Run the command that the process was given and return its exit code."""
+    _open_missing_streams()
     argv = sys.argv[1:]
     if argv in (["version"], ["--version"]):
         from berth import __version__
@@ -34,17 +35,28 @@ def main() -> int:
         code = serve_if_asked(argv)  # the service is this very process, so that who started it can end it
         if code is not None:
             return code
-    sock = _connect()
-    if sock is None:
-        from berth.cli.main import run
-        from berth.service.worker import fork_worker
-
-        forked = fork_worker(run)
-        sock = _socket.socket(fileno=forked.detach())
     try:
-        return _converse(sock, argv)
+        return _converse(_connect() or _fork_worker(), argv)
+    except ConnectionResetError:
+        os.write(2, b'berth: the process that served this command was killed; run "berth recover"\n')
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _open_missing_streams() -> None:
+    """Open /dev/null for each standard stream that the caller has closed: else the next thing opened would be that."""
+    number = 0
+    while number < 3:
+        number = os.open("/dev/null", os.O_RDWR) + 1
+    os.close(number - 1)
+
+
+def _fork_worker() -> _socket.socket:
+    from berth.cli.main import run
+    from berth.service.worker import fork_worker
+
+    return _socket.socket(fileno=fork_worker(run).detach())
 
 
 def _connect() -> _socket.socket | None:
@@ -71,13 +83,9 @@ def _converse(sock: _socket.socket, argv: list[str]) -> int:
     buffer = b""
     while True:
         while b"\n" not in buffer:
-            try:
-                data, ancillary, _, _ = sock.recvmsg(65536, 128)
-            except ConnectionResetError:
-                data, ancillary = b"", []
+            data, ancillary, _, _ = sock.recvmsg(65536, 128)
             if not data:
-                os.write(2, b'berth: the process that served this command was killed; run "berth recover"\n')
-                return 1
+                raise ConnectionResetError
             buffer += data
             if ancillary or relay is not None or not buffer.startswith(_EXIT):
                 from berth.cli.relay import Relay
@@ -100,20 +108,21 @@ def _send_request(sock: _socket.socket, argv: list[str]) -> None:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = "/"
-    request = f'{{"call":"command","argv":[{words}],"cwd":{_quote(cwd)},"env":{{{environment}}}}}\n'.encode()
-    streams = b"".join(_open_stream(number).to_bytes(4, sys.byteorder) for number in range(3))
+    foreground = "true" if _in_foreground() else "false"
+    surroundings = f'"cwd":{_quote(cwd)},"env":{{{environment}}},"foreground":{foreground}'
+    request = f'{{"call":"command","argv":[{words}],{surroundings}}}\n'.encode()
+    streams = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
     sent = sock.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
     while sent < len(request):
         sent += sock.send(request[sent:])
 
 
-def _open_stream(number: int) -> int:
-    """Return descriptor `number`, or one of /dev/null where the caller has closed it."""
+def _in_foreground() -> bool:
+    """Tell whether input and output are a terminal whose keys are for this process."""
     try:
-        os.fstat(number)
+        return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
-        return os.open("/dev/null", os.O_RDWR)
-    return number
+        return True  # not this session's terminal, so there is no job control
 
 
 def _quote(word: str) -> str:

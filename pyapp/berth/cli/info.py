@@ -30,10 +30,10 @@ def info(invocation: Invocation, session: Session) -> int:
 
 def _print(groups: dict[str, list[Fact]], session: Session) -> None:
     """Print each group under its title; a long fact goes on below, further in than its name."""
-    width = room(session)
+    width, head = room(session), next(iter(groups))
     for title, facts in groups.items():
         told = [(name, text) for name, text in facts if text]
-        if told:
+        if told or title == head:
             print(title)
         for name, text in told:
             line = one_line(f"{name}: {text}" if name else text)
@@ -82,7 +82,7 @@ def _life(details: Details) -> list[Fact]:
     ]
     if usage is not None:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(details.started_at or 0))
-        facts[1:1] = [
+        facts[2:2] = [
             ("up", f"{duration(usage.uptime)}, since {started}" if details.started_at else duration(usage.uptime)),
             ("memory", size(usage.memory)),
             ("processor time", duration(usage.cpu_time)),

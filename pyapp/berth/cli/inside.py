@@ -1,4 +1,4 @@
-"""Commands that look or step inside: enter, run, console, logs, events."""
+"""Commands that look or step inside: enter, run, console, events."""
 
 import os
 import socket
@@ -81,17 +81,6 @@ def attach(home: Home, name: str, session: Session) -> int:
     _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
     session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True)
     session.wait_for_caller(conn)
-    return 0
-
-
-def logs(invocation: Invocation, session: Session) -> int:
-    """`berth logs`."""
-    path = find_home(os.environ).log(invocation.names[0])
-    try:
-        with open(path, "rb") as file:
-            os.write(1, file.read())
-    except FileNotFoundError:
-        raise BerthError(f"container {invocation.names[0]}: has no log yet") from None
     return 0
 
 

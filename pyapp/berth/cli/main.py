@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from berth.cli import inside, lifecycle, report
+from berth.cli import checks, info, inside, lifecycle, logs, plans, report
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
@@ -26,13 +26,13 @@ _ACTIONS: dict[str, Action] = {
     "enter": inside.enter,
     "run": inside.run,
     "console": inside.console,
-    "logs": inside.logs,
+    "logs": logs.logs,
     "events": inside.events,
     "show": report.show,
     "list": report.list_all,
-    "info": report.info,
-    "plan": report.plan,
-    "check": report.check,
+    "info": info.info,
+    "plan": plans.plan,
+    "check": checks.check,
     "version": report.version,
 }
 

@@ -48,15 +48,22 @@ def plan(invocation: Invocation, session: Session) -> int:
     found = preview(home, spec, specs.start_options(invocation))
     groups = describe(spec, found)
     if invocation.json:
-        print_json({"name": spec.name, "running": found.recorded, "groups": groups, "plan": found.plan})
+        print_json(
+            {
+                "name": spec.name,
+                "running": found.recorded,
+                "skipped": found.skipped,
+                "groups": groups,
+                "plan": found.plan,
+            }
+        )
         return 0
     width = room(session)
     for title, entries in groups.items():
         print(title)
         for entry in entries:
-            print("\n".join(wrapped(one_line(entry.what), width, _INDENT, 3 * _INDENT)))
-            if entry.why:
-                print("\n".join(wrapped(one_line(entry.why), width, 2 * _INDENT, 2 * _INDENT)))
+            told = f"{entry.what} - {entry.why}" if entry.why else entry.what
+            print("\n".join(wrapped(one_line(told), width, _INDENT, 3 * _INDENT)))
     return 0
 
 
@@ -74,7 +81,10 @@ def describe(spec: Spec, found: Preview) -> dict[str, list[Entry]]:
         or [Entry("no filter", "--privileged=noseccomp")],
         "init": _init(made),
         "hooks": [Entry(f"{hook.stage}: {hook.path}", _STAGES[hook.stage]) for hook in spec.hooks],
-        "warnings": [Entry(sentence) for sentence in made.warnings],
+        "warnings": [
+            *map(Entry, made.warnings),
+            *(Entry(f"bind {source} is skipped", "it is not there") for source in found.skipped),
+        ],
     }
     return {title: entries for title, entries in groups.items() if entries}
 

@@ -16,8 +16,8 @@ from berth.home import Home, find_home
 from berth.service.session import Session
 from berth.store import load_spec
 
-_LIST = (Column("NAME"), Column("STATE"), Column("ROOT", optional=True))
-_SHOW = (
+LIST_COLUMNS = (Column("NAME"), Column("STATE"), Column("ROOT", optional=True))
+SHOW_COLUMNS = (
     Column("NAME"),
     Column("PID", right=True),
     Column("UP", right=True),
@@ -62,7 +62,7 @@ def list_all(invocation: Invocation, session: Session) -> int:
     if invocation.json:
         print_json([{"name": name, "state": state, "rootfs": root or None} for name, state, root in rows])
     elif rows:
-        print("\n".join(table(_LIST, rows, room(session))))
+        print("\n".join(table(LIST_COLUMNS, rows, room(session))))
     else:
         print('there are no containers yet; "berth start --rootfs DIR" makes one')
     return 0
@@ -87,7 +87,7 @@ def show(invocation: Invocation, session: Session) -> int:
     if invocation.json:
         print_json(told)
     elif told:
-        print("\n".join(table(_SHOW, map(_row, told), room(session))))
+        print("\n".join(table(SHOW_COLUMNS, map(_row, told), room(session))))
     else:
         print("no container runs")
     return 0

@@ -15,7 +15,8 @@ _Result = TypeVar("_Result")
 
 
 class _Answer(Struct, frozen=True):
-    value: msgspec.Raw | None = None
+    done: bool = False
+    value: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
     usage: bool = False
     errno: int = 0
@@ -38,7 +39,7 @@ def do_apart(work: Callable[[], _Result], kind: type[_Result]) -> _Result:
     if os.WIFSIGNALED(status):
         raise BerthError(f"a process that only had a look was killed ({signal.Signals(os.WTERMSIG(status)).name})")
     answer = msgspec.json.decode(data, type=_Answer)
-    if answer.value is not None:
+    if answer.done:
         return msgspec.json.decode(answer.value, type=kind)
     if answer.errno:
         raise OSError(answer.errno, os.strerror(answer.errno), answer.error)
@@ -47,7 +48,7 @@ def do_apart(work: Callable[[], _Result], kind: type[_Result]) -> _Result:
 
 def _attempt(work: Callable[[], _Result]) -> _Answer:
     try:
-        return _Answer(value=msgspec.Raw(msgspec.json.encode(work())))
+        return _Answer(done=True, value=msgspec.Raw(msgspec.json.encode(work())))
     except BerthError as error:
         return _Answer(error=str(error), usage=isinstance(error, UsageError))
     except OSError as error:

@@ -14,13 +14,12 @@ from berth.engine.channel import Channel
 from berth.engine.containers import look_up
 from berth.engine.events import announce
 from berth.engine.journal import Journal, RunFolder, State, read_record
+from berth.engine.own_mounts import take_own_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
 from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.mounts import MS_REC, MS_SLAVE, mount
-from berth.kernel.namespaces import unshare
 from berth.kernel.processes import Process, end_with, name_process, start_time
 from berth.store import remember_end
 
@@ -56,8 +55,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     journal = Journal.take_over(folder.journal)
     if record is None or record.init is None or record.plan is None or journal is None:
         raise BerthError("its record is not whole")
-    unshare("mount")
-    mount(None, "/", None, MS_SLAVE | MS_REC)
+    take_own_mounts()
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
     init = Process(*record.init)

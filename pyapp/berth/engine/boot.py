@@ -10,6 +10,7 @@ from berth.engine.execute import ExecError
 from berth.engine.hooks import run_hook
 from berth.engine.init import Birth, become_init
 from berth.errors import BerthError
+from berth.kernel.call import explain
 from berth.kernel.namespaces import unshare
 from berth.kernel.processes import Process, close_all_but, end_with, start_time, status_field
 from berth.spec import Hook
@@ -20,8 +21,8 @@ _PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms 
 class Boot:
     """One boot under way: what PID 1 needs, the hooks to run before it, and who is told of its progress.
 
-    `reached` is told each stage, so that a test can stop there; `take_console` gets the console's master and slave
-    just before init is executed.
+    `reached` is told each stage, so that a test can stop there; `take_init` gets PID 1 as soon as it is there,
+    `take_console` the console's master and slave just before init is executed.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Boot:
         birth: Birth,
         prestart: tuple[Hook, ...],
         reached: Callable[[str], None],
+        take_init: Callable[[Process], None],
         take_console: Callable[[int, int], None],
     ) -> None:
         self.birth = birth
         self.prestart = prestart
         self.reached = reached
+        self.take_init = take_init
         self.take_console = take_console
         self.skipped: tuple[str, ...] = ()
 
@@ -44,14 +47,14 @@ def boot(order: Boot) -> Process:
     PID 1 becomes the caller's child, who must be a child subreaper.  Raises BerthError with the failing step; then
     nothing of the container runs any more.
     """
-    birth, prestart = order.birth, order.prestart
+    birth = order.birth
     ours, theirs = Channel.pair()
     place = BirthPlace(f"{path}/payload" for path in cgroups.paths(birth.plan.cgroups, birth.plan.name))
     child = place.fork()
     if child == 0:
         end_with(
-            lambda: _set_up(birth, place, theirs, waits=bool(prestart)),
-            lambda error: theirs.send({"error": str(error)}),
+            lambda: _set_up(order, place, theirs),
+            lambda error: theirs.send({"error": explain(error) if isinstance(error, OSError) else str(error)}),
         )
     theirs.close()
     try:
@@ -60,14 +63,16 @@ def boot(order: Boot) -> Process:
         ours.close()
 
 
-def _set_up(birth: Birth, place: BirthPlace, channel: Channel, *, waits: bool) -> None:
+def _set_up(order: Boot, place: BirthPlace, channel: Channel) -> None:
     """Be the set-up child: join the cgroups, then make the namespaces, so that the cgroup one is rooted there."""
+    birth = order.birth
     close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
     place.enter()
+    order.reached("joined")
     unshare(*birth.plan.namespaces)
     pid = os.fork()
     if pid == 0:
-        if waits and channel.receive()[0] is None:
+        if order.prestart and channel.receive()[0] is None:
             os._exit(1)
         become_init(birth, channel)
     channel.send({"pid": pid})
@@ -89,6 +94,7 @@ def _converse(order: Boot, channel: Channel, child: int) -> Process:
             if "pid" in message:
                 os.waitpid(child, 0)
                 process = Process(message["pid"])
+                order.take_init(process)
                 order.reached("namespaces")
                 _run_prestart(order, process.pid, channel)
             if "ready" in message:
@@ -96,7 +102,8 @@ def _converse(order: Boot, channel: Channel, child: int) -> Process:
                 if descriptors:
                     order.take_console(*descriptors)
                 order.reached("ready")
-                channel.send({"go": True})
+            if ready and process is not None and "bound" not in message:
+                channel.send({"go": True})  # not before the set-up child has ended: PID 1 is the caller's own now
         if process is None or not ready:
             raise BerthError(f"container {name}: PID 1 was killed while it was being set up; start it again")
         if not order.birth.for_caller:

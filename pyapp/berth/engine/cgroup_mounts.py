@@ -4,10 +4,19 @@ import os
 from collections.abc import Iterable
 
 from berth.engine.cgroup_trees import read
+from berth.engine.own_mounts import take_own_mounts
 from berth.host import CgroupMount
 from berth.kernel.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MountEntry, mount, read_mounts
 from berth.plan.cgroups import OWN_MOUNTS, own_path
 from berth.plan.model import Cgroup
+
+
+def read_host_mounts() -> tuple[CgroupMount, ...]:
+    """Return the hierarchies that the host has mounted, without those that the caller has mounted for itself.
+
+    Raises OSError when /proc is not mounted.
+    """
+    return tuple(mount for mount in read_cgroup_mounts() if not mount.path.startswith(f"{OWN_MOUNTS}/"))
 
 
 def read_cgroup_mounts() -> tuple[CgroupMount, ...]:
@@ -18,6 +27,16 @@ def read_cgroup_mounts() -> tuple[CgroupMount, ...]:
     known = {line.split()[0] for line in read("/proc/cgroups").splitlines()}
     entries = [entry for entry in read_mounts() if entry.filesystem in ("cgroup", "cgroup2") and entry.root == "/"]
     return tuple(_describe(entry, known) for entry in entries if _is_on_top(entry))
+
+
+def reach(cgroups: tuple[Cgroup, ...]) -> None:
+    """Let the caller, a process of one request, reach hierarchies that the host has not mounted, in mounts of its own.
+
+    Does nothing where the host has all of them mounted.  Raises KernelError.
+    """
+    if any(cgroup.mount is None and not os.path.isdir(own_path(cgroup)) for cgroup in cgroups):
+        take_own_mounts()
+        mount_missing(cgroups)
 
 
 def mount_missing(cgroups: tuple[Cgroup, ...]) -> None:

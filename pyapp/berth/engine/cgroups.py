@@ -6,7 +6,7 @@ holds its processes and is the root of its cgroup namespace.
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from berth.engine.cgroup_mounts import mount_missing, places, read_cgroup_mounts
@@ -31,6 +31,7 @@ __all__ = [
     "mount_missing",
     "paths",
     "read_cgroup_mounts",
+    "redefine_devices",
     "undo",
 ]
 
@@ -61,6 +62,18 @@ def create(cgroups: tuple[Cgroup, ...], policy: DevicePolicy, name: str, journal
         if passed_on:
             write(f"{group}/cgroup.subtree_control", passed_on)
         _make_payload(group, cgroup)
+
+
+def redefine_devices(cgroups: tuple[Cgroup, ...], policy: DevicePolicy, name: str) -> None:
+    """Have the devices of a container that runs confined by `policy` from now on; what stays allowed never stops.
+
+    Raises KernelError.
+    """
+    for cgroup, group in zip(cgroups, paths(cgroups, name), strict=True):
+        if policy.keeper == "bpf" and cgroup.version == 2:
+            _set_program(group, policy.rules, bpf.replace)
+        elif policy.keeper == "v1" and "devices" in cgroup.controllers:
+            _rewrite_rules(group, policy.rules)
 
 
 def empty(cgroups: tuple[Cgroup, ...], name: str) -> None:
@@ -191,7 +204,7 @@ def _set_limits(group: str, cgroup: Cgroup, name: str) -> None:
 
 def _confine(group: str, cgroup: Cgroup, policy: DevicePolicy) -> None:
     if policy.keeper == "bpf" and cgroup.version == 2:
-        _attach_program(group, policy.rules)
+        _set_program(group, policy.rules, bpf.attach)
     elif policy.keeper == "v1" and "devices" in cgroup.controllers:
         write(f"{group}/devices.deny", "a")  # refused once there are groups below
         for rule in policy.rules:
@@ -199,18 +212,33 @@ def _confine(group: str, cgroup: Cgroup, policy: DevicePolicy) -> None:
                 write(f"{group}/devices.allow", line)
 
 
-def _attach_program(group: str, rules: tuple[DeviceRule, ...]) -> None:
+def _set_program(group: str, rules: tuple[DeviceRule, ...], put: Callable[[int, int], None]) -> None:
     program = bpf.load(
         bpf.assemble_device_program(bpf.Rule(rule.kind, rule.major, rule.minor, rule.access) for rule in rules)
     )
     try:
         directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            bpf.attach(directory, program)
+            put(directory, program)
         finally:
             os.close(directory)
     finally:
         os.close(program)
+
+
+def _rewrite_rules(group: str, rules: tuple[DeviceRule, ...]) -> None:
+    """The kernel hands down what is taken from a group, not what is added: that is for those that never gave up any."""
+    before = read(f"{group}/devices.list")
+    wanted = {line for rule in rules for line in _rule_lines(rule)}
+    alike = [group]
+    while alike:
+        folder = alike.pop()
+        for line in sorted(wanted - set(before.splitlines())):
+            write(f"{folder}/devices.allow", line)
+        below = [entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        alike += [path for path in below if read(f"{path}/devices.list") == before]
+    for line in sorted(set(before.splitlines()) - wanted):
+        write(f"{group}/devices.deny", line)
 
 
 def _rule_lines(rule: DeviceRule) -> list[str]:

@@ -65,19 +65,29 @@ def look_up(home: Home, name: str) -> Container:
 def _condition(record: State, watched: bool) -> Condition:
     if watched:
         return "running" if record.stage == "running" else "starting"
-    if record.init is not None and start_time(record.init[0]) == record.init[1]:
+    if record.stage == "running" and init_of(record) is not None:
         return "unattended"
     return "stuck" if record.stage == "stuck" else "crashed"
 
 
+def init_of(record: State) -> int | None:
+    """Return the pid of the PID 1 that `record` names while that process lives."""
+    if record.init is None or start_time(record.init[0]) != record.init[1]:
+        return None
+    return record.init[0]
+
+
 def recorded_names(home: Home) -> list[str]:
     """Return the names of containers that have a run record, sorted."""
-    folder = os.path.join(home.run, "containers")
+    return [name for name in run_folder_names(home) if os.path.exists(RunFolder(home, name).journal)]
+
+
+def run_folder_names(home: Home) -> list[str]:
+    """Return the names of containers that have a folder below the run folder, with a record in it or not, sorted."""
     try:
-        names = os.listdir(folder)
+        return sorted(os.listdir(os.path.join(home.run, "containers")))
     except FileNotFoundError:
         return []
-    return sorted(name for name in names if os.path.exists(os.path.join(folder, name, "journal")))
 
 
 def all_names(home: Home) -> list[str]:

@@ -8,18 +8,19 @@ from berth.engine import cgroups
 from berth.engine.containers import Container, look_up
 from berth.engine.inspect import read_host
 from berth.engine.journal import State
+from berth.engine.monitor import IMAGE_FOLDER
 from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Host, InitKind, Rootfs
+from berth.kernel.capabilities import NUMBERS
 from berth.kernel.mounts import MountEntry, read_mounts
+from berth.kernel.processes import status_field
 from berth.plan import plan
 from berth.plan.capabilities import CAPABILITIES, withheld
 from berth.plan.model import DevicePolicy, Plan
 from berth.spec import Bind, Spec, StartOptions
 from berth.store import last_end, list_names, load_spec
-
-_IMAGE_FOLDER = "/mnt/berth"  # in the monitor's mount namespace
 
 
 class Image(Struct, frozen=True, kw_only=True):
@@ -93,6 +94,7 @@ def read_details(home: Home, name: str) -> Details:
     saved = name in list_names(home)
     spec = load_spec(home, name) if saved or record is None else _spec_of(record)
     made, objection = _plan_in_force(container, spec)
+    kept = _kept(container, made) if made else ()
     warnings = (*(record.warnings if record else ()), *(made.warnings if made else ()), *objection)
     return Details(
         name=name,
@@ -117,8 +119,8 @@ def read_details(home: Home, name: str) -> Details:
         namespaces=made.namespaces if made else (),
         cgroups=_groups(made) if made else (),
         devices=made.devices if made else None,
-        capabilities=made.capabilities if made else (),
-        withheld=_withheld(spec, made.capabilities) if made else {},
+        capabilities=kept,
+        withheld=_withheld(spec, made, kept) if made else {},
         seccomp=tuple(SyscallFilter(rule.names, rule.errno, rule.reason) for rule in made.syscall_rules)
         if made
         else (),
@@ -168,7 +170,7 @@ def _image(container: Container, spec: Spec) -> Image | None:
 
 def _mounted_image(container: Container) -> MountEntry | None:
     """Where its image is mounted: the monitor has it by its name, and its init as the root unless it is volatile."""
-    places = [(_monitor(container), os.path.join(_IMAGE_FOLDER, container.name)), (container.alive.pid, "/")]
+    places = [(_monitor(container), os.path.join(IMAGE_FOLDER, container.name)), (container.alive.pid, "/")]
     for pid, target in places:
         try:
             entries = read_mounts(pid) if pid is not None else []
@@ -189,7 +191,17 @@ def _groups(made: Plan) -> tuple[Group, ...]:
     return tuple(Group(path, dict(cgroup.limits)) for cgroup, path in zip(made.cgroups, paths, strict=True))
 
 
-def _withheld(spec: Spec, kept: tuple[str, ...]) -> dict[str, str]:
+def _kept(container: Container, made: Plan) -> tuple[str, ...]:
+    """The bounding set of its init; the plan's while it does not run."""
+    shown = status_field(container.alive.pid, "CapBnd") if container.runs else None
+    if shown is None:
+        return made.capabilities
+    bits = int(shown, 16)
+    return tuple(name for name in made.capabilities if bits >> NUMBERS[name] & 1)
+
+
+def _withheld(spec: Spec, made: Plan, kept: tuple[str, ...]) -> dict[str, str]:
     """Every capability that is not kept, with the reason."""
-    reasons = withheld(spec)
-    return {name: reasons.get(name, "--cap-drop") for name in CAPABILITIES if name not in kept}
+    reasons = dict.fromkeys(CAPABILITIES, "--cap-drop")
+    reasons |= dict.fromkeys(made.capabilities, "this device does not give it, or init has dropped it") | withheld(spec)
+    return {name: reasons[name] for name in CAPABILITIES if name not in kept}

@@ -4,16 +4,18 @@ The process is set up in full (cgroups, namespaces, capabilities, seccomp, user)
 PID namespace, where nobody inside can see it; only its child, with nothing left to lose, is born in the container.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, Self
 
 from msgspec import Struct
 
 from berth.engine import cgroups
 from berth.engine.birth_place import BirthPlace
+from berth.engine.cgroup_mounts import reach
 from berth.engine.channel import Channel
 from berth.engine.confine import confine
 from berth.engine.containers import Alive
@@ -32,6 +34,7 @@ from berth.kernel.processes import (
     end_with,
     forbid_inspection,
     reset_signals,
+    setsid,
 )
 from berth.kernel.terminals import make_controlling, open_pty
 
@@ -42,6 +45,13 @@ class Program(Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...] = ()
     user: str = "root"
     environment: dict[str, str] = {}
+
+
+class OwnTerminal(NamedTuple):
+    """A terminal for a program: its slave, and whether the program is to be in its foreground from the beginning."""
+
+    slave: int
+    foreground: bool
 
 
 class Door:
@@ -67,34 +77,51 @@ class Door:
         for fd in (*self.namespaces.values(), self.root):
             os.close(fd)
 
-    def open_terminal(self) -> tuple[int, int]:
-        """Open a terminal of the container's own devpts; return (master, slave)."""
-        ptmx = open_in_root(self.root, "/dev/pts/ptmx")
-        folder = open_in_root(self.root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            return open_pty(ptmx, folder)
-        finally:
-            os.close(ptmx)
-            os.close(folder)
+    def __enter__(self) -> Self:
+        return self
 
-    def start(self, program: Program, stdio: tuple[int, int, int], slave: int | None) -> int:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open_terminal(self) -> tuple[int, int]:
+        """Open a terminal of the container's own devpts; return (master, slave).
+
+        Raises BerthError where root inside has put something else in its place.
+        """
+        with contextlib.ExitStack() as opened:
+            try:
+                ptmx = open_in_root(self.root, "/dev/pts/ptmx")
+                opened.callback(os.close, ptmx)
+                folder = open_in_root(self.root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+                opened.callback(os.close, folder)
+                return open_pty(ptmx, folder)
+            except OSError as error:
+                raise BerthError(
+                    f"container {self.container.name}: its /dev/pts/ptmx gives no terminal ({error.strerror}), because"
+                    f' something inside has replaced it; "berth restart {self.container.name}" puts it right'
+                ) from error
+
+    def start(self, program: Program, stdio: tuple[int, int, int], terminal: OwnTerminal | None) -> int:
         """Start `program` on `stdio` and return its pid on the host; it is the caller's child.
 
-        With `slave` that terminal becomes the controlling one of the caller's session, and the program its foreground
-        process group, so that stopping and resuming work.  Raises ExecError, and BerthError for an unknown user.
+        A `terminal` becomes the controlling one of the caller's session, and the program a process group there, so
+        that stopping and resuming work.  Raises ExecError, and BerthError for an unknown user.
         """
         account = look_up_user(self.root, program.user)
         become_subreaper()
-        if slave is not None:
+        if terminal is not None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the hang-up of the terminal is for the program
-            os.setsid()
-            make_controlling(slave)
+            if os.getsid(0) != os.getpid():
+                setsid()
+            make_controlling(terminal.slave)
+            os.fchown(terminal.slave, account.uid, -1)  # the program may open it by its name
         ours, theirs = Channel.pair()
+        reach(self.container.plan.cgroups)
         place = BirthPlace(cgroups.current(self.container.pid))
         joiner = place.fork()
         if joiner == 0:
             end_with(
-                lambda: self._join(program, account, stdio, place=place, slave=slave, channel=theirs),
+                lambda: self._join(program, account, stdio, place=place, terminal=terminal, channel=theirs),
                 lambda error: theirs.send({"error": f"container {self.container.name}: can't be entered: {error}"}),
             )
         theirs.close()
@@ -127,7 +154,7 @@ class Door:
         stdio: tuple[int, int, int],
         *,
         place: BirthPlace,
-        slave: int | None,
+        terminal: OwnTerminal | None,
         channel: Channel,
     ) -> NoReturn:
         """Become somebody inside the container in everything but the PID namespace, then fork into that."""
@@ -141,7 +168,9 @@ class Door:
         place.enter()  # before the namespaces, or logind can't tell the session: `su` would hang
         for word, fd in self.namespaces.items():
             setns(fd, word)
-        close_all_but(channel.fileno(), *(() if slave is None else (slave,)))
+        os.fchdir(self.root)  # where the host's root is a ramfs, a container without its root would show that one
+        os.chroot(".")
+        close_all_but(channel.fileno(), *(() if terminal is None else (terminal.slave,)))
         confine(self.container.plan.capabilities, seccomp_program)
         os.setgroups(account.groups)
         os.setgid(account.gid)
@@ -150,16 +179,17 @@ class Door:
         if pid:
             channel.send({"pid": pid})
             os._exit(0)
-        _execute(program, account, slave, channel)
+        _execute(program, account, terminal, channel)
 
 
-def _execute(program: Program, account: Account, slave: int | None, channel: Channel) -> NoReturn:
-    if slave is None:
-        os.setsid()
+def _execute(program: Program, account: Account, terminal: OwnTerminal | None, channel: Channel) -> NoReturn:
+    if terminal is None:
+        setsid()
     else:
         os.setpgid(0, 0)
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
-        os.tcsetpgrp(slave, os.getpgrp())
+        if terminal.foreground:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
+            os.tcsetpgrp(terminal.slave, os.getpgrp())
     reset_signals()
     argv = program.argv or (f"-{os.path.basename(account.shell)}",)
     environment = {
@@ -182,15 +212,25 @@ def _execute(program: Program, account: Account, slave: int | None, channel: Cha
     os._exit(NOT_FOUND)
 
 
-def run_quietly(container: Alive, argv: tuple[str, ...]) -> bool:
-    """Run `argv` inside without input or output and wait for it; False when it could not be run or failed."""
+def run_quietly(container: Alive, argv: tuple[str, ...], seconds: float) -> int | None:
+    """Run `argv` inside without input or output and return its exit code, 128+n for a signal.
+
+    None when it could not be run; one that takes longer than `seconds` is killed.
+    """
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    door = Door(container)
     try:
-        pid = door.start(Program(argv=argv), (null, null, null), None)
-        return os.waitpid(pid, 0)[1] == 0
+        door = Door(container)
+        try:
+            pid = door.start(Program(argv=argv), (null, null, null), None)
+        finally:
+            door.close()
     except BerthError:
-        return False
+        return None
     finally:
-        door.close()
         os.close(null)
+    process = Process(pid)
+    if not process.wait(seconds):
+        process.send(signal.SIGKILL)
+    process.close()
+    status = os.waitpid(pid, 0)[1]
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

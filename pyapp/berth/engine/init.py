@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 from berth.engine.channel import Channel
@@ -18,10 +19,11 @@ from berth.engine.execute import NotExecuted, execute
 from berth.engine.hooks import run_hook
 from berth.engine.journal import Journal
 from berth.engine.reaper import reap_around
+from berth.engine.stages import reached
 from berth.engine.steps import StepError, Workshop
 from berth.engine.surroundings import reset_limits
 from berth.errors import BerthError
-from berth.kernel.call import KernelError
+from berth.kernel.call import KernelError, explain
 from berth.kernel.mounts import (
     MNT_DETACH,
     MS_BIND,
@@ -29,6 +31,7 @@ from berth.kernel.mounts import (
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
+    MS_PRIVATE,
     MS_RDONLY,
     MS_REC,
     MS_REMOUNT,
@@ -40,9 +43,17 @@ from berth.kernel.mounts import (
     remount_flags,
     umount,
 )
-from berth.kernel.namespaces import sethostname
+from berth.kernel.namespaces import sethostname, setns
 from berth.kernel.paths import make_in_root, open_in_root
-from berth.kernel.processes import close_all_but, end_with, forbid_inspection, name_process, reset_signals
+from berth.kernel.processes import (
+    close_all_but,
+    die_with_parent,
+    end_with,
+    forbid_inspection,
+    name_process,
+    reset_signals,
+    setsid,
+)
 from berth.kernel.terminals import make_controlling, open_pty
 from berth.plan.model import Plan
 from berth.spec import Hook
@@ -97,7 +108,9 @@ def become_init(birth: Birth, channel: Channel) -> NoReturn:
 def _told(error: BaseException) -> dict[str, object]:
     if isinstance(error, NotExecuted):
         return {"exec": error.errno}
-    if isinstance(error, (OSError, StepError, BerthError)):
+    if isinstance(error, OSError):
+        return {"error": explain(error)}
+    if isinstance(error, (StepError, BerthError)):
         return {"error": str(error)}
     return {"error": f"{type(error).__name__}: {error}"}
 
@@ -128,11 +141,16 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
     if "network" in plan.namespaces:
         _bring_up_loopback()
 
+    reached("built")
     channel.send({"ready": True, "skipped": workshop.skipped}, console)
     if channel.receive()[0] is None:
         os._exit(1)  # the monitor is gone, and with it whoever would undo this container
+    reached("released")
+    if birth.for_caller:
+        die_with_parent()
+        channel.send({"bound": True})  # fails where the parent died before
     os.umask(0o022)
-    os.setsid()
+    setsid()
     if console:
         _take_streams(console[1], birth)
     os.chdir("/")
@@ -179,12 +197,13 @@ def _take_streams(slave: int, birth: Birth) -> None:
     for number in range(3):
         if not birth.for_caller or os.isatty(number):
             os.dup2(slave, number)
-    if birth.for_caller:
+    if birth.for_caller and not birth.reaped:
         make_controlling(slave)
 
 
 def _enter(root: int) -> None:
     """Make `root` the root of this mount namespace and let go of the old one."""
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     os.fchdir(root)
     try:
         pivot_root(".", ".")
@@ -194,6 +213,11 @@ def _enter(root: int) -> None:
         _enter_from_ramfs(root)
         return
     umount(".", MNT_DETACH)
+    # Entering a mount namespace leads to its true root.  In a chroot, pivot_root exchanges that of the chroot only, and
+    # root inside could go out by the same step.
+    setns(own, "mount")
+    if not os.path.samestat(os.stat("/"), os.fstat(root)):
+        raise StepError("pivot_root: Berth runs in a chroot, which can't hold a container; start it outside")
     os.chdir("/")
 
 
@@ -201,26 +225,29 @@ def _enter_from_ramfs(root: int) -> None:
     """Do what pivot_root can't do where the root is the kernel's first ramfs: leave no mount but the new root.
 
     chroot alone could be left again through any mount of the host that is still in this namespace, so those are
-    detached first; what remains below is the empty ramfs.
+    detached first.  The ramfs itself stays below, for it can't be unmounted; the plan refuses the one call that leads
+    there.  The mounts above the new root can go only when it has been moved away: to /proc, which every host has.
     """
     here = os.readlink(f"/proc/self/fd/{root}")
-    keep = {here, *(parent for parent in _parents(here))}
-    for entry in reversed(read_mounts()):
-        if entry.target not in keep and not entry.target.startswith(here + "/"):
-            try:
-                umount(entry.target, MNT_DETACH)
-            except KernelError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOENT):
-                    raise  # gone already with the mount that held it is fine; anything else is a way out
+    targets = [entry.target for entry in reversed(read_mounts())]
+    others = [target for target in targets if target not in ("/", here) and not target.startswith(f"{here}/")]
+    mount(None, "/", None, MS_PRIVATE)  # what the host mounts later must not appear there
     os.fchdir(root)
+    _detach(target for target in others if not here.startswith(f"{target}/"))
+    mount(".", "/proc", None, MS_MOVE)
+    _detach(target for target in others if here.startswith(f"{target}/"))
     mount(".", "/", None, MS_MOVE)
     os.chroot(".")
     os.chdir("/")
 
 
-def _parents(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:count]) or "/" for count in range(1, len(parts))]
+def _detach(targets: Iterable[str]) -> None:
+    for target in targets:
+        try:
+            umount(target, MNT_DETACH)
+        except KernelError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise  # gone already with the mount that held it is fine; anything else is a way out
 
 
 def _bring_up_loopback() -> None:

@@ -3,8 +3,9 @@
 import os
 import re
 import stat
+from collections.abc import Iterator
 
-from berth.engine.cgroup_mounts import read_cgroup_mounts
+from berth.engine.cgroup_mounts import read_host_mounts
 from berth.errors import BerthError
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
@@ -15,6 +16,13 @@ from berth.kernel.paths import open_in_root, read_in_root
 _TOOLS = ("e2fsck",)
 _TOOL_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/system/bin", "/vendor/bin")
 _RAMFS = ("rootfs", "ramfs")
+_KINDS: tuple[tuple[str, InitKind], ...] = (
+    ("systemd", "systemd"),
+    ("busybox", "busybox"),
+    ("runit", "runit"),
+    ("openrc-init", "openrc"),
+    ("s6-", "s6"),
+)
 
 
 def read_host(*, devices: bool = False) -> Host:
@@ -31,13 +39,13 @@ def read_host(*, devices: bool = False) -> Host:
         selinux=_selinux(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         cpus=os.cpu_count() or 1,
-        cgroups=read_cgroup_mounts(),
+        cgroups=read_host_mounts(),
         cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
         device_bpf=probe_device_bpf(),
         root_is_ramfs=_root_is_ramfs(),
         filesystems=filesystems,
         tools=_tools(),
-        devices=_device_nodes() if devices else (),
+        devices=read_device_nodes() if devices else (),
         dns=_resolvers(),
     )
 
@@ -93,9 +101,28 @@ def _resolvers() -> tuple[str, ...]:
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
 
 
-def _device_nodes() -> tuple[DeviceNode, ...]:
+def device_folders() -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder of the host's /dev and what is in it, but for what is mounted below.
+
+    Those are terminals, shared memory, and on old Androids cgroups with a folder for every process.
+    """
+    device = os.lstat("/dev").st_dev
+    for folder, folders, names in os.walk("/dev"):
+        folders[:] = [name for name in folders if _device_of(os.path.join(folder, name)) == device]
+        yield folder, names
+
+
+def _device_of(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_dev
+    except FileNotFoundError:
+        return None
+
+
+def read_device_nodes() -> tuple[DeviceNode, ...]:
+    """Return the device nodes in the host's /dev, by path."""
     found = []
-    for folder, _, names in os.walk("/dev"):
+    for folder, names in device_folders():
         for name in names:
             path = os.path.join(folder, name)
             try:
@@ -147,23 +174,26 @@ def _find_init(root: int, init: str, shown: str) -> tuple[str, InitKind]:
 
 
 def _init_kind(root: int, path: str) -> InitKind:
-    name = os.path.basename(path)
-    if name == "systemd":
-        return "systemd"
-    if name.startswith("busybox"):
-        return "busybox"
-    if name.startswith("runit"):
-        return "runit"
-    if name.startswith("openrc"):
-        return "openrc"
-    if name.startswith("s6-"):
-        return "s6"
+    kind = kind_by_name(path)
+    if kind != "unknown":
+        return kind
     head = read_in_root(root, path, 1 << 20) or b""
     if head.startswith(b"#!"):
         return "s6" if b"s6-svscan" in head or b"s6-linux-init" in head else "unknown"
-    if b"/etc/inittab" in head and b"INITLVL" in head:  # what sysvinit's init carries in its strings
-        return "openrc" if read_in_root(root, "/sbin/openrc", 4) else "sysvinit"
+    if b"BusyBox v" in head:
+        return "busybox"
+    if b"/etc/inittab" in head and b"/initctl" in head:  # its strings; 3.x has them, and so has 2.88
+        return "sysvinit"
     return "unknown"
+
+
+def kind_by_name(path: str) -> InitKind:
+    """Return what kind of init the file `path` is as far as its name tells, "unknown" where it does not.
+
+    What counts is who is PID 1: OpenRC below sysvinit's or BusyBox's init is asked to end as those are.
+    """
+    name = os.path.basename(path)
+    return next((kind for beginning, kind in _KINDS if name.startswith(beginning)), "unknown")
 
 
 def _systemd_version(root: int) -> int | None:

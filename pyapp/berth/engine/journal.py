@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.home import Home
+from berth.kernel.locks import is_locked, lock, try_to_lock
 from berth.plan.model import Plan
 from berth.spec import StartOptions
 
@@ -59,14 +60,14 @@ class Journal:
 
     @classmethod
     def create(cls, path: str) -> Self:
-        """Start a new record and lock it.
+        """Start a new record and lock it, while the container's lock is held.
 
-        Raises OSError when the run folder can't be written, BlockingIOError when somebody holds the record there.
+        Raises OSError when the run folder can't be written.
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)  # only now: until then it may have been another monitor's
+            lock(fd)
+            os.ftruncate(fd, 0)
         except OSError:
             os.close(fd)
             raise
@@ -79,9 +80,7 @@ class Journal:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_to_lock(fd):
             os.close(fd)
             return None
         journal = cls(path, fd)
@@ -175,11 +174,7 @@ def is_watched(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
+        return is_locked(fd)
     finally:
         os.close(fd)
 
@@ -202,10 +197,9 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove what a stopped container leaves there, while its lock is held."""
-        for path in (self.socket, self.resolv_conf, self.lock):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
         with contextlib.suppress(OSError):
+            for name in os.listdir(self.path):  # socket, lock, what a killed start had under way
+                os.unlink(os.path.join(self.path, name))
             os.rmdir(self.path)
 
     @contextlib.contextmanager

@@ -11,6 +11,7 @@ from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
 from berth.errors import BerthError
 from berth.host import Host, Rootfs
+from berth.kernel.call import explain
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
@@ -25,16 +26,16 @@ def start(home: Home, spec: Spec, options: StartOptions) -> State:
     """
     folder = RunFolder(home, spec.name)
     try:
-        with folder.locked():
+        with folder.locked() as lock:
             reached("locked")
             _refuse_second_start(home, spec.name)
             clear_remains(home, spec.name)
             host = read_host(devices=spec.hw_access)
             check(spec, options, host)
             save_spec(home, spec)
-            return start_monitor(home, spec, options, host, reached)
+            return start_monitor(home, spec, options, host, reached, lock)
     except OSError as error:
-        raise BerthError(f"container {spec.name}: {error.filename or home.run}: {error.strerror}") from error
+        raise BerthError(f"container {spec.name}: {explain(error)}") from error
 
 
 def _refuse_second_start(home: Home, name: str) -> None:

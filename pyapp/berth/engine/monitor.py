@@ -9,7 +9,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NoReturn
 
@@ -22,21 +22,23 @@ from berth.engine.channel import Channel
 from berth.engine.console import Console
 from berth.engine.events import announce
 from berth.engine.hooks import run_hook
+from berth.engine.hotplug import Hotplug
 from berth.engine.init import Birth
 from berth.engine.inspect import read_rootfs
 from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
+from berth.engine.own_mounts import take_own_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
 from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.host import Host
 from berth.kernel import seccomp
-from berth.kernel.call import KernelError
-from berth.kernel.mounts import MS_REC, MS_SLAVE, mount, umount
-from berth.kernel.namespaces import unshare
-from berth.kernel.processes import Process, become_subreaper, end_with, name_process, start_time
+from berth.kernel.call import KernelError, explain
+from berth.kernel.mounts import umount
+from berth.kernel.processes import Process, become_subreaper, end_with, name_process, setsid, start_time
 from berth.kernel.signals import Wakeup
 from berth.plan import plan as make_plan
+from berth.plan.model import DevicePolicy
 from berth.spec import Hook, Spec, StartOptions
 from berth.storage.images import MountedImage, mount_image
 from berth.store import Home, remember_end
@@ -59,13 +61,17 @@ class Monitor:
         self.folder = RunFolder(home, spec.name)
         self.board: Switchboard | None = None
 
-    def run(self, report: Channel) -> NoReturn:
-        """Start the container, tell `report` how that went, and stay until it ends; never returns."""
-        leave_surroundings((report.fileno(),), self.host.cgroups)
+    def run(self, report: Channel, lock: int) -> NoReturn:
+        """Start the container, tell `report` how that went, and stay until it ends; never returns.
+
+        `lock` is held until there is a record: a second start must not come between, even if the caller is killed.
+        """
+        leave_surroundings((report.fileno(), lock), self.host.cgroups)
         name_process(f"berth: {self.spec.name}")
         become_subreaper()
+        setsid()
+        self.reached("forked")
         try:
-            os.setsid()
             self.journal = Journal.create(self.folder.journal)
             self.state = State(
                 stage="starting",
@@ -77,25 +83,28 @@ class Monitor:
                 options=self.options,
             )
             self._save()
-            self.reached("recorded")
         except OSError as error:
-            report.send({"error": f"container {self.spec.name}: the run folder {self.home.run}: {error.strerror}"})
+            why = f"its record can't be written in {self.folder.path}: {error.strerror}"
+            report.send({"error": f"container {self.spec.name}: {why}"})
             os._exit(1)
+        os.close(lock)
+        self.reached("recorded")
         image: MountedImage | None = None
         try:
-            unshare("mount")
-            mount(None, "/", None, MS_SLAVE | MS_REC)
+            take_own_mounts()
             rootfs, image = self._open_rootfs()
             init = self._first_boot(rootfs)
         except (BerthError, OSError) as error:
             self._clean_up(image)
-            self._report(report, {"error": str(error)})
-            announce(self.home, self.spec.name, "failed", str(error))
+            why = str(error) if isinstance(error, BerthError) else f"container {self.spec.name}: {explain(error)}"
+            self._report(report, {"error": why})
+            announce(self.home, self.spec.name, "failed", why)
             os._exit(1)
         self._report(report, {"state": msgspec.to_builtins(self.state)})
         report.close()
         assert self.board is not None
         how = self._watch(init, rootfs, self.board)
+        self.reached("ended")
         self._run_poststop()
         self._clean_up(image)
         self._remember_end(how)
@@ -150,12 +159,12 @@ class Monitor:
         finally:
             os.close(root)
         self.plan = make_plan(self.spec, self.options, self.host, rootfs)
+        self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
         mount_missing(self.plan.cgroups)
         cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
         self.reached("cgroups")
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
         self.board = Switchboard(self.folder)
-        self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
         return self._boot(folder)
 
     def _boot(self, folder: str) -> Process:
@@ -168,7 +177,7 @@ class Monitor:
             journal=self.journal if self.spec.image is None else None,
             hooks=self._hooks("prechroot"),
         )
-        order = Boot(birth, self._hooks("prestart"), self.reached, self._take_console)
+        order = Boot(birth, self._hooks("prestart"), self.reached, self._take_init, self._take_console)
         process = boot(order)
         self.journal.skip_numbers(_NUMBERS_OF_INIT)
         self._save(
@@ -179,6 +188,9 @@ class Monitor:
         )
         self.reached("running")
         return process
+
+    def _take_init(self, init: Process) -> None:
+        self._save(init=(init.pid, init.started or 0))
 
     def _take_console(self, master: int, slave: int) -> None:
         assert self.board is not None
@@ -193,7 +205,8 @@ class Monitor:
         with Wakeup(signal.SIGCHLD) as news:
             while True:
                 began = time.monotonic()
-                status = board.serve(partial(_reap, init.pid, news), news.fileno())
+                with self._devices_followed(init.pid, board):
+                    status = board.serve(partial(_reap, init.pid, news), news.fileno())
                 init.close()
                 board.close_console()
                 rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
@@ -209,6 +222,26 @@ class Monitor:
                     init = self._boot(folder)
                 except (BerthError, OSError) as error:
                     return f"did not come back after a reboot: {error}"
+
+    @contextlib.contextmanager
+    def _devices_followed(self, init: int, board: Switchboard) -> Iterator[None]:
+        if not self.spec.hw_access:
+            yield
+            return
+        devices = self.plan.devices
+        hotplug = Hotplug(init, self.spec, self.host, devices, redefine=self._redefine_devices, complain=self._complain)
+        board.listeners = dict.fromkeys(hotplug.filenos(), hotplug.follow)
+        yield
+        board.listeners = {}
+        hotplug.close()
+
+    def _redefine_devices(self, policy: DevicePolicy) -> None:
+        cgroups.redefine_devices(self.plan.cgroups, policy, self.plan.name)
+        self.plan = msgspec.structs.replace(self.plan, devices=policy)
+        self._save(plan=self.plan)
+
+    def _complain(self, sentence: str) -> None:
+        _log(self.home.log(self.spec.name), [f"{sentence}\n"])
 
     def _run_poststop(self) -> None:
         for hook in self._hooks("poststop"):
@@ -230,6 +263,7 @@ class Monitor:
         if troubles:
             self._save(stage="stuck", warnings=(*self.state.warnings, *troubles))
             return
+        self.reached("undone")
         self.folder.forget(self.journal)
 
     def _remember_end(self, how: str) -> None:
@@ -281,16 +315,18 @@ def _log(path: str, lines: list[str]) -> None:
         file.writelines(f"[berth] {line}" for line in lines)
 
 
-def start_monitor(home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None]) -> State:
+def start_monitor(
+    home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None], lock: int
+) -> State:
     """Fork a monitor for `spec` and return the container's state once its init has been executed.
 
-    Raises BerthError with the failing step; then nothing is left of the attempt.
+    `lock` is the descriptor that holds the container's lock.  Raises BerthError with the failing step; then nothing is left of the attempt.
     """
     ours, theirs = Channel.pair()
     pid = os.fork()
     if pid == 0:
         end_with(
-            lambda: Monitor(home, spec, options, host, reached).run(theirs),
+            lambda: Monitor(home, spec, options, host, reached).run(theirs, lock),
             lambda error: _leave_last_words(home.log(spec.name), error, theirs),
         )
     theirs.close()

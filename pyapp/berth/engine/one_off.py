@@ -2,14 +2,17 @@
 
 import os
 import secrets
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from berth.engine import cgroups
+from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.boot import Boot, boot
 from berth.engine.init import Birth
 from berth.engine.inspect import read_host
 from berth.engine.journal import Journal, RunFolder, State, boot_id, read_record
+from berth.engine.own_mounts import take_own_mounts
 from berth.engine.stages import reached
 from berth.engine.undo import undo
 from berth.home import Home
@@ -45,8 +48,12 @@ class OneOff:
         self.master: int | None = None
         self.slave: int | None = None
 
-    def start(self) -> Process:
-        """Start the program and return PID 1, a child of the caller; raises BerthError (ExecError: 126, 127)."""
+    def start(self, prepare: Callable[[int], None]) -> Process:
+        """Start the program and return PID 1, a child of the caller; raises BerthError (ExecError: 126, 127).
+
+        Its terminal, if it gets one, is handed to `prepare` just before it is executed.
+        """
+        self._prepare = prepare
         become_subreaper()
         folder = RunFolder(self._home, self._spec.name)
         if self._plan.cgroups:
@@ -64,7 +71,7 @@ class OneOff:
             reaped=self._reaped,
         )
         try:
-            return boot(Boot(birth, (), reached, self._take_console))
+            return boot(Boot(birth, (), reached, lambda _: None, self._take_console))
         except BaseException:
             self.finish()
             raise
@@ -73,11 +80,15 @@ class OneOff:
         folder.make()
         self._journal = Journal.create(folder.journal)
         own = (os.getpid(), start_time(os.getpid()) or 0)
-        self._journal.save(State(stage="running", name=self._spec.name, boot=boot_id(), monitor=own))
+        self._journal.save(State(stage="running", name=self._spec.name, boot=boot_id(), monitor=own, plan=self._plan))
+        if any(cgroup.mount is None for cgroup in self._plan.cgroups):
+            take_own_mounts()
+            mount_missing(self._plan.cgroups)
         cgroups.create(self._plan.cgroups, self._plan.devices, self._plan.name, self._journal)
 
     def _take_console(self, master: int, slave: int) -> None:
         self.master, self.slave = master, slave
+        self._prepare(master)
 
     def finish(self) -> None:
         """Undo what the container left on the host."""

@@ -10,11 +10,11 @@ from berth.engine import launch
 from berth.engine.apart import do_apart
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host, read_rootfs
+from berth.engine.own_mounts import take_own_mounts
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Host, Rootfs
-from berth.kernel.mounts import MNT_DETACH, MS_PRIVATE, MS_REC, mount, umount
-from berth.kernel.namespaces import unshare
+from berth.kernel.mounts import MNT_DETACH, mount, umount
 from berth.plan import plan
 from berth.plan.cgroups import OWN_MOUNTS
 from berth.plan.model import Plan
@@ -25,13 +25,14 @@ from berth.store import list_names, load_spec
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """A plan, and why the image would be checked first or not ("" for a directory).
+    """A plan, why the image would be checked first or not ("" for a directory), and the binds without a source.
 
     With `recorded` the container runs, and this is what its start did.
     """
 
     plan: Plan
     check: str = ""
+    skipped: tuple[str, ...] = ()
     recorded: bool = False
 
 
@@ -48,16 +49,20 @@ def preview(home: Home, spec: Spec, options: StartOptions) -> Preview:
     host = read_host(devices=spec.hw_access)
     made = launch.check(spec, options, host)
     if made is not None:
-        return Preview(plan=made)
+        return Preview(plan=made, skipped=_missing(spec))
     container = look_up(home, spec.name)
     record = container.record
     if record is None or not container.runs or record.image != spec.image:
         inside = do_apart(lambda: _look_inside(spec, host), _Inside)
-        check = "" if options.volatile else inside.check  # then the check writes nothing, and is left out where it can be
-        return Preview(plan=plan(spec, options, host, inside.rootfs), check=check)
+        check = "" if options.volatile else inside.check  # nothing is written then, so a check is mostly left out
+        return Preview(plan=plan(spec, options, host, inside.rootfs), check=check, skipped=_missing(spec))
     if record.plan is not None and record.options == options and _is_saved(home, spec):
         return Preview(plan=record.plan, recorded=True)
-    return Preview(plan=plan(spec, options, host, _seen_by(container.alive.pid, spec)))
+    return Preview(plan=plan(spec, options, host, _seen_by(container.alive.pid, spec)), skipped=_missing(spec))
+
+
+def _missing(spec: Spec) -> tuple[str, ...]:
+    return tuple(bind.source for bind in spec.binds if not os.path.exists(bind.source))
 
 
 def _is_saved(home: Home, spec: Spec) -> bool:
@@ -81,8 +86,7 @@ def _seen_by(init: int, spec: Spec) -> Rootfs:
 def _look_inside(spec: Spec, host: Host) -> _Inside:
     """Mount the image in a mount namespace that ends with this process.  The folder to mount on is a tmpfs there."""
     assert spec.image is not None
-    unshare("mount")
-    mount(None, "/", None, MS_PRIVATE | MS_REC)
+    take_own_mounts()
     mount("tmpfs", OWN_MOUNTS, "tmpfs", 0, "mode=700,size=64k")
     target = f"{OWN_MOUNTS}/root"
     os.mkdir(target)

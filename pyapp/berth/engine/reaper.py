@@ -6,7 +6,8 @@ from typing import NoReturn
 
 from berth.engine.channel import Channel
 from berth.engine.execute import NotExecuted, execute
-from berth.kernel.processes import reset_signals
+from berth.kernel.processes import reset_signals, setsid
+from berth.kernel.terminals import make_controlling
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -14,14 +15,15 @@ _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
 def reap_around(argv: tuple[str, ...], environment: dict[str, str], channel: Channel, terminal: int | None) -> NoReturn:
     """Be PID 1 around `argv` and end with its exit code (128+n for a signal); the others are killed by that end.
 
-    With `terminal` the program becomes its foreground process group.  `channel` is told if it can't be executed.
+    With `terminal` the program leads a session with that terminal, where Ctrl-Z does nothing: a program that stopped
+    could be continued by nobody.  `channel` is told if it can't be executed.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, *_PASSED_ON, signal.SIGTTOU))
     pid = os.fork()
     if pid == 0:
-        os.setpgid(0, 0)
+        setsid()
         if terminal is not None:
-            os.tcsetpgrp(terminal, os.getpgrp())
+            make_controlling(terminal)
         reset_signals()
         try:
             execute(argv, environment)

@@ -1,10 +1,19 @@
 """Puts right what a crash left: records without a monitor, containers without anybody who waits for them."""
 
+import signal
+
+from berth.engine.apart import do_apart
 from berth.engine.attendant import attend
-from berth.engine.containers import look_up, recorded_names
-from berth.engine.journal import Journal, RunFolder, boot_id, read_record
+from berth.engine.cgroup_mounts import mount_missing
+from berth.engine.containers import init_of, look_up, run_folder_names
+from berth.engine.journal import Effect, Journal, RunFolder, State, boot_id, read_record
+from berth.engine.own_mounts import take_own_mounts
 from berth.engine.undo import undo
+from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.processes import Process
+
+_KILL_SECONDS = 5.0
 
 
 def clear_remains(home: Home, name: str) -> list[str]:
@@ -20,21 +29,65 @@ def clear_remains(home: Home, name: str) -> list[str]:
     if journal is None:
         return []
     state, effects = read_record(folder.journal)
-    troubles = undo(journal, state, effects, this_boot=state is None or state.boot == boot_id())
+    troubles = _take_back(journal, state, effects)
     if not troubles:
         journal.remove()
     return troubles
 
 
+def _take_back(journal: Journal, state: State | None, effects: list[Effect]) -> list[str]:
+    this_boot = state is None or state.boot == boot_id()
+    if state is None or state.plan is None or not this_boot:
+        return undo(journal, state, effects, this_boot=this_boot)
+    if not _kill_unfinished(state):
+        return [f"container {state.name}: its PID 1 is stuck in the kernel and can't be killed"]
+    cgroups = state.plan.cgroups
+    if all(cgroup.mount is not None for cgroup in cgroups):
+        return undo(journal, state, effects)
+
+    def undo_apart() -> list[str]:
+        take_own_mounts()
+        mount_missing(cgroups)
+        return undo(journal, state, effects)
+
+    return do_apart(undo_apart, list[str])
+
+
+def _kill_unfinished(record: State) -> bool:
+    """Kill a PID 1 whose start was never reported as done; False when it does not go."""
+    pid = init_of(record)
+    if pid is None or record.init is None:
+        return True
+    process = Process(*record.init)
+    process.send(signal.SIGKILL)
+    try:
+        return process.wait(_KILL_SECONDS)
+    finally:
+        process.close()
+
+
 def recover(home: Home) -> list[str]:
-    """Undo what crashes left; return what was done and what could not be, a sentence each."""
+    """Undo what crashes left; return what was done and what could not be, a sentence each.
+
+    A container that another command is at work on is left to that.
+    """
     said = []
-    for name in recorded_names(home):
-        with RunFolder(home, name).locked():
-            container = look_up(home, name)
-            if container.condition in ("crashed", "stuck"):
-                said += clear_remains(home, name) or [f"container {name}: what its crash left is undone"]
-            elif container.condition == "unattended":
-                attend(home, name)
-                said.append(f"container {name}: has a monitor again; its console's history is lost")
+    for name in run_folder_names(home):
+        try:
+            with RunFolder(home, name).locked(wait=False):
+                said += _put_right(home, name)
+        except BlockingIOError:
+            continue
+        except (BerthError, OSError) as error:
+            said.append(f"container {name}: could not be recovered: {error}")
     return said
+
+
+def _put_right(home: Home, name: str) -> list[str]:
+    container = look_up(home, name)
+    if container.condition in ("crashed", "stuck"):
+        return clear_remains(home, name) or [f"container {name}: what its crash left is undone"]
+    if container.condition == "unattended":
+        attend(home, name)
+        return [f"container {name}: has a monitor again; its console's history is lost"]
+    return []

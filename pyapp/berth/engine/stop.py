@@ -2,14 +2,17 @@
 
 import contextlib
 import json
+import os
 import select
 import signal
 import socket
 import time
 
+from berth.engine.cgroup_mounts import reach
 from berth.engine.cgroup_trees import kill
 from berth.engine.containers import Alive, look_up
 from berth.engine.enter import run_quietly
+from berth.engine.inspect import kind_by_name
 from berth.engine.journal import RunFolder
 from berth.engine.recover import clear_remains
 from berth.errors import BerthError
@@ -21,13 +24,17 @@ from berth.plan.cgroups import own_path
 
 _SIGRTMIN = 34  # as glibc and musl number it for programs
 _SIGNALS: dict[InitKind, int] = {"systemd": _SIGRTMIN + 3, "busybox": signal.SIGUSR2, "unknown": signal.SIGTERM}
-_COMMANDS: dict[InitKind, tuple[str, ...]] = {
-    "sysvinit": ("/sbin/shutdown", "-h", "now"),
-    "openrc": ("/sbin/openrc-shutdown", "--poweroff", "now"),
-    "runit": ("/sbin/runit-init", "0"),
-    "s6": ("/bin/s6-svscanctl", "-t", "/run/service"),
+# INIT stands for the init's own path, FOLDER for the one that PID 1 was given.  The first that can be run is used.
+_COMMANDS: dict[InitKind, tuple[tuple[str, ...], ...]] = {
+    "sysvinit": (("/sbin/shutdown", "-h", "now"), ("INIT", "0")),
+    "openrc": (("/sbin/openrc-shutdown", "--poweroff", "now"),),
+    "runit": (("INIT", "0"),),
+    "s6": (("s6-linux-init-shutdown", "-p", "now"), ("s6-svscanctl", "-t", "FOLDER")),
 }
+_DEAF_AT_FIRST: tuple[InitKind, ...] = ("runit",)  # drops what it is asked before its stage 2: asked again and again
 _READY_SECONDS = 5.0
+_AGAIN_SECONDS = 0.01
+_REPEAT_SECONDS = 1.0
 _KILL_SECONDS = 5.0
 
 
@@ -49,6 +56,8 @@ def stop(home: Home, name: str, seconds: float) -> None:
             _finish_unattended(home, name)
         elif not _closed(waiter, _KILL_SECONDS):
             raise BerthError(f'container {name}: ended, but its monitor is still undoing; see "berth info {name}"')
+        elif look_up(home, name).condition == "crashed":  # the monitor was killed before it had undone everything
+            _finish_unattended(home, name)
     finally:
         process.close()
         if waiter is not None:
@@ -80,20 +89,51 @@ def _closed(conn: socket.socket, seconds: float) -> bool:
 
 def _ask(container: Alive, process: Process, seconds: float) -> bool:
     """Ask init to end in its own way; False when it does not listen: the kernel drops what PID 1 has no handler for."""
-    kind: InitKind = container.plan.init_kind
-    if kind in _COMMANDS and run_quietly(container, _COMMANDS[kind]):
-        return True
+    kind = _kind(container)
     number = _SIGNALS.get(kind, signal.SIGTERM)
-    until = time.monotonic() + min(seconds, _READY_SECONDS)
-    while process.alive and not catches(process.pid, number):
-        if time.monotonic() >= until:
-            return False
-        process.wait(0.01)
-    return process.send(number)
+    until = time.monotonic() + (seconds if kind in _DEAF_AT_FIRST else min(seconds, _READY_SECONDS))
+    while process.alive:
+        if kind not in _COMMANDS and catches(process.pid, number):
+            return process.send(number)
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        asked = kind in _COMMANDS and _command(container, kind, left)
+        if asked and kind not in _DEAF_AT_FIRST:
+            return True
+        process.wait(_REPEAT_SECONDS if asked else _AGAIN_SECONDS)
+    return catches(process.pid, number) and process.send(number)
+
+
+def _kind(container: Alive) -> InitKind:
+    """What PID 1 is by now: an init that is a script may have become another program since."""
+    kind = container.plan.init_kind
+    with contextlib.suppress(OSError):
+        running = kind_by_name(os.readlink(f"/proc/{container.pid}/exe"))
+        if kind == "unknown" and running != "busybox":  # that runs the script itself as its shell
+            kind = running
+    return kind
+
+
+def _command(container: Alive, kind: InitKind, seconds: float) -> bool:
+    """Run the shutdown command of `kind`; False when init was not ready for it yet."""
+    words = {"INIT": container.plan.argv[0], "FOLDER": _last_argument(container.pid)}
+    for command in _COMMANDS[kind]:
+        code = run_quietly(container, tuple(words.get(word, word) for word in command), seconds)
+        if code is not None:
+            return code == 0
+    return False
+
+
+def _last_argument(pid: int) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return os.fsdecode(file.read().rstrip(b"\0").rpartition(b"\0")[2])
+    return ""
 
 
 def _kill(container: Alive, process: Process) -> None:
     process.send(signal.SIGKILL)
+    reach(container.plan.cgroups)
     for cgroup in container.plan.cgroups:
         with contextlib.suppress(OSError):
             kill(f"{own_path(cgroup)}/berth/{container.name}")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import signal
 
 from berth.engine import cgroups
 from berth.host import CgroupMount
@@ -21,6 +22,7 @@ def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -
     working folder and standard streams.  What a machine does not permit to be changed stays as it is.
     """
     reset_signals()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # who looks at a console may go at any time
     close_all_but(*keep)
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):

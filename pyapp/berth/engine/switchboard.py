@@ -21,13 +21,14 @@ class Switchboard:
     """Listens on a container's socket.
 
     `stopping` becomes true when somebody asked for the container's end, so that a reboot is none any more.  `console`
-    is set while there is one.
+    is set while there is one.  `listeners` maps other descriptors to what is called when there is something to read.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         """Listen; raises OSError."""
         self.stopping = False
         self.console: Console | None = None
+        self.listeners: dict[int, Callable[[], None]] = {}
         self._waiters: list[socket.socket] = []
         self._viewers: dict[int, socket.socket] = {}
         self._poller = select.poll()
@@ -37,7 +38,7 @@ class Switchboard:
     def serve(self, ended: Callable[[], _Answer | None], *news: int, seconds: float | None = None) -> _Answer:
         """Serve until `ended` answers; it is asked at first, when one of `news` is readable, and every `seconds`."""
         timeout = None if seconds is None else seconds * 1000
-        watched = [*news, *([self.console.fileno()] if self.console else [])]
+        watched = [*news, *self.listeners, *([self.console.fileno()] if self.console else [])]
         for fd in watched:
             self._poller.register(fd, select.POLLIN)
         answer = ended()
@@ -54,6 +55,8 @@ class Switchboard:
     def _attend_to(self, fd: int) -> None:
         if fd == self._listener.fileno():
             self._accept()
+        elif fd in self.listeners:
+            self.listeners[fd]()
         elif self.console is not None and fd == self.console.fileno():
             self.console.drain()
         elif fd in self._viewers and self.console is not None:

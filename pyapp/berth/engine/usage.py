@@ -32,8 +32,8 @@ def read_usage(container: Container) -> Usage:
     alive = container.alive
     groups = list(zip(alive.plan.cgroups, _visible(container, alive), strict=True))
     pids = _members(alive.pid, [group for _, group in groups])
-    memory = next((found for pair in groups if (found := _memory(*pair)) is not None), None)
-    cpu = next((found for pair in groups if (found := _cpu_time(*pair)) is not None), None)
+    memory = next((used for pair in groups if (used := _memory(*pair)) is not None), None)
+    cpu = next((spent for pair in groups if (spent := _cpu_time(*pair)) is not None), None)
     return Usage(
         uptime=max(0.0, _since_boot() - alive.started / _TICKS),
         processes=len(pids),
@@ -60,8 +60,8 @@ def _members(init: int, groups: list[str]) -> set[int]:
         if pids := processes(group):
             return pids
     namespace = _link(f"/proc/{init}/ns/pid")
-    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return {pid for pid in pids if namespace and _link(f"/proc/{pid}/ns/pid") == namespace}
+    every = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return {pid for pid in every if namespace and _link(f"/proc/{pid}/ns/pid") == namespace}
 
 
 def _memory(cgroup: Cgroup, group: str) -> int | None:

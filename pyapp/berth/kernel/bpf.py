@@ -20,9 +20,14 @@ _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "arm": 386, "i
 # linux/bpf.h
 _BPF_PROG_LOAD: Final = 5
 _BPF_PROG_ATTACH: Final = 8
+_BPF_PROG_DETACH: Final = 9
+_BPF_PROG_GET_FD_BY_ID: Final = 13
+_BPF_PROG_QUERY: Final = 16
 _BPF_PROG_TYPE_CGROUP_DEVICE: Final = 15
 _BPF_CGROUP_DEVICE: Final = 6
 _BPF_F_ALLOW_MULTI: Final = 2
+_BPF_F_REPLACE: Final = 4
+_BPF_CGROUP_MAX_PROGS: Final = 64
 _ACCESS: Final = {"m": 1, "r": 2, "w": 4}
 _KIND: Final = {"b": 1, "c": 2}
 
@@ -105,12 +110,51 @@ def attach(cgroup: int, program: int) -> None:
     _bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
 
 
+def replace(cgroup: int, program: int) -> None:
+    """Put `program` in the place of those that `attach` put on the cgroup, and nothing is unconfined meanwhile.
+
+    In one step from 5.6 on; before, old and new both hold for a moment, so that less is allowed.  Raises KernelError.
+    """
+    old = _attached(cgroup)
+    try:
+        if not old or not _replace_one(cgroup, program, old[0]):
+            attach(cgroup, program)
+        else:
+            os.close(old.pop(0))
+        for attached in old:
+            _bpf(_BPF_PROG_DETACH, struct.pack("=III", cgroup, attached, _BPF_CGROUP_DEVICE), "bpf(BPF_PROG_DETACH)")
+    finally:
+        for attached in old:
+            os.close(attached)
+
+
 def probe_device_bpf() -> bool:
     """Tell whether this kernel takes device programs from this process (4.15 with CONFIG_CGROUP_BPF)."""
     try:
         os.close(load(assemble_device_program(())))
     except KernelError:
         return False
+    return True
+
+
+def _attached(cgroup: int) -> list[int]:
+    """Descriptors of the device programs that are attached to this very cgroup."""
+    numbers = (ctypes.c_uint32 * _BPF_CGROUP_MAX_PROGS)()
+    attribute = struct.pack("=IIIIQI", cgroup, _BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(numbers), len(numbers))
+    _bpf(_BPF_PROG_QUERY, attribute, "bpf(BPF_PROG_QUERY)")
+    call = "bpf(BPF_PROG_GET_FD_BY_ID)"
+    return [_bpf(_BPF_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0), call) for number in numbers if number]
+
+
+def _replace_one(cgroup: int, program: int, old: int) -> bool:
+    flags = _BPF_F_ALLOW_MULTI | _BPF_F_REPLACE
+    try:
+        attribute = struct.pack("=IIIII", cgroup, program, _BPF_CGROUP_DEVICE, flags, old)
+        _bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.E2BIG):  # before 5.6
+            return False
+        raise
     return True
 
 

@@ -24,6 +24,13 @@ class KernelError(OSError):
         return f"{self.call}{on}: {self.strerror}"
 
 
+def explain(error: OSError) -> str:
+    """Return in words what failed and why, without the number that Python's own text begins with."""
+    if isinstance(error, KernelError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def check(result: int, call: str, path: str | None = None) -> int:
     """Return `result` of a libc function, or raise KernelError with the errno it left when it is negative."""
     if result < 0:

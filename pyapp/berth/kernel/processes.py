@@ -42,6 +42,11 @@ def forbid_inspection() -> None:
     _prctl(_PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
 
 
+def setsid() -> None:
+    """Make the caller the leader of a session without a terminal.  Raises KernelError.  See setsid(2)."""
+    check(libc.setsid(), "setsid")
+
+
 def name_process(name: str) -> None:
     """Set what `ps` shows for the calling thread (15 bytes)."""
     check(libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0), "PR_SET_NAME")

@@ -72,16 +72,40 @@ def make_controlling(fd: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 
 
+def reopen(fd: int) -> int:
+    """Return a new descriptor, to read and write, of the terminal `fd`; `fd` itself where it can't be opened again.
+
+    The new one has blocking reads whatever others, who share `fd` with the caller, have set.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return fd
+
+
+def in_foreground(fd: int) -> bool:
+    """Tell whether the caller may read terminal `fd`: its process group is in front, or has no job control there."""
+    try:
+        return os.tcgetpgrp(fd) == os.getpgrp()
+    except OSError:
+        return True
+
+
 Mode = list[int | list[bytes | int]]
 
 
 def go_raw(fd: int) -> Mode:
     """Put terminal `fd` into raw mode and return the mode to restore."""
     before: Mode = termios.tcgetattr(fd)
-    tty.setraw(fd, termios.TCSADRAIN)
+    tty.setraw(fd, termios.TCSANOW)  # waiting for output that a frozen terminal keeps would never end
     return before
 
 
 def restore(fd: int, mode: Mode) -> None:
     """Put terminal `fd` back into `mode`."""
-    termios.tcsetattr(fd, termios.TCSADRAIN, mode)
+    termios.tcsetattr(fd, termios.TCSANOW, mode)
+
+
+def copy_mode(source: int, target: int) -> None:
+    """Give terminal `target` the mode of terminal `source`: its special characters, its echo, its UTF-8."""
+    termios.tcsetattr(target, termios.TCSANOW, termios.tcgetattr(source))

@@ -5,7 +5,6 @@ news to look into and never a fact to act upon.
 """
 
 import ctypes
-import os
 import socket
 import struct
 from typing import Final
@@ -88,7 +87,7 @@ class UeventSocket:
 
         Raises OSError with ENOBUFS when some of it was lost; the rest can be read by another call.
         """
-        heard = []
+        heard: list[Uevent] = []
         while True:
             try:
                 message, (sender, _) = self._socket.recvfrom(_LONGEST)

@@ -5,6 +5,7 @@ happens to the host.
 """
 
 import stat
+from collections.abc import Iterable
 from re import compile as pattern
 from typing import Final, Literal
 
@@ -102,7 +103,7 @@ def device_steps(spec: Spec, host: Host) -> tuple[Step, ...]:
 
     A node is made whether or not the kernel has its driver: without one it answers ENXIO or ENODEV.
     """
-    hardware = _hardware_nodes(spec, host) if spec.hw_access else []
+    hardware = hardware_nodes(spec, host.devices) if spec.hw_access else ()
     folders = _BASE_FOLDERS + tuple(name for name in _folders_above(hardware) if name not in _BASE_FOLDERS)
     return (
         Mount(
@@ -140,6 +141,12 @@ def device_steps(spec: Spec, host: Host) -> tuple[Step, ...]:
     )
 
 
+def hardware_nodes(spec: Spec, devices: Iterable[DeviceNode]) -> tuple[DeviceNode, ...]:
+    """Return those of the host's `devices` that hardware access shows, by path."""
+    shown = {node.path: node for node in devices if is_shown(spec, node)}
+    return tuple(shown[path] for path in sorted(shown))
+
+
 def is_shown(spec: Spec, node: DeviceNode) -> bool:
     """Tell whether hardware access shows `node` in the container's /dev; for devices plugged in later too.
 
@@ -172,12 +179,7 @@ def _is_host_itself(node: DeviceNode) -> bool:
     return stat.S_ISBLK(node.mode) or _HOST_ITSELF.fullmatch(node.path) is not None
 
 
-def _hardware_nodes(spec: Spec, host: Host) -> list[DeviceNode]:
-    shown = {node.path: node for node in host.devices if is_shown(spec, node)}
-    return [shown[path] for path in sorted(shown)]
-
-
-def _folders_above(nodes: list[DeviceNode]) -> list[str]:
+def _folders_above(nodes: tuple[DeviceNode, ...]) -> list[str]:
     """Every folder once, each after the one above it."""
     folders: dict[str, None] = {}
     for node in nodes:

@@ -29,6 +29,9 @@ _HARDWARE_SUBSYSTEMS = ("block", "bus", "class", "dev", "devices")
 _UDEV_TRIGGER = """\
 [Unit]
 Description=Berth's safe udev trigger (usb, block, input, tty only)
+ConditionPathExists=|/bin/udevadm
+ConditionPathExists=|/sbin/udevadm
+ConditionPathExists=|/usr/bin/udevadm
 DefaultDependencies=no
 Wants=systemd-udevd.service
 After=systemd-udevd-kernel.socket systemd-udevd-control.socket
@@ -37,9 +40,15 @@ Before=sysinit.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=usb --subsystem-match=block \\
+ExecStart=-/usr/bin/env udevadm trigger --type=devices --action=add --subsystem-match=usb --subsystem-match=block \\
  --subsystem-match=input --subsystem-match=tty
 """
+_UDEVD_UNITS = (
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd-varlink.socket",
+    "systemd-udevd.service",
+)
 _UDEVD_CONDITION = """\
 [Unit]
 ConditionPathIsReadWrite=
@@ -87,20 +96,32 @@ def run_steps(spec: Spec, rootfs: Rootfs) -> tuple[Step, ...]:
         Mount("/run", "tmpfs", ("nosuid", "nodev", "strictatime"), "mode=755", reason="state of this boot"),
         File("/run/systemd/container", f"{CONTAINER_WORD}\n", reason=word),
     ]
-    if spec.hw_access and rootfs.init_kind == "systemd":
-        steps += _safe_udev_trigger()
+    if spec.hw_access:
+        steps += _safe_udev(spec, rootfs)
     return tuple(steps)
 
 
-def _safe_udev_trigger() -> list[Step]:
+def _safe_udev(spec: Spec, rootfs: Rootfs) -> list[Step]:
+    """Tame the container's udev, whichever it has.
+
+    Only systemd's is started, and has its trigger replaced.  Debian's init script does nothing where the top of /sys
+    is read-only, Void's where `container` is set; OpenRC knows neither, so its trigger is masked.
+    """
     units = "/run/systemd/system"
     crash = "triggering every device at once deadlocks or panics many Android kernels"
-    masked = ("systemd-udev-trigger.service", "systemd-udev-settle.service")
+    steps: list[Step] = []
+    if spec.net == "host":
+        why = "udevd inside hears of the host's network interfaces, and would give them other names and addresses"
+        steps.append(Link("/run/udev/rules.d/80-net-setup-link.rules", "/dev/null", reason=why))
+    if rootfs.init_kind != "systemd":
+        return [*steps, Mask("/etc/init.d/udev-trigger", reason=crash)]
+    why = "udevd asks for a writable /sys, and without its sockets it would come too late for the trigger"
     return [
-        *(Link(f"{units}/{unit}", "/dev/null", reason=crash) for unit in masked),
+        *steps,
+        Link(f"{units}/systemd-udev-trigger.service", "/dev/null", reason=crash),
         File(f"{units}/berth-udev-trigger.service", _UDEV_TRIGGER, reason="re-scan only what is safe to re-scan"),
         Link(f"{units}/sysinit.target.wants/berth-udev-trigger.service", "../berth-udev-trigger.service"),
-        File(f"{units}/systemd-udevd.service.d/berth.conf", _UDEVD_CONDITION, reason="udevd asks for a writable /sys"),
+        *(File(f"{units}/{unit}.d/berth.conf", _UDEVD_CONDITION, reason=why) for unit in _UDEVD_UNITS),
     ]
 
 

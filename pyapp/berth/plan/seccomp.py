@@ -2,7 +2,8 @@
 
 Three filters, all answering with an errno and never with a kill: the baseline (what belongs to the phone and not to
 a container), the FBE keyring filter and the deadlock shield.  `setns` stays allowed in all of them: it joins a
-namespace that exists and creates none, and under the shield nothing inside can have made one to join.
+namespace that exists and creates none, and under the shield nothing inside can have made one to join.  A host whose
+root is a ramfs is the exception.
 """
 
 from berth.host import Host
@@ -23,6 +24,8 @@ CLONE_NAMESPACES = (
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
 )
 
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096  # mount(2)
+
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2 = (672274793, 85072278, 369367448, 537993216)  # MAGIC2, 2A, 2B, 2C of reboot(2)
 KERNEL_SU_OPTION = 0xDEADBEEF
@@ -38,7 +41,8 @@ def plan_syscall_rules(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
     """
     if "noseccomp" in spec.privileged:
         return ()
-    return _BASELINE + _keyring_filter(spec, host) + (_DEADLOCK_SHIELD if spec.block_nested_namespaces else ())
+    shield = _DEADLOCK_SHIELD if spec.block_nested_namespaces else ()
+    return _BASELINE + _keyring_filter(spec, host) + (_RAMFS_GUARD if host.root_is_ramfs else ()) + shield
 
 
 def _keyring_filter(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
@@ -81,6 +85,19 @@ _BASELINE = (
         errno="EPERM",
         reason="a file handle reaches every file of the file system the container lies on, also outside its root",
     ),
+    # sysfs, and the file system that a folder lies on, have one superblock for the host and all containers, and shutdown
+    # scripts such as sysvinit's remount / read-only.  A bind that is remounted changes that one mount and is fine.
+    SyscallRule(
+        names=("mount",),
+        errno="EPERM",
+        when=(ArgumentTest(index=3, mask=_MS_REMOUNT | _MS_BIND | _MS_RDONLY, value=_MS_REMOUNT | _MS_RDONLY),),
+        reason="a read-only remount inside would turn the host's own file systems read-only",
+    ),
+    SyscallRule(
+        names=("fspick",),
+        errno="ENOSYS",
+        reason="it remounts without saying what in its arguments; mount(8) falls back on mount, which says it",
+    ),
     # KernelSU from 2.0 hands its driver to whoever calls reboot(0xdeadbeef, 0xcafebabe), before any capability is
     # looked at; its forks have more such numbers, some under another first or second magic.  Hence the reverse: only
     # what reboot(2) itself accepts gets through, and inside a PID namespace that ends the container's init.
@@ -101,6 +118,24 @@ _BASELINE = (
         errno="EPERM",
         when=(ArgumentTest(index=0, mask=_INT, value=KERNEL_SU_OPTION),),
         reason="KernelSU before 2.0 takes its commands through a prctl option that the kernel does not have",
+    ),
+)
+
+# A mount namespace begins at the ramfs, which can't be unmounted.  setns to one's own puts the caller there and then
+# follows what is mounted on top, and that root inside may have unmounted (mntns_install in the kernel's fs/namespace.c).
+_RAMFS_WAY = "the host's root is a ramfs, and joining a mount namespace leads there once the container's root is unmounted"
+_RAMFS_GUARD = (
+    SyscallRule(
+        names=("setns",),
+        errno="EPERM",
+        when=(ArgumentTest(index=1, mask=_INT, value=0),),
+        reason=f"{_RAMFS_WAY}; 0 stands for a namespace of any type",
+    ),
+    SyscallRule(
+        names=("setns",),
+        errno="EPERM",
+        when=(ArgumentTest(index=1, mask=CLONE_NEWNS, value=0, negate=True),),
+        reason=_RAMFS_WAY,
     ),
 )
 

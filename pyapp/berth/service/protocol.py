@@ -1,9 +1,11 @@
 """The control protocol: one JSON object per line on a Unix stream socket, descriptors by SCM_RIGHTS.
 
 A caller sends one request, `{"call": "command", "argv": [...], "cwd": "...", "env": {...}}` with its standard streams
-beside it, and reads lines until `{"exit": N}`.  In between it may be told of a program that now runs for it
-(`program`), of a terminal to copy bytes for (`terminal`, with the master beside it), and that the program has
-stopped (`stopped`); it may send `{"signal": N}`.  `{"call": "events"}` subscribes to events instead.
+beside it, and reads lines until `{"exit": N}`; `"foreground": false` says that it is not in the foreground of a
+terminal that is both its input and its output.  In between it may be told of a program that now runs for it
+(`program`), of a terminal to copy bytes for (`terminal`, with the master beside it), and of the signal that stopped
+the program (`stopped`).  It may send `{"signal": N}` for the program, `{"typed": N}` for a key that means signal N, and
+beside them `"foreground": true` to let the program have its terminal.  `{"call": "events"}` subscribes to events instead.
 """
 
 import array

@@ -5,31 +5,37 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from berth.engine.containers import Alive
-from berth.engine.enter import Door, Program
+from berth.engine.enter import Door, OwnTerminal, Program
 from berth.engine.one_off import OneOff
 from berth.errors import BerthError
 from berth.kernel.namespaces import same_mount_namespace
-from berth.kernel.processes import catches, ignores
 from berth.kernel.signals import Wakeup
-from berth.kernel.terminals import set_window_size, window_size
+from berth.kernel.terminals import copy_mode, set_window_size, window_size
 from berth.service.protocol import Connection
+from berth.service.running import Running, RunningFirst, RunningInTerminal
 
 _GRACE_SECONDS = 5.0
-_HARMLESS = (signal.SIGKILL, signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH)
 
 
 class Session:
-    """One request's caller.  Its standard streams are the worker's own 0, 1, 2."""
+    """One request's caller.  Its standard streams are the worker's own 0, 1, 2.
 
-    def __init__(self, connection: Connection, cwd: str, environment: dict[str, str], pid: int) -> None:
+    `foreground` tells whether it runs in the foreground of a terminal that is both its input and its output.
+    """
+
+    def __init__(
+        self, connection: Connection, cwd: str, environment: dict[str, str], pid: int, *, foreground: bool = True
+    ) -> None:
         self.connection = connection
         self.cwd = cwd
         self.environment = environment
         self.pid = pid
+        self.foreground = foreground
 
     def path(self, path: str) -> str:
         """Return `path` as an absolute one, resolved against the caller's folder.
@@ -48,47 +54,57 @@ class Session:
 
     def run_inside(self, container: Alive, program: Program) -> int:
         """Run `program` in `container` on the caller's streams and return its exit code (128+n for a signal)."""
-        door = Door(container)
-        try:
-            if not self.has_terminal:
+        if not self.has_terminal:
+            self._tell({"program": True})  # before it starts: no signal for it may end the caller instead
+            with Door(container) as door:
                 pid = door.start(program, (0, 1, 2), None)
-                self.connection.send({"program": True})
-                return self.accompany(pid, group=False)
+            self._let_go_of_streams()
+            return self.accompany(Running(pid))
+        with Door(container) as door:
             master, slave = door.open_terminal()
-            self._size_like_callers(master)
-            streams = tuple(slave if os.isatty(number) else number for number in range(3))
-            pid = door.start(program, (streams[0], streams[1], streams[2]), slave)
-        finally:
-            door.close()
-        self.lend_terminal(master)
-        os.close(slave)
-        return self.accompany(pid, group=True)
+            self._make_like_callers(master)
+            zero, one, two = (slave if os.isatty(number) else number for number in range(3))
+            pid = door.start(program, (zero, one, two), OwnTerminal(slave, foreground=self.foreground))
+        running = RunningInTerminal(pid, slave)
+        self.lend_terminal(master, foreground=self.foreground)
+        self._let_go_of_streams()
+        return self.accompany(running)
 
     def run_one_off(self, one_off: OneOff) -> int:
         """Run a one-off container on the caller's streams and return its program's exit code."""
-        process = one_off.start()
+        if not self.has_terminal:
+            self._tell({"program": True})
+        process = one_off.start(self._make_like_callers)
         try:
-            if one_off.master is None or one_off.slave is None:
-                self.connection.send({"program": True})
-            else:
-                self._size_like_callers(one_off.master)
-                self.lend_terminal(one_off.master, first=process.pid)
+            if one_off.master is not None and one_off.slave is not None:
+                self.lend_terminal(one_off.master, first=process.pid, foreground=os.isatty(0))
                 os.close(one_off.slave)
-            return self.accompany(process.pid, group=False, first=True)
+            self._let_go_of_streams()
+            return self.accompany(RunningFirst(process.pid))
         finally:
             process.send(signal.SIGKILL)
             one_off.finish()
 
     @staticmethod
-    def _size_like_callers(master: int) -> None:
+    def _make_like_callers(master: int) -> None:
+        """Give the terminal behind `master` the size and the mode of the caller's."""
         for number in range(3):
             if os.isatty(number):
                 set_window_size(master, *window_size(number))
+                copy_mode(number, master)
                 return
+
+    @staticmethod
+    def _let_go_of_streams() -> None:
+        """Close input and output, which the program has now: only it decides when a pipe is at its end."""
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for number in (0, 1):
+            os.dup2(null, number)
+        os.close(null)
 
     def lend_terminal(self, *descriptors: int, **words: Any) -> None:
         """Give the caller a terminal to copy bytes for, and keep none of it."""
-        self.connection.send({"terminal": True, **words}, descriptors)
+        self._tell({"terminal": True, **words}, descriptors)
         for fd in descriptors:
             os.close(fd)
 
@@ -119,45 +135,43 @@ class Session:
                 *lines, buffer = buffer.split(b"\n")
                 yield from lines
 
-    def accompany(self, pid: int, *, group: bool, first: bool = False) -> int:
-        """Wait for child `pid`, passing the caller's signals on; return its exit code.
+    def accompany(self, running: Running) -> int:
+        """Wait for the program, passing the caller's signals on; return its exit code.
 
-        A caller that vanishes: SIGHUP, and SIGKILL after a while.  With `group` the program leads a process group; with
-        `first` it is PID 1 of its container, where the kernel drops what it would die of: then it is killed.
+        A caller that vanishes is a hang-up: SIGHUP, and SIGKILL after a while.
         """
-        send = _send_first if first else _send_group if group else _send
-        killed_by: list[int] = []
         poller = select.poll()
         poller.register(self.connection, select.POLLIN)
-        timeout = None
+        deadline: float | None = None
         with Wakeup(signal.SIGCHLD) as news:
             poller.register(news, select.POLLIN)
-            while (code := self._collect(pid)) is None:
-                events = dict(poller.poll(timeout))
+            while (code := self._collect(running)) is None:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                events = dict(poller.poll(None if left is None else left * 1000))
                 news.clear()
-                if not events and timeout is not None:
-                    send(pid, signal.SIGKILL)
-                    timeout = None
-                if self.connection.fileno() in events and not self._pass_on(pid, send, killed_by):
+                if left == 0.0:
+                    running.send(signal.SIGKILL)
+                    deadline = None
+                if self.connection.fileno() in events and not self._pass_on(running):
                     poller.unregister(self.connection)
-                    send(pid, signal.SIGHUP)
-                    send(pid, signal.SIGCONT)
-                    timeout = _GRACE_SECONDS * 1000
-        return 128 + killed_by[0] if killed_by and code == 128 + signal.SIGKILL else code
+                    running.send(signal.SIGHUP)
+                    running.send(signal.SIGCONT)
+                    deadline = time.monotonic() + _GRACE_SECONDS
+        return code
 
-    def _collect(self, pid: int) -> int | None:
+    def _collect(self, running: Running) -> int | None:
         while True:
             found, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             if found == 0:
                 return None
-            if found != pid:
+            if found != running.pid:
                 continue  # an orphan of the program, adopted by the subreaper
-            if os.WIFSTOPPED(status):
-                self.connection.send({"stopped": True})
-                continue
-            return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            if not os.WIFSTOPPED(status):
+                return running.exit_code(status)
+            self._tell({"stopped": os.WSTOPSIG(status)})
 
-    def _pass_on(self, pid: int, send: Callable[[int, int], bool], killed_by: list[int]) -> bool:
+    def _pass_on(self, running: Running) -> bool:
+        """Do what the caller asks for; False when it has gone."""
         while True:
             try:
                 message, _ = self.connection.receive()
@@ -165,31 +179,19 @@ class Session:
                 return False
             if message is None:
                 return False
-            number = message.get("signal")
-            if isinstance(number, int) and not send(pid, number):
-                killed_by.append(number)
+            if "foreground" in message:
+                running.show_in_foreground(bool(message["foreground"]))
+            if isinstance(message.get("signal"), int):
+                running.send(message["signal"])
+            if isinstance(message.get("typed"), int):
+                running.send_typed(message["typed"])
             if not self.connection.pending:
                 return True
 
-
-def _send(pid: int, number: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-    return True
-
-
-def _send_group(pid: int, number: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
-    return True
-
-
-def _send_first(pid: int, number: int) -> bool:
-    """Send a signal to a PID 1 as if it were none; False when it had to be killed instead."""
-    if number in _HARMLESS or catches(pid, number) or ignores(pid, number):
-        return _send(pid, number)
-    _send(pid, signal.SIGKILL)
-    return False
+    def _tell(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        """Tell the caller; that it has gone meanwhile, the next look at the connection shows."""
+        with contextlib.suppress(OSError):
+            self.connection.send(message, descriptors)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -35,6 +35,10 @@ from berth.store import list_names, load_spec
 _LOG_BYTES = 256 * 1024
 
 
+class AlreadyServing(BerthError):
+    """Another supervisor serves this home."""
+
+
 class Supervisor:
     """Listens on the control socket of `home`, has `run` carry requests out, and passes events on."""
 
@@ -55,7 +59,7 @@ class Supervisor:
             self._notices = listen(f"{home.run}/{NOTIFY_SOCKET}", socket.SOCK_DGRAM)
             self._events = listen(f"{home.run}/{EVENTS_SOCKET}")
         except BlockingIOError:
-            raise BerthError(f"the service runs already (it holds {home.run}/supervisor.lock)") from None
+            raise AlreadyServing(f"the service runs already (it holds {home.run}/supervisor.lock)") from None
         except OSError as error:
             raise BerthError(f"the service can't use {home.run}: {error.strerror}") from error
 
@@ -179,9 +183,15 @@ class Supervisor:
 def serve_forever(home: Home, run: Run, *, background: bool) -> int:
     """Be the supervisor of `home`; with `background` return at once and leave it to a process of its own.
 
-    Raises BerthError when it can't listen.
+    Raises BerthError when it can't listen; that another one does is fine in the background.
     """
-    supervisor = Supervisor(home, run)
+    try:
+        supervisor = Supervisor(home, run)
+    except AlreadyServing as error:
+        if not background:
+            raise
+        print(error)
+        return 0
     if background:
         sys.stdout.flush()
         if os.fork():

@@ -3,13 +3,14 @@
 import contextlib
 import errno
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from berth.errors import BerthError
-from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
+from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals, setsid
 from berth.service.protocol import Connection, peer_of
 from berth.service.session import Session
 
@@ -23,6 +24,7 @@ def work(sock: socket.socket, run: Run) -> NoReturn:
 
 def _serve(sock: socket.socket, run: Run) -> None:
     reset_signals()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a reader that goes is an error to be told of, EPIPE
     close_all_but(sock.fileno())
     name_process("berth: worker")
     connection = Connection(sock)
@@ -33,7 +35,8 @@ def _serve(sock: socket.socket, run: Run) -> None:
         os.dup2(fd, number)
         os.close(fd)
     _open_streams()
-    session = Session(connection, request["cwd"], request["env"], peer_of(sock)[0])
+    caller = peer_of(sock)[0]
+    session = Session(connection, request["cwd"], request["env"], caller, foreground=request.get("foreground", True))
     code = _run(request["argv"], session, run)
     with contextlib.suppress(OSError):
         connection.send({"exit": code})
@@ -70,6 +73,7 @@ def fork_worker(run: Run) -> socket.socket:
     pid = os.fork()
     if pid == 0:
         ours.close()
+        setsid()  # the keys of the caller's terminal are for the caller, as they are with a supervisor
         work(theirs, run)
     theirs.close()
     return ours

@@ -1,31 +1,52 @@
 """Prints what a container could leave on its host, as JSON: mounts, loop devices, cgroups, controllers, processes."""
 
+import ctypes
 import glob
 import json
 import os
 
+CLONE_NEWNS = 0x00020000
+MS_PRIVATE_ALL = 1 << 18 | 1 << 14
+LOOK_HERE = b"/proc/driver"
+
 
 def main() -> None:
     """Print it."""
-    found = {
-        "mounts": sorted(line.split(" - ")[0].split()[4] for line in read("/proc/self/mountinfo").splitlines()),
-        "loops": sorted(glob.glob("/sys/block/loop*/loop/backing_file")),
-        "cgroups": sorted(cgroups()),
-        "counts": [line.split()[::2] for line in read("/proc/cgroups").splitlines()[1:]],
-        "controllers": {path: read(path) for path in glob.glob("/sys/fs/cgroup/cgroup.subtree_control")},
-        "processes": sorted(processes()),
-        "folders": [folder for folder in ("/mnt/berth", "/run/berth/containers") if os.path.exists(folder)],
-    }
-    if found["folders"] == ["/run/berth/containers"] and not os.listdir("/run/berth/containers"):
-        found["folders"] = []
-    print(json.dumps(found))
+    mounts = sorted(line.split(" - ")[0].split(" ", 3)[3] for line in read("/proc/self/mountinfo").splitlines())
+    roots = cgroup_roots()
+    print(
+        json.dumps(
+            {
+                "mounts": mounts,
+                "loops": sorted(glob.glob("/sys/block/loop*/loop/backing_file")),
+                "cgroups": sorted(path for root in roots for path in folders_below(root)),
+                "controllers": [read(f"{root}/cgroup.subtree_control") for root in roots],
+                "processes": sorted(processes()),
+                "run": folders_below("/run/berth/containers"),
+                "mnt": os.listdir("/mnt"),
+            }
+        )
+    )
 
 
-def cgroups() -> list[str]:
-    """Return every cgroup below the hierarchies that are mounted."""
+def cgroup_roots() -> list[str]:
+    """Return where every hierarchy is mounted; cgroup2, which is always there, is mounted for this process if need be."""
     lines = [line.split() for line in read("/proc/self/mounts").splitlines()]
-    roots = [line[1] for line in lines if line[2] in ("cgroup", "cgroup2")]
-    return [os.path.join(above, name) for root in roots for above, names, _ in os.walk(root) for name in names]
+    if not any(line[2] == "cgroup2" for line in lines):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if (
+            libc.unshare(CLONE_NEWNS)
+            or libc.mount(None, b"/", None, ctypes.c_ulong(MS_PRIVATE_ALL), None)
+            or libc.mount(b"cgroup2", LOOK_HERE, b"cgroup2", ctypes.c_ulong(0), None)
+        ):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        lines.append(["cgroup2", LOOK_HERE.decode(), "cgroup2"])
+    return [line[1] for line in lines if line[2] in ("cgroup", "cgroup2")]
+
+
+def folders_below(root: str) -> list[str]:
+    """Return every folder below `root`."""
+    return [os.path.join(above, name) for above, names, _ in os.walk(root) for name in names]
 
 
 def processes() -> list[str]:

@@ -1,4 +1,4 @@
-"""Make the smallest root file system that boots: Debian's static BusyBox and the files in `demo/rootfs/`.
+"""Make the smallest root file system that boots: Debian's static BusyBox and the files in `rootfs/` beside this.
 
 What `build.py run` starts, and what most tests do.  Standard library only.
 """

@@ -1,0 +1,91 @@
+"""What Berth wants to reach, each goal beside what this run measured."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tests.bench import inside, life_cycle, one_off, resident
+from tests.bench.match import Table
+
+_MOST_IMAGE = 10.0  # ms more than a directory
+_MOST_STOP = 5.0  # ms more than init's own time
+_MOST_FIFTY = 2 * 391.0  # ms; 391 is what Droidspaces 6.5.0 took for 55, on a quiet machine of this size
+_MOST_PSS = 2.0  # MB
+_MOST_VERSION = 2.0  # times the interpreter alone
+
+
+class Goal(NamedTuple):
+    """A goal and how far this run is from it; `reached` is None where one of the measurements is missing."""
+
+    sentence: str
+    reached: bool | None
+    by: str
+
+
+def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
+    """Return every goal with its verdict."""
+
+    def median(name: str) -> float | None:
+        found = (table.median(name) for table in tables)
+        return next((value for value in found if value is not None), None)
+
+    def no_slower(sentence: str, ours: str, theirs: str, times: float = 1.0) -> Goal:
+        return _compare(sentence, median(ours), median(theirs), lambda have, want: _ratio(have, want, times))
+
+    def within(sentence: str, name: str, most: float, unit: str, more_than: str | None = None) -> Goal:
+        base = 0.0 if more_than is None else median(more_than)
+        return _compare(sentence, median(name), base, lambda have, less: _difference(have - less, most, unit))
+
+    return (
+        no_slower("one-off /bin/true, through the service: no slower than bwrap", one_off.SERVICE, one_off.BWRAP),
+        no_slower("one-off /bin/true as a command: faster than runc", one_off.COLD, one_off.RUNC),
+        no_slower("start of a directory: faster than lxc-start -d", life_cycle.DIRECTORY, life_cycle.LXC),
+        within(
+            f"start of a clean image: at most {_MOST_IMAGE:g} ms more than of a directory",
+            life_cycle.IMAGE,
+            _MOST_IMAGE,
+            "ms",
+            life_cycle.DIRECTORY,
+        ),
+        no_slower("systemd to basic.target: no slower than lxc", life_cycle.BASIC_BERTH, life_cycle.BASIC_LXC),
+        no_slower("systemd to basic.target: no slower than nspawn", life_cycle.BASIC_BERTH, life_cycle.BASIC_NSPAWN),
+        within(
+            f"stop: init's own time and at most {_MOST_STOP:g} ms",
+            life_cycle.STOP,
+            _MOST_STOP,
+            "ms",
+            life_cycle.OWN_TIME,
+        ),
+        within(f"50 containers started in parallel: under {_MOST_FIFTY:g} ms", life_cycle.FIFTY, _MOST_FIFTY, "ms"),
+        within(
+            f"memory of a monitor, started through the service: under {_MOST_PSS:g} MB",
+            resident.PSS_SERVICE,
+            _MOST_PSS,
+            "MB",
+        ),
+        within("wake-ups of monitors and supervisor while idle: none", resident.WAKE_UPS, 0.0, ""),
+        no_slower(
+            f"berth version: within {_MOST_VERSION:g} times of the interpreter alone",
+            inside.VERSION,
+            inside.INTERPRETER,
+            _MOST_VERSION,
+        ),
+    )
+
+
+def _compare(
+    sentence: str,
+    have: float | None,
+    other: float | None,
+    verdict: Callable[[float, float], tuple[bool, str]],
+) -> Goal:
+    if have is None or other is None:
+        return Goal(sentence, None, "one of the two has no measurement")
+    return Goal(sentence, *verdict(have, other))
+
+
+def _ratio(have: float, other: float, times: float) -> tuple[bool, str]:
+    return have <= other * times, f"{have:.1f} to {other:.1f} ms: {have / other:.2f} times"
+
+
+def _difference(have: float, most: float, unit: str) -> tuple[bool, str]:
+    return have <= most, f"{have:.1f} {unit} of {most:g}".replace("  ", " ")

@@ -1,0 +1,139 @@
+"""People at a terminal, as tests play them: a shell of their own, the program that runs for them, its processes."""
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+
+from tests import host_state, rootfs
+from tests.program import Berth
+
+SECONDS = 20.0
+SIZE = (33, 77)
+PROMPT = "outside> "
+
+Terminal = pexpect.spawn  # with encoding: what is read is text
+
+
+def at_terminal(berth: Berth, *command: str | Path) -> "Terminal[str]":
+    """Start `command` as the only program of a new terminal, SIZE large."""
+    argv = [str(word) for word in command]
+    environment = {**berth.environment, "TERM": "xterm", "PS1": PROMPT}
+    return pexpect.spawn(
+        argv[0], argv[1:], env=environment, encoding="utf-8", timeout=SECONDS, dimensions=SIZE, echo=True
+    )
+
+
+def with_terminal(berth: Berth, *arguments: str | Path) -> "Terminal[str]":
+    """Start `berth` with `arguments` as the only program of a new terminal."""
+    return at_terminal(berth, *berth.command, *arguments)
+
+
+def interactive_shell(berth: Berth) -> "Terminal[str]":
+    """Start an interactive bash that has `berth` as a command and PROMPT as its prompt."""
+    shell = at_terminal(berth, "bash", "--norc", "--noprofile", "-i")
+    shell.expect_exact(PROMPT)
+    shell.sendline(f"bind 'set enable-bracketed-paste off'; alias berth='{' '.join(berth.command)}'")
+    shell.expect_exact(PROMPT)
+    return shell
+
+
+def exit_code(terminal: "Terminal[str]") -> int | None:
+    """Wait until the program of `terminal` has ended and return its exit code, None when a signal ended it."""
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    return terminal.exitstatus
+
+
+@contextlib.contextmanager
+def caller(home: Path, *, served: bool) -> Iterator[Berth]:
+    """Have a `berth` command, with its service running or without; fails when that leaves anything on the host."""
+    before = host_state.look(home)
+    berth = Berth(home)
+    with service(berth) if served else contextlib.nullcontext():
+        yield berth
+    different = host_state.difference(before, home)
+    assert not different, "the host is not as it was:\n" + "\n".join(different)
+
+
+@contextlib.contextmanager
+def running(berth: Berth, name: str, kind: str, *options: str) -> Iterator[Path]:
+    """Have container `name` running from a copy of root file system `kind`, which is yielded."""
+    folder = Path(tempfile.mkdtemp(dir=berth.home.parent))
+    try:
+        root = rootfs.copy(rootfs.directory(kind), folder / "root")
+        berth.succeed("start", name, "--rootfs", root, *options)
+        try:
+            yield root
+        finally:
+            berth("stop", name, "--timeout", "10")
+            berth.succeed("rm", name, "--yes")
+    finally:
+        rootfs.remove(folder)
+
+
+@contextlib.contextmanager
+def service(berth: Berth) -> Iterator[None]:
+    """Have the service running; containers that it started are stopped by whoever started them."""
+    server = subprocess.Popen([*berth.command, "serve"], env=berth.environment, start_new_session=True)
+    try:
+        _await_socket(server, str(berth.home / "run" / "control.sock"))
+        yield
+    finally:
+        server.terminate()
+        server.wait(SECONDS)
+
+
+def _await_socket(server: "subprocess.Popen[bytes]", path: str) -> None:
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until and server.poll() is None:
+        with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
+            sock.connect(path)
+            return
+        time.sleep(0.01)
+    raise AssertionError("the service does not listen")
+
+
+def find_process(mark: str) -> int:
+    """Wait for a process with the word `mark` on its command line and return its pid on the host."""
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if words[0] not in (b"sh", b"/bin/sh") and mark.encode() in words and b"berth" not in words:
+                    return int(folder.name)
+        time.sleep(0.01)
+    raise AssertionError(f"no process has {mark} on its command line")
+
+
+def parent_of(pid: int) -> int:
+    """Return the pid of the parent of process `pid`."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def descriptors_of(pid: int) -> dict[int, str]:
+    """Return what each descriptor of process `pid` is open on."""
+    return {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+
+
+class Watched:
+    """A process whose end can be waited for; take hold of it while it runs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def ends(self, seconds: float = SECONDS) -> bool:
+        """Tell whether it ends within `seconds`."""
+        try:
+            return bool(select.select([self._pidfd], [], [], seconds)[0])
+        finally:
+            os.close(self._pidfd)

@@ -1,0 +1,146 @@
+"""What tests of faults share: a small rootfs with an init of the test's own, starts that stand still, trees compared."""
+
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from berth.engine.containers import look_up
+from berth.home import Home
+from berth.kernel.processes import status_field
+from tests import host_state
+from tests.program import Berth
+
+INIT = """\
+#!/bin/sh
+trap 'exit 0' TERM USR2
+while :; do sleep 1000 & wait $!; done
+"""
+"""An init that ends when it is asked, in either way, and does nothing else: the quickest to start and to stop."""
+
+SECONDS = 20.0
+
+
+def write_init(root: Path, text: str = INIT) -> Path:
+    """Give the root file system at `root` the init script `text`, and return `root`."""
+    init = root / "sbin" / "init"
+    init.unlink(missing_ok=True)
+    init.write_text(text)
+    init.chmod(0o755)
+    return root
+
+
+def tree(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Return what is below `folder`: type, mode, owner, content or target of each entry, by its path."""
+    return {str(path.relative_to(folder)): _entry(path) for path in (folder, *folder.rglob("*"))}
+
+
+def _entry(path: Path) -> tuple[object, ...]:
+    found = path.lstat()
+    facts = (stat.filemode(found.st_mode), found.st_uid, found.st_gid, found.st_rdev)
+    if stat.S_ISLNK(found.st_mode):
+        return (*facts, path.readlink())
+    if stat.S_ISREG(found.st_mode):
+        return (*facts, found.st_size, found.st_mtime_ns)
+    return facts
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+    """Wait until `condition` holds; fail the test, naming `what`, when it does not within `seconds`."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"not within {seconds:g} s: {what}"
+        time.sleep(0.005)
+
+
+def home_of(berth: Berth) -> Home:
+    """Return the Home that `berth` works on."""
+    return Home(str(berth.home), f"{berth.home}/run")
+
+
+def condition(berth: Berth, name: str) -> str:
+    """Return the condition of container `name` as its record tells it."""
+    return look_up(home_of(berth), name).condition
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether process `pid` runs (a zombie does not)."""
+    return bool(host_state.describe(pid))
+
+
+class PausedStart:
+    """A `berth` command that one of its processes has brought to a stand at a stage."""
+
+    def __init__(self, berth: Berth, stage: str, name: str, *arguments: str | Path) -> None:
+        self.berth = berth
+        self.name = name
+        self.client = subprocess.Popen(
+            [*berth.command, *arguments],
+            env={**berth.environment, "BERTH_PAUSE_AT": stage},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.paused = 0
+        wait_until(self._stands, f"a process stands still at {stage}")
+        self.roles = self._roles()
+
+    def _stands(self) -> bool:
+        assert self.client.poll() is None, f"the command did not stop there: {self.output()}"
+        self.paused = next(filter(_is_paused, host_state.processes_of(self.berth.home)), 0)
+        return self.paused != 0
+
+    def _roles(self) -> dict[str, int]:
+        """Return who takes part: client, worker, monitor, child (the set-up child) and init (PID 1)."""
+        found = {"client": self.client.pid}
+        monitors = []
+        for pid in host_state.processes_of(self.berth.home):
+            name = status_field(pid, "Name")
+            if (status_field(pid, "NSpid") or "").endswith("\t1"):
+                found["init"] = pid
+            elif name == "berth: worker":
+                found["worker"] = pid
+            elif name == f"berth: {self.name}":
+                monitors.append(pid)
+        for pid in monitors:
+            found["child" if int(status_field(pid, "PPid") or 0) in monitors else "monitor"] = pid
+        return found
+
+    def kill(self, *roles: str) -> None:
+        """Kill these at once and let the one that stands still go on, unless it was killed."""
+        for role in roles:
+            os.kill(self.roles[role], signal.SIGKILL)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Let the one that stands still go on."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.paused, signal.SIGCONT)
+
+    def output(self) -> str:
+        """Wait for the command to end and return what it printed."""
+        return self.client.communicate(timeout=SECONDS)[0]
+
+    def settle(self) -> str:
+        """Wait until nothing changes any more by itself, and return the condition of the container."""
+        self.output()
+        monitor = self.roles.get("monitor")
+        wait_until(lambda: condition(self.berth, self.name) != "starting", "the start has come to an end")
+        if condition(self.berth, self.name) == "stopped" and monitor:
+            wait_until(lambda: not is_alive(monitor), "the monitor has ended")
+        return condition(self.berth, self.name)
+
+
+def _is_paused(pid: int) -> bool:
+    """A stopped process, or a PID 1 that waits for SIGCONT: the kernel doesn't let it stop itself."""
+    state = status_field(pid, "State") or ""
+    if state.startswith("T"):
+        return True
+    with contextlib.suppress(OSError):
+        return "sigtimedwait" in Path(f"/proc/{pid}/wchan").read_text()
+    return False
