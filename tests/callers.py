@@ -7,8 +7,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pexpect
 
@@ -19,10 +20,13 @@ SECONDS = 20.0
 SIZE = (33, 77)
 PROMPT = "outside> "
 
-Terminal = pexpect.spawn  # with encoding: what is read is text
+if TYPE_CHECKING:
+    Terminal = pexpect.spawn[str]
+else:
+    Terminal = pexpect.spawn
 
 
-def at_terminal(berth: Berth, *command: str | Path) -> "Terminal[str]":
+def at_terminal(berth: Berth, *command: str | Path) -> Terminal:
     """Start `command` as the only program of a new terminal, SIZE large."""
     argv = [str(word) for word in command]
     environment = {**berth.environment, "TERM": "xterm", "PS1": PROMPT}
@@ -31,12 +35,12 @@ def at_terminal(berth: Berth, *command: str | Path) -> "Terminal[str]":
     )
 
 
-def with_terminal(berth: Berth, *arguments: str | Path) -> "Terminal[str]":
+def with_terminal(berth: Berth, *arguments: str | Path) -> Terminal:
     """Start `berth` with `arguments` as the only program of a new terminal."""
     return at_terminal(berth, *berth.command, *arguments)
 
 
-def interactive_shell(berth: Berth) -> "Terminal[str]":
+def interactive_shell(berth: Berth) -> Terminal:
     """Start an interactive bash that has `berth` as a command and PROMPT as its prompt."""
     shell = at_terminal(berth, "bash", "--norc", "--noprofile", "-i")
     shell.expect_exact(PROMPT)
@@ -45,7 +49,7 @@ def interactive_shell(berth: Berth) -> "Terminal[str]":
     return shell
 
 
-def exit_code(terminal: "Terminal[str]") -> int | None:
+def exit_code(terminal: Terminal) -> int | None:
     """Wait until the program of `terminal` has ended and return its exit code, None when a signal ended it."""
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -137,3 +141,11 @@ class Watched:
             return bool(select.select([self._pidfd], [], [], seconds)[0])
         finally:
             os.close(self._pidfd)
+
+
+def await_true(question: Callable[[], bool]) -> None:
+    """Wait until `question` is answered with True."""
+    until = time.monotonic() + SECONDS
+    while not question():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)

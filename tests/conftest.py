@@ -6,6 +6,7 @@ fails a test that leaves anything on the host.
 """
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -92,11 +93,12 @@ def host_unchanged(berth_home: Path, scratch: Path) -> Iterator[host_state.HostS
 
 @pytest.fixture
 def berth(berth_home: Path, host_unchanged: host_state.HostState) -> Iterator[Berth]:
-    """The `berth` command; containers that the test leaves running are stopped."""
+    """The `berth` command; containers that the test leaves running are stopped, and none stays saved."""
     command = Berth(berth_home)
     yield command
     if host_state.look(berth_home).processes != host_unchanged.processes:
         leftovers.stop_containers(command)
+    shutil.rmtree(berth_home / "containers", ignore_errors=True)
 
 
 @pytest.fixture

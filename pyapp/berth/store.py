@@ -9,7 +9,6 @@ import os
 import shutil
 import tomllib
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
 import msgspec
 import tomli_w
@@ -265,6 +264,8 @@ def _is_name(name: str) -> bool:
 
 
 def _missing(home: Home, name: str) -> str:
+    from difflib import get_close_matches  # much memory in every process, and only mistakes need it
+
     near = get_close_matches(name, list_names(home), 1)
     advice = f"did you mean {near[0]}?" if near else '"berth list" shows those there are'
     return f"there is no container {rules.quoted(name)}; {advice}"
@@ -274,6 +275,8 @@ def _refuse_unknown_keys(document: Document, path: str) -> None:
     known = [field.name for field in fields(Spec)]
     for key in document:
         if key not in known:
+            from difflib import get_close_matches
+
             near = get_close_matches(key, known, 1)
             advice = f"did you mean {near[0]}?" if near else "remove it, or move it to the table [extra]"
             raise BerthError(f"{path}: {rules.quoted(key)} is no key of a container; {advice}")

@@ -38,8 +38,8 @@ class Machine:
 
     def __init__(self, channel: socket.socket, console: Path) -> None:
         self._channel = channel
-        self._answers = channel.makefile("rb")
         self._console = console
+        self._received = b""
 
     def run(self, *argv: str, seconds: float = 120.0) -> Done:
         """Run a program in the machine and return how it ended; raises NoAnswer."""
@@ -60,6 +60,10 @@ class Machine:
         """Run a program in container `name`."""
         return self.run("berth", "run", name, "--", *argv)
 
+    def eat(self, name: str, mebibytes: int) -> Done:
+        """Have a program in container `name` use that much memory."""
+        return self.inside(name, "dd", "if=/dev/zero", "of=/dev/null", f"bs={mebibytes}M", "count=1")
+
     def read(self, path: str) -> str:
         """Return the content of a file of the machine, without the last newline."""
         return self.output("cat", path)
@@ -74,6 +78,10 @@ class Machine:
         """Fail unless everything is as before at the end."""
         before = self.traces()
         yield
+        self.expect_traces(before)
+
+    def expect_traces(self, before: dict[str, Any]) -> None:
+        """Fail unless the traces are, or within moments become, as `before`."""
         until = time.monotonic() + LEFTOVERS_GO
         while (after := self.traces()) != before and time.monotonic() < until:
             time.sleep(0.2)
@@ -85,13 +93,16 @@ class Machine:
 
     def _receive(self, seconds: float, asked: str) -> dict[str, Any]:
         self._channel.settimeout(seconds)
-        try:
-            line = self._answers.readline()
-        except TimeoutError:
-            line = b""
-        if not line:
-            console = self._console.read_text(errors="replace")[-4000:]
-            raise NoAnswer(f"the virtual machine gave no answer to {asked}; the end of its console:\n{console}")
+        while b"\n" not in self._received:
+            try:
+                data = self._channel.recv(65536)
+            except (TimeoutError, ConnectionResetError):
+                data = b""
+            if not data:
+                console = self._console.read_text(errors="replace")[-4000:]
+                raise NoAnswer(f"the virtual machine gave no answer to {asked}; the end of its console:\n{console}")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -103,20 +114,26 @@ def booted(folder: Path, *arguments: str, disk: Path | None = None) -> Iterator[
     `folder` is for its files.  Raises NoAnswer when it does not boot.
     """
     initramfs, console = folder / "initramfs.cpio", folder / "console"
-    console.touch()
     parts.write_initramfs(initramfs)
     ours, theirs = socket.socketpair()
-    with ours, contextlib.ExitStack() as stack:
-        with theirs:
-            command = _command(initramfs, console, arguments, theirs.fileno(), disk)
-            emulator = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=console.open("ab"), stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-            )
-        stack.callback(_end, emulator)
+    with ours, _emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
         machine = Machine(ours, console)
         machine.wait_for_agent()
         yield machine
+
+
+@contextlib.contextmanager
+def _emulator(command: list[str], console: Path, channel: socket.socket) -> Iterator[None]:
+    """Run the emulator, which alone keeps `channel`: without it the machine turns itself off, as when we are killed."""
+    with console.open("ab") as output, channel:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[channel.fileno()]
+        )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None) -> list[str]:
@@ -136,8 +153,3 @@ def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel
         *("-device", "virtserialport,chardev=agent"),
         *(("-drive", f"if=virtio,format=raw,snapshot=on,file={disk}") if disk else ()),
     ]
-
-
-def _end(emulator: subprocess.Popen[bytes]) -> None:
-    emulator.kill()
-    emulator.wait()

@@ -46,10 +46,9 @@ def main() -> int:
 
 def _open_missing_streams() -> None:
     """Open /dev/null for each standard stream that the caller has closed: else the next thing opened would be that."""
-    number = 0
-    while number < 3:
-        number = os.open("/dev/null", os.O_RDWR) + 1
-    os.close(number - 1)
+    while (number := os.open("/dev/null", os.O_RDWR)) < 3:
+        pass
+    os.close(number)
 
 
 def _fork_worker() -> _socket.socket:

@@ -4,6 +4,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from functools import cache
+
+from msgspec.structs import replace
 
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.errors import BerthError
@@ -30,23 +33,30 @@ def read_host(*, devices: bool = False) -> Host:
 
     Raises OSError when /proc is not mounted.
     """
+    return replace(
+        _read_lasting(),
+        selinux=_selinux(),
+        cpus=os.cpu_count() or 1,
+        cgroups=read_host_mounts(),
+        filesystems=frozenset(line.split()[-1] for line in _read("/proc/filesystems").splitlines()),
+        tools=_tools(),
+        devices=read_device_nodes() if devices else (),
+        dns=_resolvers(),
+    )
+
+
+@cache  # a service that has read it once forks it along
+def _read_lasting() -> Host:
+    """Return what stays as it is while this kernel runs; the rest of a Host is left out."""
     uname = os.uname()
-    filesystems = frozenset(line.split()[-1] for line in _read("/proc/filesystems").splitlines())
     return Host(
         kernel=_version(uname.release),
         machine=uname.machine,
         android=os.path.exists("/system/build.prop"),
-        selinux=_selinux(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        cpus=os.cpu_count() or 1,
-        cgroups=read_host_mounts(),
         cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
         device_bpf=probe_device_bpf(),
         root_is_ramfs=_root_is_ramfs(),
-        filesystems=filesystems,
-        tools=_tools(),
-        devices=read_device_nodes() if devices else (),
-        dns=_resolvers(),
     )
 
 

@@ -1,7 +1,6 @@
 """Runs one program as PID 1 of a fresh container that is gone with it: `run --rm`."""
 
 import os
-import secrets
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -40,7 +39,7 @@ class OneOff:
         self._home = home
         self._machine = host.machine
         # With cgroups it leaves a trace on the host, so it gets a name and a record of its own.
-        self._spec = replace(spec, name=f"{spec.name}-{secrets.token_hex(4)}")
+        self._spec = replace(spec, name=f"{spec.name}-{os.urandom(4).hex()}")
         plan = plan_one_off(self._spec, argv, environment, host, terminal=terminal)
         self._plan: Plan = replace(plan, hostname=spec.hostname or spec.name)
         self._reaped = reaped

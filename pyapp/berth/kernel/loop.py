@@ -12,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 import struct
 from collections.abc import Iterator
@@ -198,7 +197,7 @@ def _open(name: str, sysfs: str, kind: int, mode: int, node_folder: str) -> int:
     path = _existing_node(name, kind, device)
     made = None
     if path is None:
-        path = made = f"{node_folder}/{name}.{secrets.token_hex(4)}"
+        path = made = f"{node_folder}/{name}.{os.urandom(4).hex()}"
         _mknod(made, kind, device)
     try:
         return _open_path(path, mode)

@@ -324,6 +324,8 @@ def _words(options: bytes) -> tuple[str, ...]:
 
 def _unescape(field: bytes) -> str:
     r"""Undo the kernel's octal escapes: \040 is a space, \134 a backslash."""
+    if b"\\" not in field:
+        return os.fsdecode(field)
     return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes((int(octal[1], 8),)), field))
 
 

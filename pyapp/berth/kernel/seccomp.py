@@ -8,6 +8,7 @@ import ctypes
 import errno
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple, Protocol
 
@@ -79,7 +80,11 @@ def assemble(rules: Iterable[SyscallRule], machine: str) -> bytes:
 
     Raises ValueError for an unknown machine, call or errno, and for rules too many for one filter.
     """
-    listed = tuple(rules)
+    return _assemble(tuple(rules), machine)
+
+
+@lru_cache(maxsize=8)  # containers differ little in their rules, and a service that knows the filter forks it along
+def _assemble(listed: tuple[SyscallRule, ...], machine: str) -> bytes:
     _refuse_unknown_names(listed)
     code = _answer(errno.ENOSYS)
     for architecture in reversed(architectures(machine)):

@@ -3,7 +3,6 @@
 Names are the kernel's without `CAP_`, in the order of linux/capability.h.
 """
 
-from difflib import get_close_matches
 from typing import Final
 
 from berth.errors import UsageError
@@ -145,6 +144,8 @@ def _name(flag: str, word: str) -> str:
     name = word.upper().removeprefix("CAP_")
     if name == "ALL" or name in CAPABILITIES:
         return name
+    from difflib import get_close_matches  # much memory in every process, and only mistakes need it
+
     near = get_close_matches(name, CAPABILITIES, n=1)
     advice = f"did you mean {near[0]}?" if near else "see capabilities(7) for the names"
     raise UsageError(f"{flag} {word}: Linux has no such capability; {advice}")

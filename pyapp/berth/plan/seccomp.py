@@ -123,7 +123,9 @@ _BASELINE = (
 
 # A mount namespace begins at the ramfs, which can't be unmounted.  setns to one's own puts the caller there and then
 # follows what is mounted on top, and that root inside may have unmounted (mntns_install in the kernel's fs/namespace.c).
-_RAMFS_WAY = "the host's root is a ramfs, and joining a mount namespace leads there once the container's root is unmounted"
+_RAMFS_WAY = (
+    "the host's root is a ramfs, and joining a mount namespace leads there once the container's root is unmounted"
+)
 _RAMFS_GUARD = (
     SyscallRule(
         names=("setns",),

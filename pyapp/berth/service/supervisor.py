@@ -21,6 +21,7 @@ from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
 from berth.engine.recover import recover
 from berth.engine.surroundings import leave_surroundings
+from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
@@ -82,6 +83,7 @@ class Supervisor:
             self._notices.fileno(): self._pass_on,
             self._events.fileno(): self._subscribe,
         }
+        warm_up()
         gc.collect()
         gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
         poller = select.poll()

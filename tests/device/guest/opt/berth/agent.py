@@ -1,4 +1,4 @@
-"""Runs in the virtual machine what the tests outside ask for: a JSON object per line on a virtio port, and its answer."""
+"""Runs in the virtual machine what the tests outside ask for: a line of JSON on a virtio port, and one in answer."""
 
 import glob
 import json

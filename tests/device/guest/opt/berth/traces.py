@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def cgroup_roots() -> list[str]:
-    """Return where every hierarchy is mounted; cgroup2, which is always there, is mounted for this process if need be."""
+    """Return where every hierarchy is mounted; cgroup2 is mounted for this process alone if need be."""
     lines = [line.split() for line in read("/proc/self/mounts").splitlines()]
     if not any(line[2] == "cgroup2" for line in lines):
         libc = ctypes.CDLL(None, use_errno=True)

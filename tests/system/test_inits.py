@@ -1,0 +1,295 @@
+"""Every init that Debian has: boots to its normal state, ends in its own way, and reboots and powers off from inside.
+
+Each rootfs gets a script or service of the test's own that runs in the orderly shutdown only and leaves a file.
+"""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pexpect
+import pytest
+
+from tests import quick
+from tests.program import Berth
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+
+FAREWELL: Final = "root/farewell"  # what the orderly shutdown writes
+_SAY_FAREWELL: Final = f"#!/bin/sh\necho orderly >> /{FAREWELL}\n"
+
+
+class Kind(NamedTuple):
+    """A distribution's init: the rootfs, its path, what PID 1 is called, and how to tell that it is up."""
+
+    rootfs: str
+    init: str
+    first: str
+    prepare: Callable[[Path], None]
+    is_up: str
+    has_commands: bool = True
+
+
+def executable(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script)
+    path.chmod(0o755)
+
+
+def prepare_systemd(root: Path) -> None:
+    unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+    unit += f"ExecStop=/bin/sh -c 'echo orderly >> /{FAREWELL}'\n[Install]\nWantedBy=multi-user.target\n"
+    (root / "etc/systemd/system/farewell.service").write_text(unit)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "farewell.service").symlink_to("../farewell.service")
+
+
+def prepare_sysvinit(root: Path) -> None:
+    executable(root / "etc/init.d/farewell", _SAY_FAREWELL)
+    for level in (0, 6):
+        (root / f"etc/rc{level}.d").mkdir(exist_ok=True)
+        (root / f"etc/rc{level}.d/K01farewell").symlink_to("../init.d/farewell")
+    (root / "etc/init.d/.legacy-bootordering").touch()  # by the names in rcN.d, not by the dependencies that insserv knew
+
+
+def prepare_openrc(root: Path) -> None:
+    stop = f"stop() {{\n\techo orderly >> /{FAREWELL}\n}}\n"
+    executable(root / "etc/init.d/farewell", f"#!/sbin/openrc-run\nstart() {{\n\t:\n}}\n{stop}")
+    (root / "etc/runlevels/default").mkdir(parents=True, exist_ok=True)
+    (root / "etc/runlevels/default/farewell").symlink_to("/etc/init.d/farewell")
+
+
+def prepare_runit(root: Path) -> None:
+    stage = root / "etc/runit/3"
+    stage.write_text(stage.read_text().replace("\n", f"\necho orderly >> /{FAREWELL}\n", 1))
+
+
+def prepare_s6(root: Path) -> None:
+    executable(root / "etc/s6/scan/farewell/run", "#!/bin/sh\nexec sleep infinity\n")
+    executable(root / "etc/s6/scan/farewell/finish", _SAY_FAREWELL)
+
+
+SYSTEMD = Kind("debian-systemd", "/sbin/init", "systemd", prepare_systemd, "systemctl is-system-running --wait")
+KINDS: Final = {
+    "systemd": SYSTEMD,
+    "sysvinit": Kind("debian-sysvinit", "/sbin/init", "init", prepare_sysvinit, "test $(runlevel | cut -c3) = 2"),
+    "openrc": Kind("debian-openrc", "/sbin/init", "init", prepare_openrc, "rc-status | grep -q 'farewell.*started'"),
+    "openrc-init": Kind(
+        "debian-openrc",
+        "/sbin/openrc-init",
+        "openrc-init",
+        prepare_openrc,
+        "rc-status | grep -q 'farewell.*started'",
+        has_commands=False,  # Debian's reboot and poweroff speak to sysvinit
+    ),
+    "runit": Kind("debian-runit", "/sbin/init", "runit", prepare_runit, "pgrep runsvdir && pgrep dbus-daemon"),
+    "s6": Kind(
+        "debian-s6", "/sbin/init", "s6-svscan", prepare_s6, "s6-svstat -u /run/service/farewell", has_commands=False
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def root(kind: Kind, rootfs: Factory) -> Path:
+    root = rootfs(kind.rootfs)
+    kind.prepare(root)
+    return root
+
+
+def start(berth: Berth, kind: Kind, root: Path) -> None:
+    berth.succeed("start", "box", "--rootfs", root, "--init", kind.init)
+
+
+def is_up(berth: Berth, kind: Kind) -> bool | None:
+    return berth("run", "box", "--", "/bin/sh", "-c", kind.is_up).returncode == 0 or None
+
+
+def test_it_boots_to_its_normal_state_and_stops_in_its_own_way(berth: Berth, kind: Kind, root: Path) -> None:
+    start(berth, kind, root)
+    quick.wait_for(lambda: is_up(berth, kind))
+    assert quick.inside(berth, "cat", "/proc/1/comm") == kind.first
+    assert "dbus-daemon" in quick.inside(berth, "ps", "-e")
+    began = time.monotonic()
+
+    berth.succeed("stop", "box")
+
+    assert time.monotonic() - began < 20  # asked, and not waited out: the default is 30 s
+    assert (root / FAREWELL).read_text() == "orderly\n"
+    assert quick.info(berth)["last_end"] in ("powered off", "init ended with 0")
+
+
+def test_a_stop_just_after_the_start_is_heard(berth: Berth, kind: Kind, root: Path) -> None:
+    start(berth, kind, root)
+    began = time.monotonic()
+
+    berth.succeed("stop", "box")
+
+    assert time.monotonic() - began < 20
+    assert quick.info(berth)["last_end"] in ("powered off", "init ended with 0")
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.has_commands], indirect=True)
+def test_reboot_inside_restarts_it_and_poweroff_inside_stops_it(berth: Berth, kind: Kind, root: Path) -> None:
+    start(berth, kind, root)
+    quick.wait_for(lambda: is_up(berth, kind))
+    before = quick.info(berth)
+
+    berth("run", "box", "--", "reboot")
+    quick.wait_for(lambda: quick.info(berth)["pid"] not in (before["pid"], None) or None)
+    quick.wait_for(lambda: is_up(berth, kind))
+
+    after = quick.info(berth)
+    assert (after["state"], after["monitor_pid"]) == ("running", before["monitor_pid"])
+    assert (root / FAREWELL).read_text() == "orderly\n"
+    berth("run", "box", "--", "poweroff")
+    quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
+    assert (root / FAREWELL).read_text() == "orderly\norderly\n"
+    assert quick.info(berth)["last_end"] == "powered off"
+
+
+def test_a_halt_inside_stops_it(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("debian-sysvinit")
+    prepare_sysvinit(root)
+    start(berth, KINDS["sysvinit"], root)
+    quick.wait_for(lambda: is_up(berth, KINDS["sysvinit"]))
+
+    berth("run", "box", "--", "halt")
+
+    quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
+    assert (root / FAREWELL).read_text() == "orderly\n"
+
+
+@pytest.fixture
+def systemd(berth: Berth, rootfs: Factory, scratch: Path) -> Iterator[Path]:
+    """Debian with systemd, up; returns its root."""
+    root = rootfs("debian-systemd")
+    prepare_systemd(root)
+    make_timer(root)
+    start(berth, SYSTEMD, root)
+    berth("run", "box", "--", "systemctl", "is-system-running", "--wait")
+    yield root
+    berth.succeed("stop", "box")
+
+
+def make_timer(root: Path) -> None:
+    units = root / "etc/systemd/system"
+    (units / "tick.timer").write_text("[Timer]\nOnActiveSec=0\nAccuracySec=1ms\n")
+    (units / "tick.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/touch /run/ticked\n")
+    (units / "timers.target.wants").mkdir(exist_ok=True)
+    (units / "timers.target.wants/tick.timer").symlink_to("../tick.timer")
+
+
+def test_debian_with_systemd_works(berth: Berth, systemd: Path) -> None:
+    """One boot for all of it: running, no failed unit, journal, units, timers, su, sudo, sessions, apt."""
+    assert quick.inside(berth, "systemctl", "is-system-running") == "running"
+    assert quick.inside(berth, "systemctl", "--failed", "--no-legend") == ""
+    assert quick.inside(berth, "systemd-detect-virt", "--container") != "none"
+
+    quick.shell(berth, "logger -t harbour the ship is in; journalctl --sync")
+    assert "the ship is in" in quick.inside(berth, "journalctl", "-b", "-t", "harbour", "-o", "cat")
+    assert "Debian" in quick.inside(berth, "journalctl", "-b", "_PID=1", "--no-pager")
+
+    quick.shell(berth, "systemctl stop dbus.socket dbus; systemctl start dbus; systemctl is-active dbus")
+    quick.wait_for(lambda: (berth("run", "box", "--", "test", "-e", "/run/ticked").returncode == 0) or None)
+    assert "systemd-tmpfiles-clean.timer" in quick.inside(berth, "systemctl", "list-timers", "--no-pager")
+    group = quick.inside(berth, "systemd-run", "--wait", "--pipe", "-q", "cat", "/proc/self/cgroup")
+    assert "0::/system.slice/run-" in group
+
+
+def test_users_sessions_and_sudo_work_under_systemd(berth: Berth, systemd: Path) -> None:
+    quick.shell(berth, "useradd -m -s /bin/bash ann && echo 'ann ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ann")
+
+    assert berth.succeed("run", "-u", "ann", "box", "--", "id", "-un") == "ann\n"
+    assert berth.succeed("run", "-u", "ann", "box", "--", "sudo", "-n", "id", "-un") == "root\n"
+    assert quick.inside(berth, "su", "-", "ann", "-c", "id -un; pwd", name="box") == "ann\n/home/ann"
+    assert berth.succeed("enter", "box", "ann", stdin="whoami; echo $HOME $SHELL\n") == "ann\n/home/ann /bin/bash\n"
+    # A login is a session of logind's, with a service manager of its own.
+    quick.shell(berth, "loginctl enable-linger ann")
+    quick.wait_for(lambda: "ann" in quick.inside(berth, "loginctl", "list-users", "--no-legend") or None)
+    running = "systemctl is-active user@$(id -u ann).service"
+    quick.wait_for(lambda: berth("run", "box", "--", "/bin/sh", "-c", running).returncode == 0 or None)
+
+
+def test_apt_installs_a_package_with_its_service(berth: Berth, systemd: Path, scratch: Path) -> None:
+    tree = scratch / "buoy"
+    executable(tree / "usr/bin/buoy", "#!/bin/sh\necho floats\n")
+    executable(tree / "DEBIAN/postinst", "#!/bin/sh\nset -e\nsystemctl daemon-reload\nsystemctl start buoy\n")
+    (tree / "DEBIAN/control").write_text(
+        "Package: buoy\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b.c>\nDepends: dbus\nDescription: floats\n"
+    )
+    (tree / "lib/systemd/system").mkdir(parents=True)
+    service = "[Service]\nType=oneshot\nRemainAfterExit=yes\nPrivateTmp=yes\nProtectSystem=strict\nExecStart=buoy\n"
+    (tree / "lib/systemd/system/buoy.service").write_text(service)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, systemd / "root/buoy.deb"], check=True)
+
+    installed = quick.shell(berth, "apt-get install -y --no-download /root/buoy.deb 2>&1")
+
+    assert "Setting up buoy" in installed
+    assert quick.inside(berth, "buoy") == "floats"
+    assert quick.inside(berth, "systemctl", "is-active", "buoy") == "active"
+    quick.inside(berth, "apt-get", "remove", "-y", "buoy")
+
+
+def test_a_user_logs_in_on_the_console(berth: Berth, rootfs: Factory) -> None:
+    """The getty that systemd puts on /dev/console, through login, to a shell of a session."""
+    root = rootfs("debian-systemd")
+    shadow = root / "etc/shadow"
+    shadow.write_text(re.sub(r"^root:[^:]*:", "root::", shadow.read_text(), flags=re.MULTILINE))
+    berth.succeed("start", "box", "--rootfs", root)
+    quick.wait_for(lambda: "login:" in berth.succeed("logs", "box") or None)
+
+    console = pexpect.spawn(berth.command[0], [*berth.command[1:], "console", "box"], env=os.environ | berth.environment)
+    console.send("\r")
+    console.expect("login: ", timeout=20)
+    console.send("root\r")
+    console.expect("# ", timeout=20)
+    console.send("tty; loginctl --no-legend list-sessions | cat\r")
+    console.expect("/dev/console", timeout=20)
+    console.expect("root", timeout=20)
+    console.send("\x1d")
+    console.expect(pexpect.EOF, timeout=20)
+    berth.succeed("stop", "box")
+
+
+def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it_anew(
+    berth: Berth, image: Factory
+) -> None:
+    berth.succeed("start", "box", "--rootfs-img", image("debian-systemd"))
+    assert quick.inside(berth, "systemctl", "is-system-running", "--wait") == "running"
+    before = quick.info(berth)
+    mounted = Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text()
+    quick.shell(berth, "echo kept > /root/kept")
+
+    berth("run", "box", "--", "systemctl", "reboot")
+    quick.wait_for(lambda: quick.info(berth)["pid"] not in (before["pid"], None) or None)
+
+    assert quick.inside(berth, "systemctl", "is-system-running", "--wait") == "running"
+    assert quick.inside(berth, "systemctl", "--failed", "--no-legend") == ""
+    assert Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text() == mounted
+    assert quick.inside(berth, "cat", "/root/kept") == "kept"
+    berth("run", "box", "--", "poweroff")
+    quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
+
+
+def test_a_script_that_becomes_systemd_is_asked_as_systemd_is(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("debian-systemd")
+    prepare_systemd(root)
+    init = quick.write_init(root, "/sbin/stage-2", "#!/bin/sh\nexec /usr/lib/systemd/systemd\n")
+    berth.succeed("start", "box", "--rootfs", root, "--init", init)
+    berth("run", "box", "--", "systemctl", "is-system-running", "--wait")
+
+    berth.succeed("stop", "box")
+
+    assert (root / FAREWELL).read_text() == "orderly\n"
