@@ -116,6 +116,8 @@ class PausedStart:
         for role in roles:
             os.kill(self.roles[role], signal.SIGKILL)
         self.go_on()
+        for role in roles:
+            wait_until(lambda pid=self.roles[role]: not is_alive(pid), f"the {role} has ended")  # type: ignore[misc]
 
     def go_on(self) -> None:
         """Let the one that stands still go on."""

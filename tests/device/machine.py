@@ -8,6 +8,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,18 +109,19 @@ class Machine:
 
 
 @contextlib.contextmanager
-def booted(folder: Path, *arguments: str, disk: Path | None = None) -> Iterator[Machine]:
+def booted(*arguments: str, disk: Path | None = None) -> Iterator[Machine]:
     """Boot a machine with `arguments` for its kernel, and end it in the end; what it writes to `disk` is thrown away.
 
-    `folder` is for its files.  Raises NoAnswer when it does not boot.
+    Raises NoAnswer when it does not boot.
     """
-    initramfs, console = folder / "initramfs.cpio", folder / "console"
-    parts.write_initramfs(initramfs)
-    ours, theirs = socket.socketpair()
-    with ours, _emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
-        machine = Machine(ours, console)
-        machine.wait_for_agent()
-        yield machine
+    with tempfile.TemporaryDirectory(prefix="berth-machine-") as folder:
+        initramfs, console = Path(folder, "initramfs.cpio"), Path(folder, "console")
+        parts.write_initramfs(initramfs)
+        ours, theirs = socket.socketpair()
+        with ours, _emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
+            machine = Machine(ours, console)
+            machine.wait_for_agent()
+            yield machine
 
 
 @contextlib.contextmanager

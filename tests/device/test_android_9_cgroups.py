@@ -37,8 +37,8 @@ class Container(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with booted(tmp_path_factory.mktemp("machine"), "berth.root=tmpfs") as machine:
+def vm() -> Iterator[Machine]:
+    with booted("berth.root=tmpfs") as machine:
         for path, options in HIERARCHIES.items():
             machine.output("mkdir", path)
             machine.output("mount", "-t", "cgroup", "-o", options, "none", path)

@@ -27,11 +27,11 @@ class Container(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def vm() -> Iterator[Machine]:
     """The service is running: the other machines are without."""
     image = rootfs.image("debian-systemd")
     arguments = ("berth.root=tmpfs", "cgroup_no_v1=all")
-    with booted(tmp_path_factory.mktemp("machine"), *arguments, disk=image) as machine:
+    with booted(*arguments, disk=image) as machine:
         machine.output("mount", "-t", "cgroup2", "cgroup2", ROOT)
         machine.berth("serve", "--background")
         yield machine

@@ -366,7 +366,9 @@ def test_busybox_is_asked_to_power_off_and_so_its_shutdown_lines_run(berth: Bert
 def test_a_stop_right_after_the_start_is_not_lost(berth: Berth, rootfs: Factory) -> None:
     """An init that gets to its handlers late: what is sent too early, the kernel drops."""
     root = rootfs("busybox")
-    init = quick.write_init(root, script="#!/bin/sh\nsleep 1\ntrap 'echo heard > /root/farewell; exit 0' TERM\nsleep 99 & wait\n")
+    init = quick.write_init(
+        root, script="#!/bin/sh\nsleep 1\ntrap 'echo heard > /root/farewell; exit 0' TERM\nsleep 99 & wait\n"
+    )
     berth.succeed("start", "box", "--rootfs", root, "--init", init)
 
     berth.succeed("stop", "box")

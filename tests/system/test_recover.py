@@ -207,9 +207,7 @@ def test_a_start_waits_for_one_whose_worker_was_killed(berth: Berth, root: Path)
     os.kill(first.roles["worker"], signal.SIGKILL)
     first.output()
 
-    second = subprocess.Popen(
-        [*berth.command, "start", NAME], env=berth.environment, stderr=subprocess.PIPE, text=True
-    )
+    second = subprocess.Popen([*berth.command, "start", NAME], env=berth.environment, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: waits_for_lock(second.pid), "the second start waits")
     first.go_on()
 

@@ -12,7 +12,7 @@ from berth.spec import Spec
 
 BASELINE = {
     "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "settimeofday", "clock_settime",
-    "clock_settime64", "stime", "open_by_handle_at",
+    "clock_settime64", "stime", "open_by_handle_at", "quotactl", "quotactl_fd", "perf_event_open",
 }  # fmt: skip
 KEYRING = {"keyctl", "add_key", "request_key"}
 SHIELD = {"unshare", "clone", "clone3"}
@@ -42,13 +42,36 @@ def test_the_baseline_is_refused_with_eperm_whatever_the_arguments() -> None:
     assert unconditional == dict.fromkeys(BASELINE, "EPERM") | {"fspick": "ENOSYS"}
 
 
-def test_only_a_read_only_remount_of_a_whole_file_system_is_refused() -> None:
-    read_only, remount, bind, noexec = 1, 32, 4096, 8
-    assert refuses(plan(), "mount", 0, 0, 0, remount | read_only)
-    assert refuses(plan(), "mount", 0, 0, 0, remount | read_only | noexec)
-    assert not refuses(plan(), "mount", 0, 0, 0, remount | bind | read_only)
-    assert not refuses(plan(), "mount", 0, 0, 0, remount)
-    assert not refuses(plan(), "mount", 0, 0, 0, read_only)
+def test_a_remount_of_a_whole_file_system_is_refused_if_read_only_or_with_options() -> None:
+    read_only, remount, bind, noexec, options = 1, 32, 4096, 8, 0x7F00_0000_0000
+    assert refuses(plan(), "mount", 0, 0, 0, remount, options)
+    assert not refuses(plan(), "mount", 0, 0, 0, 0, options)
+    assert not refuses(plan(), "mount", 0, 0, 0, remount | bind, options)
+    assert refuses(plan(), "mount", 0, 0, 0, remount | read_only, 0)
+    assert refuses(plan(), "mount", 0, 0, 0, remount | read_only | noexec, 0)
+    assert not refuses(plan(), "mount", 0, 0, 0, remount | bind | read_only, 0)
+    assert not refuses(plan(), "mount", 0, 0, 0, remount, 0)
+    assert not refuses(plan(), "mount", 0, 0, 0, read_only, 0)
+    assert refuses(plan(), "fsconfig", 3, 7, 0, 0)
+    assert not any(refuses(plan(), "fsconfig", 3, command, 0, 0) for command in (*range(7), 8))
+
+
+@pytest.mark.parametrize("number", [0xC0045877, 0xC0045878, 0x8004587D, 0x40086610, 0x4008F510, 0xFFFFFFFF_C0045877])
+def test_what_halts_a_whole_file_system_is_refused(number: int) -> None:
+    assert refuses(plan(), "ioctl", 3, number)
+
+
+def test_other_ioctls_are_not_refused() -> None:
+    assert not any(refuses(plan(), "ioctl", 0, number) for number in (0, 0x5401, 0x5413, 0xC0185879))
+
+
+def test_a_fanotify_mark_on_a_whole_file_system_is_refused() -> None:
+    assert refuses(plan(), "fanotify_mark", 3, 0x101)
+    assert not any(refuses(plan(), "fanotify_mark", 3, flags) for flags in (0x1, 0x11, 0x80))
+
+
+def test_bpf_serves_a_cgroup_and_nothing_beyond() -> None:
+    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 17, 28, 33}
 
 
 def test_setns_into_a_mount_namespace_is_refused_where_the_hosts_root_is_a_ramfs() -> None:

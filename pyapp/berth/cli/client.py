@@ -37,11 +37,14 @@ def main() -> int:
             return code
     try:
         return _converse(_connect() or _fork_worker(), argv)
-    except ConnectionResetError:
+    except (BrokenPipeError, ConnectionResetError):
         os.write(2, b'berth: the process that served this command was killed; run "berth recover"\n')
         return 1
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        os.write(2, f"berth: this command can't be served: {error.strerror}\n".encode())
+        return 1
 
 
 def _open_missing_streams() -> None:

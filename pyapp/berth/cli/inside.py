@@ -79,7 +79,7 @@ def attach(home: Home, name: str, session: Session) -> int:
     if conn is None:
         raise BerthError(f'container {name}: runs without its monitor, so without a console; run "berth recover"')
     _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
-    session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True)
+    session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True, foreground=True)
     session.wait_for_caller(conn)
     return 0
 

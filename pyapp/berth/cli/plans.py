@@ -75,6 +75,7 @@ def describe(spec: Spec, found: Preview) -> dict[str, list[Entry]]:
         "namespaces": [Entry(word, _NAMESPACES.get(word, "")) for word in made.namespaces],
         "cgroups": [entry for cgroup in made.cgroups for entry in _cgroup(cgroup, made.name)],
         "devices": _devices(made),
+        "kernel settings": _sysctls(made),
         "mounts": [Entry(step.describe(), step.reason) for step in made.steps],
         "capabilities": _capabilities(spec, made),
         "system calls": [Entry(_rule(rule), rule.reason) for rule in made.syscall_rules]
@@ -112,6 +113,11 @@ def _devices(made: Plan) -> list[Entry]:
     policy = made.devices
     keeper = {"bpf": "kept by a BPF program", "v1": "kept by the v1 devices hierarchy", "none": "NOT confined"}
     return [Entry(keeper[policy.keeper], policy.reason), *(Entry(_device(rule), rule.reason) for rule in policy.rules)]
+
+
+def _sysctls(made: Plan) -> list[Entry]:
+    policy = made.sysctls
+    return [Entry("kept by a BPF program" if policy.kept else "kept by the mounts only", policy.reason)]
 
 
 def _device(rule: DeviceRule) -> str:

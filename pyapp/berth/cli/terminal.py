@@ -16,7 +16,16 @@ import termios
 
 from berth.cli.relay import FORWARDED, let_go_of_streams, stop_job, tell_signal, tell_to_go_on, tell_typed
 from berth.kernel.signals import Wakeup
-from berth.kernel.terminals import Mode, go_raw, in_foreground, reopen, restore, set_window_size, window_size
+from berth.kernel.terminals import (
+    Mode,
+    go_raw,
+    in_foreground,
+    is_canonical,
+    reopen,
+    restore,
+    set_window_size,
+    window_size,
+)
 
 _DETACH = b"\x1d"  # Ctrl-]
 _CHUNK = 65536
@@ -47,6 +56,7 @@ class Copier:
         self._terminal = reopen(terminals[0]) if terminals else None
         self._screen = 1 if self._is_console or self._terminal is None else self._terminal
         self._before: Mode | None = None  # of the caller's terminal, while that is raw
+        self._expects_lines = not self._is_console
         self._typed = b""
         self._speaks = True
         self._code: int | None = None
@@ -84,8 +94,10 @@ class Copier:
                 if not got:
                     raise ConnectionResetError(errno.ECONNRESET, "the worker is gone")
                 received += got
-            if self._terminal in ready:
+            if self._terminal in ready and self._before is not None:
                 self._read_keys()
+            elif self._terminal in ready:
+                self._consider_line()
             if self._program in ready:
                 self._show()
             if self._typed:
@@ -97,9 +109,14 @@ class Copier:
         poller.register(news, select.POLLIN)
         if self._speaks:
             poller.register(self._program, select.POLLIN | (select.POLLOUT if self._typed else 0))
-        if self._terminal is not None and self._before is not None and len(self._typed) < _MOST_TYPED:
+        if self._terminal is not None and self._listens(self._terminal):
             poller.register(self._terminal, select.POLLIN)
         return {fd for fd, _ in poller.poll()}
+
+    def _listens(self, terminal: int) -> bool:
+        if self._before is not None:
+            return len(self._typed) < _MOST_TYPED
+        return self._expects_lines and in_foreground(terminal)
 
     def _heed(self, received: bytes, news: Wakeup) -> bytes:
         """Act on the worker's whole lines in `received` and return what is left over."""
@@ -146,6 +163,17 @@ class Copier:
                 return
         self._take_terminal()
         tell_to_go_on(self._sock, foreground=self._before is not None)
+
+    def _consider_line(self) -> None:
+        """A line was typed while the program is in the background: it may be waiting in poll(2), which stops nobody.
+
+        Where a neighbour in the pipeline has changed the mode, what is typed is the neighbour's.
+        """
+        assert self._terminal is not None
+        self._expects_lines = False
+        if is_canonical(self._terminal):
+            self._take_terminal()
+            tell_to_go_on(self._sock, foreground=True)
 
     def _take_terminal(self) -> None:
         """Make the caller's terminal the program's, if this process is in its foreground."""
@@ -208,6 +236,8 @@ class Copier:
         except OSError:
             got = b""  # EIO is how a terminal's master tells its end
         self._speaks = bool(got)
+        if self._before is None and os.isatty(self._screen):
+            got = got.replace(b"\r\n", b"\n")  # a terminal that is not raw puts the CR there itself
         try:
             _write_all(self._screen, got)
         except OSError as error:

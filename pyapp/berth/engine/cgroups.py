@@ -7,6 +7,7 @@ holds its processes and is the root of its cgroup namespace.
 import errno
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from berth.engine.cgroup_mounts import mount_missing, places, read_cgroup_mounts
@@ -17,7 +18,7 @@ from berth.host import CgroupMount
 from berth.kernel import bpf
 from berth.kernel.call import KernelError
 from berth.plan.cgroups import OPTIONAL_LIMITS, own_path
-from berth.plan.model import Cgroup, DevicePolicy, DeviceRule
+from berth.plan.model import Cgroup, DevicePolicy, DeviceRule, SysctlPolicy
 
 __all__ = [
     "create",
@@ -26,6 +27,7 @@ __all__ = [
     "enter",
     "enter_like",
     "join",
+    "keep_sysctls",
     "kill",
     "leave_to_root",
     "mount_missing",
@@ -62,6 +64,20 @@ def create(cgroups: tuple[Cgroup, ...], policy: DevicePolicy, name: str, journal
         if passed_on:
             write(f"{group}/cgroup.subtree_control", passed_on)
         _make_payload(group, cgroup)
+
+
+def keep_sysctls(cgroups: tuple[Cgroup, ...], policy: SysctlPolicy, name: str) -> None:
+    """Have the container confined to the sysctls of `policy`, before a process is in it, where the kernel can do that.
+
+    Raises KernelError.
+    """
+    for cgroup, group in zip(cgroups, paths(cgroups, name), strict=True):
+        if policy.kept and cgroup.version == 2:
+            try:
+                program = bpf.load(bpf.assemble_sysctl_program(net=policy.net), bpf.SYSCTLS)
+            except bpf.ProgramRefused:
+                return
+            _put_program(group, program, partial(bpf.attach, kind=bpf.SYSCTLS))
 
 
 def redefine_devices(cgroups: tuple[Cgroup, ...], policy: DevicePolicy, name: str) -> None:
@@ -216,6 +232,10 @@ def _set_program(group: str, rules: tuple[DeviceRule, ...], put: Callable[[int, 
     program = bpf.load(
         bpf.assemble_device_program(bpf.Rule(rule.kind, rule.major, rule.minor, rule.access) for rule in rules)
     )
+    _put_program(group, program, put)
+
+
+def _put_program(group: str, program: int, put: Callable[[int, int], None]) -> None:
     try:
         directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -194,6 +194,8 @@ def _make_console(root: int) -> tuple[int, int]:
 
 def _take_streams(slave: int, birth: Birth) -> None:
     """Put the terminal in the place of 0, 1, 2; for a caller's program only of those that were a terminal."""
+    if not birth.for_caller:  # so that it is called /dev/console in /proc too
+        slave = os.open("/dev/console", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     for number in range(3):
         if not birth.for_caller or os.isatty(number):
             os.dup2(slave, number)

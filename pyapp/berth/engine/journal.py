@@ -121,6 +121,10 @@ class Journal:
         """Forget the container: remove the record and let go of its lock."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the record and its lock."""
         os.close(self.fd)
 
 
@@ -191,9 +195,11 @@ class RunFolder:
         self.new_root = os.path.join(home.run, "root")
 
     def make(self) -> None:
-        """Make the folders; raises OSError (read-only or full file system)."""
-        os.makedirs(self.path, mode=0o700, exist_ok=True)
-        os.makedirs(self.new_root, mode=0o700, exist_ok=True)
+        """Make the folders, all private to root; raises OSError (read-only or full file system)."""
+        containers = os.path.dirname(self.path)
+        run = os.path.dirname(containers)
+        for folder in (os.path.dirname(run), run, containers, self.path, self.new_root):  # makedirs' mode is the last's
+            os.makedirs(folder, mode=0o700, exist_ok=True)
 
     def remove(self) -> None:
         """Remove what a stopped container leaves there, while its lock is held."""

@@ -29,7 +29,8 @@ def start(home: Home, spec: Spec, options: StartOptions) -> State:
         with folder.locked() as lock:
             reached("locked")
             _refuse_second_start(home, spec.name)
-            clear_remains(home, spec.name)
+            if troubles := clear_remains(home, spec.name):
+                raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
             host = read_host(devices=spec.hw_access)
             check(spec, options, host)
             save_spec(home, spec)

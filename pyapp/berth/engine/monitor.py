@@ -84,6 +84,8 @@ class Monitor:
             )
             self._save()
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder.journal)
             why = f"its record can't be written in {self.folder.path}: {error.strerror}"
             report.send({"error": f"container {self.spec.name}: {why}"})
             os._exit(1)
@@ -162,6 +164,7 @@ class Monitor:
         self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
         mount_missing(self.plan.cgroups)
         cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
+        cgroups.keep_sysctls(self.plan.cgroups, self.plan.sysctls, self.plan.name)
         self.reached("cgroups")
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
         self.board = Switchboard(self.folder)
@@ -304,9 +307,10 @@ def _end_in_words(status: int) -> str:
     return f"init {describe_end(status)}"
 
 
-def _leave_last_words(log: str, error: BaseException, report: Channel) -> None:
-    _log(log, traceback.format_exception(error))
-    report.send({"error": f"{type(error).__name__}: {error}"})
+def _leave_last_words(home: Home, name: str, error: BaseException, report: Channel) -> None:
+    _log(home.log(name), traceback.format_exception(error))
+    said = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    report.send({"error": f"container {name}: its monitor could not go on: {said}"})
 
 
 def _log(path: str, lines: list[str]) -> None:
@@ -327,7 +331,7 @@ def start_monitor(
     if pid == 0:
         end_with(
             lambda: Monitor(home, spec, options, host, reached).run(theirs, lock),
-            lambda error: _leave_last_words(home.log(spec.name), error, theirs),
+            lambda error: _leave_last_words(home, spec.name, error, theirs),
         )
     theirs.close()
     message, _ = ours.receive()

@@ -84,6 +84,7 @@ class OneOff:
             take_own_mounts()
             mount_missing(self._plan.cgroups)
         cgroups.create(self._plan.cgroups, self._plan.devices, self._plan.name, self._journal)
+        cgroups.keep_sysctls(self._plan.cgroups, self._plan.sysctls, self._plan.name)
 
     def _take_console(self, master: int, slave: int) -> None:
         self.master, self.slave = master, slave

@@ -8,6 +8,9 @@ from msgspec import Struct
 from berth.errors import BerthError
 from berth.kernel.paths import read_in_root
 
+_NO_ID = 0xFFFFFFFF
+_MOST_DIGITS = 10
+
 
 class Account(Struct, frozen=True):
     """One user: numbers, supplementary groups, home folder and shell.  See passwd(5)."""
@@ -27,9 +30,9 @@ def look_up_user(root: int, user: str) -> Account:
     """
     entries = _lines(root, "/etc/passwd", 7)
     for name, _, uid, gid, _, home, shell in entries:
-        if user in (name, uid) and uid.isdigit() and gid.isdigit():
+        if user in (name, uid) and _is_id(uid) and _is_id(gid):
             return Account(name, int(uid), int(gid), _groups(root, name, int(gid)), home or "/", shell or "/bin/sh")
-    if user.isdigit():
+    if _is_id(user):
         return Account(user, int(user), 0, (), "/", "/bin/sh")
     if user == "root":
         return Account("root", 0, 0, (0,), "/root", "/bin/sh")
@@ -37,10 +40,15 @@ def look_up_user(root: int, user: str) -> Account:
     raise BerthError(f"user {user}: the container has no such user" + (f"; it has {known}" if known else ""))
 
 
+def _is_id(text: str) -> bool:
+    """Tell whether it is a number for the kernel, whose last one, -1, means none.  The files may hold anything."""
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) < _NO_ID
+
+
 def _groups(root: int, name: str, gid: int) -> tuple[int, ...]:
     found = {gid}
     for _, _, number, members in _lines(root, "/etc/group", 4):
-        if name in members.split(",") and number.isdigit():
+        if name in members.split(",") and _is_id(number):
             found.add(int(number))
     return tuple(sorted(found))
 

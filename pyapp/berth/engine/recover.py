@@ -30,7 +30,9 @@ def clear_remains(home: Home, name: str) -> list[str]:
         return []
     state, effects = read_record(folder.journal)
     troubles = _take_back(journal, state, effects)
-    if not troubles:
+    if troubles:
+        journal.close()
+    else:
         journal.remove()
     return troubles
 

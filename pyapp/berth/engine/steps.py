@@ -182,9 +182,18 @@ def _mask(workshop: Workshop, step: Mask) -> None:
         if stat.S_ISDIR(os.fstat(target).st_mode):
             mount("tmpfs", target, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0,nr_inodes=1,mode=555")
         else:
-            mount("/dev/null", target, None, MS_BIND)
+            _hide_file(workshop.root, target)
     finally:
         os.close(target)
+
+
+def _hide_file(root: int, target: int) -> None:
+    """Never by the host's /dev/null: what root inside does to a mask (chmod, chown) would happen to that."""
+    null = open_in_root(root, "/dev/null", follow=False)
+    try:
+        mount(null, target, None, MS_BIND)
+    finally:
+        os.close(null)
 
 
 def _read_only(workshop: Workshop, step: ReadOnly) -> None:

@@ -56,7 +56,7 @@ def stop(home: Home, name: str, seconds: float) -> None:
             _finish_unattended(home, name)
         elif not _closed(waiter, _KILL_SECONDS):
             raise BerthError(f'container {name}: ended, but its monitor is still undoing; see "berth info {name}"')
-        elif look_up(home, name).condition == "crashed":  # the monitor was killed before it had undone everything
+        elif look_up(home, name).condition in ("crashed", "stuck"):  # the monitor was killed, or could not undo it
             _finish_unattended(home, name)
     finally:
         process.close()

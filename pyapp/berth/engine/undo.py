@@ -39,7 +39,10 @@ def _remove_mountpoint(state: State | None, effect: Effect) -> None:
     """Remove an empty file or folder that was made in the user's rootfs to mount over."""
     if state is None or not state.rootfs:
         return  # inside an image that is no longer mounted: an empty mount point stays there
-    root = os.open(state.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        root = os.open(state.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # the user has removed it all
     try:
         parent, _, name = effect.target.rpartition("/")
         above = open_in_root(root, parent or "/", os.O_PATH | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""BPF programs that decide which devices the processes of a cgroup may use (Linux 4.15).  See bpf(2).
+"""BPF programs that decide which devices (Linux 4.15) and sysctls (5.2) the processes of a cgroup may use.  See bpf(2).
 
 A program returns 1 to allow and 0 to refuse with EPERM.  Of several on the way from the root to a process's cgroup each
 must allow, so one attached below can only take away.
@@ -23,7 +23,6 @@ _BPF_PROG_ATTACH: Final = 8
 _BPF_PROG_DETACH: Final = 9
 _BPF_PROG_GET_FD_BY_ID: Final = 13
 _BPF_PROG_QUERY: Final = 16
-_BPF_PROG_TYPE_CGROUP_DEVICE: Final = 15
 _BPF_CGROUP_DEVICE: Final = 6
 _BPF_F_ALLOW_MULTI: Final = 2
 _BPF_F_REPLACE: Final = 4
@@ -41,7 +40,14 @@ _MOVE_REGISTER: Final = 0xBF
 _AND: Final = 0x57
 _SHIFT_RIGHT: Final = 0x77
 _EXIT: Final = 0x95
+_ADD: Final = 0x07
+_CALL: Final = 0x85
+_STORE_WORD: Final = 0x62
 _RESULT, _CONTEXT, _WANTED, _TYPE, _MAJOR, _MINOR = range(6)  # registers
+_FRAME: Final = 10
+
+_BPF_FUNC_SYSCTL_GET_NAME: Final = 101
+_NAME_ROOM: Final = 8  # bytes on the stack: enough for "net/"
 
 _LOG_SIZE: Final = 1 << 16
 _LOG_TAIL: Final = 500
@@ -56,11 +62,23 @@ class Rule(NamedTuple):
     access: str
 
 
+class ProgramType(NamedTuple):
+    """What a program is about: its type and its place on a cgroup, by the kernel's numbers."""
+
+    number: int
+    place: int
+    words: str
+
+
+DEVICES: Final = ProgramType(15, _BPF_CGROUP_DEVICE, "a device program")
+SYSCTLS: Final = ProgramType(23, 18, "a sysctl program")
+
+
 class ProgramRefused(KernelError):
     """The kernel did not take a program; `log` is the end of what its verifier wrote."""
 
-    def __init__(self, number: int, log: str) -> None:
-        super().__init__("bpf(BPF_PROG_LOAD)", number, "a device program")
+    def __init__(self, number: int, kind: ProgramType, log: str) -> None:
+        super().__init__("bpf(BPF_PROG_LOAD)", number, kind.words)
         self.log = log
 
     def __str__(self) -> str:
@@ -87,26 +105,50 @@ def assemble_device_program(rules: Iterable[Rule]) -> bytes:
     return b"".join(code + _verdict(0))
 
 
-def load(program: bytes) -> int:
+def assemble_sysctl_program(*, net: bool) -> bytes:
+    """Return the instructions of a program that lets every sysctl be read and none be written.
+
+    With `net` those below net/ may be written.  See Documentation/bpf/prog_cgroup_sysctl.rst of the kernel.
+    """
+    code = [
+        _instruction(_LOAD_WORD, _WANTED, _CONTEXT, offset=0),  # bpf_sysctl: write, file_pos
+        *_only_if(_WANTED, 0, _answer(1)),
+    ]
+    if net:
+        code += [
+            _instruction(_STORE_WORD, _FRAME, offset=-_NAME_ROOM, value=0),  # the verifier wants it filled
+            _instruction(_STORE_WORD, _FRAME, offset=4 - _NAME_ROOM, value=0),
+            _instruction(_MOVE_REGISTER, 2, _FRAME),
+            _instruction(_ADD, 2, value=-_NAME_ROOM),
+            _instruction(_MOVE, 3, value=_NAME_ROOM),
+            _instruction(_MOVE, 4, value=0),
+            _instruction(_CALL, value=_BPF_FUNC_SYSCTL_GET_NAME),  # cuts off what does not fit, and goes on
+            _instruction(_LOAD_WORD, _WANTED, _FRAME, offset=-_NAME_ROOM),
+            *_only_if(_WANTED, int.from_bytes(b"net/", "little"), _answer(1)),
+        ]
+    return b"".join(code + _answer(0))
+
+
+def load(program: bytes, kind: ProgramType = DEVICES) -> int:
     """Return a descriptor of the loaded program, close-on-exec; without it or an attachment the program is gone.
 
-    Raises ProgramRefused: EINVAL where the kernel lacks device programs, EACCES when the verifier objects.
+    Raises ProgramRefused: EINVAL where the kernel lacks programs of this kind, EACCES when the verifier objects.
     """
     try:
-        return _load(program)
+        return _load(program, kind)
     except KernelError as error:
         if error.errno != errno.EPERM:
             raise
     with _unlimited_locked_memory():  # before 5.11 programs count as locked memory of the user
-        return _load(program)
+        return _load(program, kind)
 
 
-def attach(cgroup: int, program: int) -> None:
+def attach(cgroup: int, program: int, kind: ProgramType = DEVICES) -> None:
     """Attach `program` to the cgroup2 whose folder `cgroup` is open on, beside others that may be there.
 
     It stays until the cgroup is removed.  Raises KernelError.
     """
-    attribute = struct.pack("=IIII", cgroup, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
+    attribute = struct.pack("=IIII", cgroup, program, kind.place, _BPF_F_ALLOW_MULTI)
     _bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
 
 
@@ -214,29 +256,33 @@ def _verdict(bits: int) -> list[bytes]:
     ]
 
 
+def _answer(value: int) -> list[bytes]:
+    return [_instruction(_MOVE, _RESULT, value=value), _instruction(_EXIT)]
+
+
 def _instruction(code: int, destination: int = 0, source: int = 0, *, offset: int = 0, value: int = 0) -> bytes:
     """struct bpf_insn; every architecture we run on is little-endian."""
     return struct.pack("<BBhi", code, source << 4 | destination, offset, value)
 
 
-def _load(program: bytes) -> int:
+def _load(program: bytes, kind: ProgramType) -> int:
     try:
-        return _load_once(program, None)
+        return _load_once(program, kind, None)
     except KernelError as error:
         if error.errno not in (errno.EACCES, errno.EINVAL):
             raise
     log = ctypes.create_string_buffer(_LOG_SIZE)
     try:
-        return _load_once(program, log)
+        return _load_once(program, kind, log)
     except KernelError as error:
-        raise ProgramRefused(error.errno or 0, log.value.decode(errors="replace")[-_LOG_TAIL:].strip()) from None
+        raise ProgramRefused(error.errno or 0, kind, log.value.decode(errors="replace")[-_LOG_TAIL:].strip()) from None
 
 
-def _load_once(program: bytes, log: ctypes.Array[ctypes.c_char] | None) -> int:
+def _load_once(program: bytes, kind: ProgramType, log: ctypes.Array[ctypes.c_char] | None) -> int:
     code, licence = ctypes.create_string_buffer(program, len(program)), ctypes.create_string_buffer(b"Apache-2.0")
     attribute = struct.pack(
         "=IIQQIIQ",
-        _BPF_PROG_TYPE_CGROUP_DEVICE,
+        kind.number,
         len(program) // 8,
         ctypes.addressof(code),
         ctypes.addressof(licence),

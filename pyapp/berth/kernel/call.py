@@ -4,8 +4,10 @@ System calls from 424 up have the same number on every architecture Berth runs o
 them in 5.1), so those are called by number; older ones go through their glibc wrappers.
 """
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 from typing import Final
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -22,6 +24,15 @@ class KernelError(OSError):
     def __str__(self) -> str:
         on = f" on {self.filename}" if self.filename else ""
         return f"{self.call}{on}: {self.strerror}"
+
+
+@contextlib.contextmanager
+def calling(call: str, path: str | None = None) -> Iterator[None]:
+    """Turn an OSError of the block, which makes `call` through Python's own modules, into a KernelError naming it."""
+    try:
+        yield
+    except OSError as error:
+        raise KernelError(call, error.errno or 0, path) from None
 
 
 def explain(error: OSError) -> str:

@@ -3,9 +3,12 @@
 Unlike a flock(2), such a lock can be asked about without being taken, so that who only looks is in nobody's way.
 """
 
+import errno
 import fcntl
 import struct
 from typing import Final
+
+from berth.kernel.call import KernelError, calling
 
 _FLOCK: Final = "hhqqi"  # l_type, l_whence, l_start, l_len, l_pid of struct flock with 64-bit offsets
 
@@ -13,23 +16,28 @@ _FLOCK: Final = "hhqqi"  # l_type, l_whence, l_start, l_len, l_pid of struct flo
 def lock(fd: int) -> None:
     """Lock the file behind `fd`, open for writing, waiting for whoever holds it.
 
-    Raises OSError.  See F_OFD_SETLKW in fcntl_locking(2), Linux 3.15.
+    Raises KernelError.  See F_OFD_SETLKW in fcntl_locking(2), Linux 3.15.
     """
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _whole_file(fcntl.F_WRLCK))
+    with calling("F_OFD_SETLKW"):
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _whole_file(fcntl.F_WRLCK))
 
 
 def try_to_lock(fd: int) -> bool:
-    """Lock the file behind `fd`, open for writing; False when somebody else holds it.  Raises OSError."""
+    """Lock the file behind `fd`, open for writing; False when somebody else holds it.  Raises KernelError."""
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
-    except BlockingIOError:
-        return False
+        with calling("F_OFD_SETLK"):
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+    except KernelError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
     return True
 
 
 def is_locked(fd: int) -> bool:
-    """Tell whether somebody else holds the file behind `fd`.  Raises OSError."""
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+    """Tell whether somebody else holds the file behind `fd`.  Raises KernelError."""
+    with calling("F_OFD_GETLK"):
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 

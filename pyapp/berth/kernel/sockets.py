@@ -5,6 +5,8 @@ import os
 import socket
 from collections.abc import Iterator
 
+from berth.kernel.call import calling
+
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
@@ -29,11 +31,13 @@ def listen(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
                 os.unlink(path)
             mask = os.umask(0o177)
             try:
-                sock.bind(address)
+                with calling("bind", path):
+                    sock.bind(address)
             finally:
                 os.umask(mask)
         if kind != socket.SOCK_DGRAM:
-            sock.listen(64)
+            with calling("listen", path):
+                sock.listen(64)
     except OSError:
         sock.close()
         raise

@@ -10,7 +10,7 @@ import termios
 import tty
 from typing import Final
 
-from berth.kernel.call import KernelError, check, libc
+from berth.kernel.call import KernelError, calling, check, libc
 
 _TIOCGPTPEER: Final = 0x5441  # Linux 4.13; the same number on every architecture here
 _TIOCGPTN: Final = 0x80045430
@@ -31,7 +31,8 @@ def open_pty(ptmx: int, folder: int) -> tuple[int, int]:
     flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
     master = os.open(f"/proc/self/fd/{ptmx}", flags)
     try:
-        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        with calling("TIOCSPTLCK", "/dev/pts/ptmx"):
+            fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
         try:
             slave = check(libc.ioctl(master, ctypes.c_ulong(_TIOCGPTPEER), ctypes.c_int(flags)), "TIOCGPTPEER")
         except KernelError:
@@ -104,6 +105,14 @@ def go_raw(fd: int) -> Mode:
 def restore(fd: int, mode: Mode) -> None:
     """Put terminal `fd` back into `mode`."""
     termios.tcsetattr(fd, termios.TCSANOW, mode)
+
+
+def is_canonical(fd: int) -> bool:
+    """Tell whether terminal `fd` hands out whole lines, as a shell leaves it."""
+    try:
+        return bool(termios.tcgetattr(fd)[3] & termios.ICANON)
+    except termios.error:
+        return False
 
 
 def copy_mode(source: int, target: int) -> None:

@@ -12,6 +12,7 @@ from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resol
 from berth.plan.model import Plan
 from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
+from berth.plan.sysctls import plan_sysctls
 from berth.spec import Spec, StartOptions
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -27,14 +28,15 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         raise BerthError(f"container {spec.name}: {objection}")
     resolvers, warnings = resolver_steps(spec, host, rootfs)
     steps = (
+        *device_steps(spec, host),  # first: files are masked by the container's own /dev/null
         *proc_steps(spec),
         *sys_steps(spec),
-        *device_steps(spec, host),
         *run_steps(spec, rootfs),
         *inside_cgroups(spec, host, systemd=rootfs.systemd),
         *resolvers,
         *bind_steps(spec),
     )
+    capabilities = plan_capabilities(spec, host)
     return Plan(
         name=spec.name,
         hostname=spec.hostname or spec.name,
@@ -44,8 +46,9 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         steps=steps,
         cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
         devices=plan_devices(spec, host),
-        capabilities=plan_capabilities(spec, host),
+        capabilities=capabilities,
         syscall_rules=plan_syscall_rules(spec, host),
+        sysctls=plan_sysctls(spec, host, capabilities),
         init_kind=rootfs.init_kind,
         volatile=options.volatile,
         volatile_size=options.volatile_size or host.memory // 2,

@@ -163,6 +163,14 @@ class DevicePolicy(Struct, frozen=True):
     reason: str = ""
 
 
+class SysctlPolicy(Struct, frozen=True):
+    """Whether a BPF program keeps the container from writing sysctls, but for net/ where `net` is set."""
+
+    kept: bool = False
+    net: bool = False
+    reason: str = ""
+
+
 class ArgumentTest(Struct, frozen=True):
     """True where `argument[index] & mask` equals `value`, or differs from it when `negate` is set (64-bit numbers)."""
 
@@ -199,6 +207,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     devices: DevicePolicy
     capabilities: tuple[str, ...]
     syscall_rules: tuple[SyscallRule, ...]
+    sysctls: SysctlPolicy = SysctlPolicy()
     init_kind: InitKind = "unknown"
     volatile: bool = False
     volatile_size: int = 0

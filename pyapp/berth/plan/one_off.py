@@ -6,8 +6,9 @@ from berth.plan.capabilities import plan_one_off_capabilities
 from berth.plan.cgroups import plan_cgroups
 from berth.plan.devices import device_steps, plan_devices
 from berth.plan.filesystems import bind_steps, proc_steps, sys_steps
-from berth.plan.model import DevicePolicy, Mount, Plan
+from berth.plan.model import DevicePolicy, Mount, Plan, SysctlPolicy
 from berth.plan.seccomp import plan_syscall_rules
+from berth.plan.sysctls import plan_sysctls
 from berth.spec import Spec
 
 _NO_DEVICES = DevicePolicy("none", reason="no capability to make or mount devices is left")
@@ -26,6 +27,7 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         words.append("cgroup")
     if spec.net != "host":
         words.append("network")
+    capabilities = plan_one_off_capabilities(spec)
     return Plan(
         name=spec.name,
         hostname=spec.hostname or spec.name,
@@ -33,15 +35,16 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         environment={**init_environment(spec), **environment},
         namespaces=tuple(words),
         steps=(
+            *device_steps(spec, host),
             *proc_steps(spec),
             *sys_steps(spec),
-            *device_steps(spec, host),
             Mount("/tmp", "tmpfs", ("nosuid", "nodev"), "mode=1777", reason="the one place to write"),
             *bind_steps(spec),
         ),
         cgroups=plan_cgroups(spec, host, systemd=None) if limited or not confined else (),
         devices=_NO_DEVICES if confined else plan_devices(spec, host),
-        capabilities=plan_one_off_capabilities(spec),
+        capabilities=capabilities,
+        sysctls=SysctlPolicy(reason=_NO_DEVICES.reason) if confined else plan_sysctls(spec, host, capabilities),
         syscall_rules=plan_syscall_rules(spec, host),
         read_only_root=True,
         console=terminal,

@@ -25,6 +25,20 @@ CLONE_NAMESPACES = (
 )
 
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096  # mount(2)
+_FSCONFIG_CMD_RECONFIGURE = 7
+_FAN_MARK_FILESYSTEM = 0x100
+
+# bpf(2): the ways to have a program run on what happens outside the container; attaching to a cgroup is another one.
+_BPF_OUT_OF_ITS_CGROUP = {10: "PROG_TEST_RUN", 17: "RAW_TRACEPOINT_OPEN", 28: "LINK_CREATE", 33: "ITER_CREATE"}
+
+# ioctl_fs(2), and the same for f2fs.  All act on the whole file system that a descriptor lies on.
+_OF_A_WHOLE_FILE_SYSTEM = {
+    0xC0045877: "FIFREEZE",
+    0xC0045878: "FITHAW",
+    0x8004587D: "FS_IOC_SHUTDOWN",
+    0x40086610: "EXT4_IOC_RESIZE_FS",
+    0x4008F510: "F2FS_IOC_RESIZE_FS",
+}
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2 = (672274793, 85072278, 369367448, 537993216)  # MAGIC2, 2A, 2B, 2C of reboot(2)
@@ -32,6 +46,7 @@ KERNEL_SU_OPTION = 0xDEADBEEF
 
 # The kernel and KernelSU read these arguments as `int`.  A test of all 64 bits could be passed by setting a high one.
 _INT = 0xFFFFFFFF
+_POINTER = 0xFFFFFFFFFFFFFFFF
 
 
 def plan_syscall_rules(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
@@ -93,10 +108,60 @@ _BASELINE = (
         when=(ArgumentTest(index=3, mask=_MS_REMOUNT | _MS_BIND | _MS_RDONLY, value=_MS_REMOUNT | _MS_RDONLY),),
         reason="a read-only remount inside would turn the host's own file systems read-only",
     ),
+    # "abort" and "errors=panic" are options of ext4 and f2fs.  Without options a remount can do no more than "rw".
+    SyscallRule(
+        names=("mount",),
+        errno="EPERM",
+        when=(
+            ArgumentTest(index=3, mask=_MS_REMOUNT | _MS_BIND, value=_MS_REMOUNT),
+            ArgumentTest(index=4, mask=_POINTER, value=0, negate=True),
+        ),
+        reason="a remount with options of the file system's own can abort the host's, or have it panic at an error",
+    ),
+    SyscallRule(
+        names=("fsconfig",),
+        errno="EPERM",
+        when=(ArgumentTest(index=1, mask=_INT, value=_FSCONFIG_CMD_RECONFIGURE),),
+        reason="it remounts as well, and the options were given before",
+    ),
     SyscallRule(
         names=("fspick",),
         errno="ENOSYS",
         reason="it remounts without saying what in its arguments; mount(8) falls back on mount, which says it",
+    ),
+    *(
+        SyscallRule(
+            names=("ioctl",),
+            errno="EPERM",
+            when=(ArgumentTest(index=1, mask=_INT, value=number),),
+            reason=f"{name} halts or changes the file system of the host that a folder lies on",
+        )
+        for number, name in _OF_A_WHOLE_FILE_SYSTEM.items()
+    ),
+    SyscallRule(
+        names=("quotactl", "quotactl_fd"),
+        errno="EPERM",
+        reason="quotas belong to the host's file system, and the call asks nobody who may open the device",
+    ),
+    SyscallRule(
+        names=("fanotify_mark",),
+        errno="EPERM",
+        when=(ArgumentTest(index=1, mask=_FAN_MARK_FILESYSTEM, value=_FAN_MARK_FILESYSTEM),),
+        reason="with a mark on a file system the kernel hands over every file that the host opens there, also to write",
+    ),
+    SyscallRule(
+        names=("perf_event_open",),
+        errno="EPERM",
+        reason="SYS_ADMIN sees every process of the host through it, and hangs BPF programs on the host's kernel",
+    ),
+    *(
+        SyscallRule(
+            names=("bpf",),
+            errno="EPERM",
+            when=(ArgumentTest(index=0, mask=_INT, value=number),),
+            reason=f"by BPF_{name} a program runs on what the host does, and may write to its processes' memory",
+        )
+        for number, name in _BPF_OUT_OF_ITS_CGROUP.items()
     ),
     # KernelSU from 2.0 hands its driver to whoever calls reboot(0xdeadbeef, 0xcafebabe), before any capability is
     # looked at; its forks have more such numbers, some under another first or second magic.  Hence the reverse: only
@@ -122,7 +187,7 @@ _BASELINE = (
 )
 
 # A mount namespace begins at the ramfs, which can't be unmounted.  setns to one's own puts the caller there and then
-# follows what is mounted on top, and that root inside may have unmounted (mntns_install in the kernel's fs/namespace.c).
+# follows what is mounted on top, and root inside may have unmounted that (mntns_install in fs/namespace.c).
 _RAMFS_WAY = (
     "the host's root is a ramfs, and joining a mount namespace leads there once the container's root is unmounted"
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from berth.errors import BerthError
+from berth.kernel.call import explain
 from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals, setsid
 from berth.service.protocol import Connection, peer_of
 from berth.service.session import Session
@@ -19,11 +20,19 @@ Run = Callable[[list[str], Session], int]
 
 def work(sock: socket.socket, run: Run) -> NoReturn:
     """Serve the request that arrives on `sock` by `run`, in this process, which was forked for it and ends with it."""
-    end_with(lambda: _serve(sock, run), lambda error: os.write(2, f"berth: {type(error).__name__}: {error}\n".encode()))
+    end_with(lambda: _serve(sock, run), lambda error: _tell(sock, error))
+
+
+def _tell(sock: socket.socket, error: BaseException) -> None:
+    """Say what nobody expected to fail, where the caller sees it, and that there is no more to come."""
+    said = explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    os.write(2, f"berth: {said}\n".encode(errors="backslashreplace"))
+    sock.send(b'{"exit":1}\n')
 
 
 def _serve(sock: socket.socket, run: Run) -> None:
     reset_signals()
+    setsid()  # the keys of the caller's terminal are for the caller
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a reader that goes is an error to be told of, EPIPE
     close_all_but(sock.fileno())
     name_process("berth: worker")
@@ -62,7 +71,7 @@ def _run(argv: list[str], session: Session, run: Run) -> int:
     except OSError as error:
         if error.errno == errno.EPIPE:
             return 141  # as a program that SIGPIPE ended
-        os.write(2, f"berth: {error}\n".encode(errors="backslashreplace"))
+        os.write(2, f"berth: {explain(error)}\n".encode(errors="backslashreplace"))
         return 1
     return code
 
@@ -73,7 +82,6 @@ def fork_worker(run: Run) -> socket.socket:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        setsid()  # the keys of the caller's terminal are for the caller, as they are with a supervisor
         work(theirs, run)
     theirs.close()
     return ours
