@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import socket
 import subprocess
@@ -47,6 +48,18 @@ def interactive_shell(berth: Berth) -> Terminal:
     shell.sendline(f"bind 'set enable-bracketed-paste off'; alias berth='{' '.join(berth.command)}'")
     shell.expect_exact(PROMPT)
     return shell
+
+
+def matched(terminal: Terminal) -> str:
+    """Return what the first group of the last expected pattern has matched."""
+    assert isinstance(terminal.match, re.Match)
+    return str(terminal.match.group(1))
+
+
+def pid_of(terminal: Terminal) -> int:
+    """Return the pid of the program that was started at `terminal`."""
+    assert terminal.pid is not None
+    return terminal.pid
 
 
 def exit_code(terminal: Terminal) -> int | None:

@@ -49,6 +49,17 @@ def _entry(path: Path) -> tuple[object, ...]:
     return facts
 
 
+def run_tree(berth: Berth) -> dict[str, tuple[object, ...]]:
+    """Return what is in the run folder, but for the folders that every start shares."""
+    return {path: facts for path, facts in tree(berth.home / "run").items() if path not in (".", "containers", "root")}
+
+
+def host_mounts() -> list[str]:
+    """Return where something is mounted on the host."""
+    with open("/proc/1/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return sorted(line.split(" ")[4] for line in file)
+
+
 def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
     """Wait until `condition` holds; fail the test, naming `what`, when it does not within `seconds`."""
     until = time.monotonic() + seconds
@@ -70,6 +81,12 @@ def condition(berth: Berth, name: str) -> str:
 def is_alive(pid: int) -> bool:
     """Tell whether process `pid` runs (a zombie does not)."""
     return bool(host_state.describe(pid))
+
+
+def kill(pid: int) -> None:
+    """Kill process `pid` and return when it has ended."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), f"{pid} has ended")
 
 
 class PausedStart:
@@ -116,8 +133,7 @@ class PausedStart:
         for role in roles:
             os.kill(self.roles[role], signal.SIGKILL)
         self.go_on()
-        for role in roles:
-            wait_until(lambda pid=self.roles[role]: not is_alive(pid), f"the {role} has ended")  # type: ignore[misc]
+        wait_until(lambda: not any(is_alive(self.roles[role]) for role in roles), "the killed have ended")
 
     def go_on(self) -> None:
         """Let the one that stands still go on."""

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+import build
 from tests.program import Berth
 
 SCMP_ACT_ALLOW = 0x7FFF0000
@@ -61,11 +62,9 @@ def _check(result: int) -> None:
 
 
 def refusing(berth: Berth, number: int, *calls: str) -> Berth:
-    """Return the command `berth` on a kernel that answers `number` to `calls`; with nothing refused, `berth` itself."""
-    if not calls:
-        return berth
+    """Return the command `berth` as it runs where the kernel answers `number` to `calls`."""
     refused = Berth(berth.home)
-    refused.environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    refused.environment = {**berth.environment, "PYTHONPATH": f"{build.ROOT}:{build.ROOT / 'pyapp'}"}
     refused.command = [sys.executable, "-m", "tests.refusing", errno.errorcode[number], *calls, "--", *berth.command]
     return refused
 

@@ -19,6 +19,8 @@ from tests.callers import (
     await_true,
     exit_code,
     interactive_shell,
+    matched,
+    pid_of,
     with_terminal,
 )
 from tests.program import Berth
@@ -69,7 +71,7 @@ def test_what_is_typed_before_the_detaching_key_arrives(berth: Berth, root: Path
     viewer = look_on(berth)
     viewer.send(f"echo last >/told\r{DETACH}")
     assert exit_code(viewer) == 0
-    await_true(lambda: (root / "told").exists())
+    await_true((root / "told").exists)
 
 
 def test_ctrl_c_is_for_the_program_on_the_console(berth: Berth, root: Path) -> None:
@@ -107,9 +109,9 @@ def test_two_viewers_see_the_same(berth: Berth, root: Path) -> None:
 
 def test_a_viewer_that_does_not_read_holds_nobody_up(berth: Berth, root: Path) -> None:
     viewer = look_on(berth)
-    (client,) = [viewer.pid]
+    client = pid_of(viewer)
     os.kill(client, signal.SIGSTOP)
-    script = "yes | head -c 20000000 >/dev/console; echo over"
+    script = "yes | head -c 2000000 >/dev/console; echo over"
 
     assert berth.succeed("run", "consoles", "--", "sh", "-c", script) == "over\n"
 
@@ -154,11 +156,11 @@ def test_the_callers_mode_is_restored(berth: Berth, root: Path) -> None:
     terminal = at_terminal(berth, "bash", "-c", f"stty -g; {command} console consoles; stty -g")
     mode = r"([0-9a-f]+(?::[0-9a-f]+){20,})\r\n"
     terminal.expect(mode)
-    before = terminal.match.group(1)
+    before = matched(terminal)
     terminal.expect_exact("# ")
     terminal.send(DETACH)
     terminal.expect(mode)
-    assert terminal.match.group(1) == before
+    assert matched(terminal) == before
     terminal.expect(pexpect.EOF)
 
 
@@ -187,7 +189,7 @@ def test_a_start_in_the_foreground_shows_the_console_and_ends_with_the_container
 
 def test_closing_the_terminal_of_a_viewer_leaves_the_container_alone(berth: Berth, root: Path) -> None:
     viewer = look_on(berth)
-    client = Watched(viewer.pid)
+    client = Watched(pid_of(viewer))
     os.close(viewer.child_fd)
     viewer.closed = True
     assert client.ends()

@@ -48,7 +48,7 @@ def test_hooks_run_in_the_order_of_a_containers_life(berth: Berth, root: Path, s
 
 @pytest.mark.parametrize(("net", "network"), [("host", ""), ("none", "1")])
 def test_prestart_gets_the_pid_and_what_is_new_for_it(
-    berth: Berth, root: Path, scratch: Path, diary: Path, net: str, network: str
+    berth: Berth, root: Path, scratch: Path, diary: Path, *, net: str, network: str
 ) -> None:
     told = 'echo "$#:$1:$CLONE_NEWNET:$CLONE_NEWUSER:$(readlink /proc/$1/ns/uts):$(readlink /proc/self/ns/mnt)"'
     prestart = hook(scratch, "prestart", f"{told} > {diary}")

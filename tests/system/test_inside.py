@@ -279,8 +279,8 @@ def test_the_hosts_disk_can_not_be_opened_through_devtmpfs_or_for_writing(runnin
 
 def test_a_disk_of_the_hosts_that_nobody_has_mounted_can_not_be_mounted(running: Berth, scratch: Path) -> None:
     image = root_file_systems.copy(root_file_systems.image("busybox"), scratch / "busybox.img")
-    attached = ["losetup", "--find", "--show", image]
-    loop = subprocess.run(attached, check=True, capture_output=True, text=True).stdout.strip()
+    attached = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
+    loop = attached.stdout.strip()
     try:
         number = os.stat(loop).st_rdev
         node = f"mknod /root/d b {os.major(number)} {os.minor(number)}"

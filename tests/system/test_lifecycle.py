@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests import host_state, quick
-from tests import rootfs as root_file_systems
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -31,7 +30,7 @@ SPELLINGS = (
 
 
 def everything_in(root: Path) -> dict[str, tuple[object, ...]]:
-    """All that is in a tree, with what must not change of it; times of folders do, when a mount point comes and goes."""
+    """All that is in a tree and must not change; times of folders do, when a mount point comes and goes."""
     found: dict[str, tuple[object, ...]] = {}
     for path in (root, *root.rglob("*")):
         status = path.lstat()

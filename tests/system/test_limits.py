@@ -48,13 +48,13 @@ def folder_of(berth: Berth, controller: str) -> Path:
 
 def test_too_many_processes_are_refused_and_root_inside_can_not_lift_it(berth: Berth, root: Path) -> None:
     quick.start(berth, root, "--pids-limit", "20")
-    many = "for i in $(seq 40); do sleep 30 & done 2>/dev/null; jobs | wc -l; kill $(jobs -p)"
+    many = "for i in $(seq 40); do sleep 2 >/dev/null 2>&1 & done"
 
     for _ in range(2):
-        said = berth("run", "box", "--", "/bin/sh", "-c", many)
-        assert "fork" in said.stderr or int(said.stdout or 0) < 20
-        assert int((folder_of(berth, "pids") / "pids.max").read_text()) == 20
-        quick.wait_for(lambda: berth("run", "box", "--", "true").returncode == 0 or None)
+        refused = berth("run", "box", "--", "/bin/sh", "-c", many)
+        assert "can't fork" in refused.stderr
+        assert (folder_of(berth, "pids") / "pids.max").read_text() == "20\n"
+        quick.wait_for(lambda: berth("run", "box", "--", "/bin/sh", "-c", "true | true").returncode == 0 or None)
         lift(berth, "pids", "max", "pids.max")
 
     berth.succeed("stop", "box")
@@ -91,12 +91,10 @@ def test_a_cgroup_that_is_mounted_inside_shows_the_container_only(berth: Berth, 
     """No way up: neither the group with the limits, nor release_agent, by which the host would run a program."""
     quick.start(berth, root, "--memory", "48M")
 
-    seen = quick.shell(
-        berth,
-        "mount -t cgroup -o memory none /mnt && ls /mnt | grep -c -e release_agent -e payload -e berth; umount /mnt; true",
-    )
+    seen = quick.shell(berth, "mount -t cgroup -o memory none /mnt && ls /mnt && umount /mnt").split()
 
-    assert seen.split()[0] == "0"
+    assert "memory.limit_in_bytes" in seen
+    assert not [name for name in seen if name in ("release_agent", "payload", "berth", "box")]
     berth.succeed("stop", "box")
 
 

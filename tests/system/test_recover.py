@@ -13,7 +13,7 @@ import pytest
 from berth.engine.journal import Journal, RunFolder, State, boot_id
 from berth.kernel.processes import start_time
 from tests import faults, host_state
-from tests.faults import PausedStart, condition, wait_until
+from tests.faults import PausedStart, condition, kill, run_tree, wait_until
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -55,12 +55,6 @@ def image_of_init(image: Factory, scratch: Path) -> Path:
     script = f"rm /sbin/init\nwrite {init} /sbin/init\nset_inode_field /sbin/init mode 0100755\n"
     subprocess.run(["debugfs", "-w", "-f", "-", path], input=script, check=True, capture_output=True, text=True)
     return path
-
-
-def run_tree(berth: Berth) -> dict[str, tuple[object, ...]]:
-    """What is in the run folder, but for the folders that every start shares."""
-    run = berth.home / "run"
-    return {path: facts for path, facts in faults.tree(run).items() if path not in (".", "containers", "root")}
 
 
 def end(berth: Berth, name: str = NAME) -> None:
@@ -146,11 +140,6 @@ def init_of(berth: Berth, name: str = NAME) -> int:
     pid = msgspec.json.decode(berth.succeed("info", name, "--json"))["pid"]
     assert isinstance(pid, int)
     return pid
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not faults.is_alive(pid), f"{pid} has ended")
 
 
 def test_a_container_that_lost_its_monitor_and_then_its_init_is_undone(berth: Berth, image_of_init: Path) -> None:

@@ -20,7 +20,9 @@ from tests.callers import (
     exit_code,
     find_process,
     interactive_shell,
+    matched,
     parent_of,
+    pid_of,
     with_terminal,
 )
 from tests.program import Berth
@@ -74,11 +76,11 @@ def expect_same_mode(terminal: Terminal) -> str:
     """Read two modes, assert that they are the same, and return the exit code that is told between them."""
     mode = r"([0-9a-f]+(?::[0-9a-f]+){20,})\r\n"
     terminal.expect(mode)
-    before = terminal.match.group(1)
+    before = matched(terminal)
     terminal.expect(r"code=(\d+)\r\n")
-    code = str(terminal.match.group(1))
+    code = matched(terminal)
     terminal.expect(mode)
-    assert terminal.match.group(1) == before
+    assert matched(terminal) == before
     terminal.expect(pexpect.EOF)
     terminal.close()
     return code
@@ -206,7 +208,7 @@ def test_no_process_inside_holds_the_callers_terminal(berth: Berth, run: list[st
     shell = shell_inside(berth, run)
     shell.sendline("sleep 4804")
     program = find_process("4804")
-    outer = os.stat(f"/proc/{shell.pid}/fd/0")
+    outer = os.stat(f"/proc/{pid_of(shell)}/fd/0")
     inside = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if same_container(pid, program)]
 
     assert {program, parent_of(program)} <= set(inside)
@@ -241,7 +243,7 @@ def test_modes_are_restored_when_the_caller_is_asked_to_end(berth: Berth, run: l
     terminal = compare_modes(berth, run, "sleep 4806")
     find_process("4806")
     await_raw(terminal)
-    (client,) = children_of(terminal.pid)
+    (client,) = children_of(pid_of(terminal))
 
     os.kill(client, signal.SIGTERM)
 
@@ -312,7 +314,7 @@ def test_a_small_init_hands_keys_and_exit_codes_through(berth: Berth, root: Path
     words = ["run", "--rm", "--init", "--rootfs", str(root), "--"]
     terminal = with_terminal(berth, *words, "sh", "-c", "echo pid=$$; exec sleep 4811")
     terminal.expect(r"pid=(\d+)")
-    assert terminal.match.group(1) != "1"
+    assert matched(terminal) != "1"
     find_process("4811")
 
     terminal.send("\x1a")  # Ctrl-Z has nobody to go to here, and must leave nothing stuck

@@ -98,7 +98,7 @@ def vfat(scratch: Path) -> Iterator[Path]:
     folder.mkdir()
     with file.open("wb") as empty:
         empty.truncate(16 << 20)
-    subprocess.run(["mkfs.vfat", file], check=True, capture_output=True)
+    subprocess.run(["busybox", "mkdosfs", file], check=True, capture_output=True)
     subprocess.run(["mount", "-o", "loop", file, folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)

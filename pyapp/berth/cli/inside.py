@@ -37,9 +37,7 @@ def run(invocation: Invocation, session: Session) -> int:
 
 
 def _run_one_off(invocation: Invocation, session: Session) -> int:
-    spec = specs.one_off_from(
-        invocation, directory=session.cwd, read=lambda path: read_text(session.path(path))
-    )
+    spec = specs.one_off_from(invocation, directory=session.cwd, read=lambda path: read_text(session.path(path)))
     for path in (spec.rootfs, *(bind.source for bind in spec.binds)):
         session.path(path or "/")
     one_off = OneOff(
@@ -79,7 +77,7 @@ def attach(home: Home, name: str, session: Session) -> int:
     if conn is None:
         raise BerthError(f'container {name}: runs without its monitor, so without a console; run "berth recover"')
     _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
-    session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True, foreground=True)
+    session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True, foreground=os.isatty(0))
     session.wait_for_caller(conn)
     return 0
 

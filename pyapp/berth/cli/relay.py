@@ -28,10 +28,7 @@ class Relay:
 
     def take(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Keep the descriptors that came beside a line."""
-        for level, kind, data in ancillary:
-            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-                whole = len(data) - len(data) % 4
-                self._descriptors += (int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, whole, 4))
+        self._descriptors += descriptors_in(ancillary)
 
     def follow(self, line: bytes, rest: bytes) -> int | None:
         """Act on the worker's `line`, with `rest` behind it; return the exit code if it came meanwhile.
@@ -51,6 +48,16 @@ class Relay:
             stop_job(_signal.SIGTSTP)
             tell_to_go_on(self._sock, foreground=True)
         return None
+
+
+def descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """Return the descriptors in what recvmsg(2) returned beside the data."""
+    found: list[int] = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            whole = len(data) - len(data) % 4
+            found += (int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, whole, 4))
+    return found
 
 
 def let_go_of_streams() -> None:

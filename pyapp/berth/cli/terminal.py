@@ -14,7 +14,15 @@ import select
 import signal
 import termios
 
-from berth.cli.relay import FORWARDED, let_go_of_streams, stop_job, tell_signal, tell_to_go_on, tell_typed
+from berth.cli.relay import (
+    FORWARDED,
+    descriptors_in,
+    let_go_of_streams,
+    stop_job,
+    tell_signal,
+    tell_to_go_on,
+    tell_typed,
+)
 from berth.kernel.signals import Wakeup
 from berth.kernel.terminals import (
     Mode,
@@ -50,6 +58,7 @@ class Copier:
         self._sock = sock
         self._program, self._sizes = descriptors[0], descriptors[-1]
         self._is_console = bool(lent.get("detach"))
+        self._speaker = _socket.socket(fileno=self._program) if self._is_console else None
         self._takes_at_once = bool(lent.get("foreground"))
         self._first: int | None = lent.get("first")
         terminals = [number for number in range(3) if os.isatty(number)]
@@ -230,7 +239,7 @@ class Copier:
     def _show(self) -> bool:
         """Copy what the program wrote to the screen; False when there was nothing."""
         try:
-            got = os.read(self._program, _CHUNK)
+            got = self._listen() if self._speaker is not None else os.read(self._program, _CHUNK)
         except BlockingIOError:
             return False
         except OSError:
@@ -243,6 +252,17 @@ class Copier:
         except OSError as error:
             self._code = 141 if error.errno == errno.EPIPE else _HUNG_UP
         return bool(got)
+
+    def _listen(self) -> bytes:
+        """Return what a console says; after a reboot it is another terminal, which comes beside."""
+        assert self._speaker is not None
+        got: bytes
+        got, ancillary, _, _ = self._speaker.recvmsg(_CHUNK, 64)
+        for renewed in descriptors_in(ancillary):
+            os.close(self._sizes)
+            self._sizes = renewed
+            self._resize()
+        return got
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -100,13 +100,17 @@ class Console:
         self.viewers.pop(viewer, None)
         viewer.close()
 
-    def close(self) -> None:
-        """Drain what is left and let go of everything but the log's content."""
+    def hang_up(self) -> None:
+        """Drain what is left of this boot and let go of its terminal; those who look on stay."""
         while self.drain():
             pass
-        for viewer in list(self.viewers):
-            self.detach(viewer)
         os.close(self.master)
         os.close(self._slave)
-        if self._file is not None:
-            os.close(self._file)
+
+    def renew(self, master: int, slave: int) -> None:
+        """Go on with the terminal of the next boot; whoever looks on gets its master, to follow the window's size."""
+        self.master, self._slave = master, slave
+        os.set_blocking(master, False)
+        for viewer in self.viewers:
+            with contextlib.suppress(OSError):
+                socket.send_fds(viewer, [b"\r"], [master])

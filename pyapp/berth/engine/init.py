@@ -23,7 +23,7 @@ from berth.engine.stages import reached
 from berth.engine.steps import StepError, Workshop
 from berth.engine.surroundings import reset_limits
 from berth.errors import BerthError
-from berth.kernel.call import KernelError, explain
+from berth.kernel.call import KernelError, calling, explain
 from berth.kernel.mounts import (
     MNT_DETACH,
     MS_BIND,
@@ -253,7 +253,10 @@ def _detach(targets: Iterable[str]) -> None:
 
 
 def _bring_up_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    with (
+        calling("bringing the loopback up"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+    ):
         request = struct.pack(_SIOCGIFFLAGS_FORMAT, b"lo", 0)
         _, flags = struct.unpack(_SIOCGIFFLAGS_FORMAT, fcntl.ioctl(sock, _SIOCGIFFLAGS, request))
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack(_SIOCGIFFLAGS_FORMAT, b"lo", flags | _IFF_UP))

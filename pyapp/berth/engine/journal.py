@@ -212,7 +212,8 @@ class RunFolder:
     def locked(self, *, wait: bool = True) -> Iterator[int]:
         """Hold the container's lock: one operation at a time; a second one waits, or gets BlockingIOError.
 
-        Yields the descriptor that holds it, for a child that goes on after the death of its parent.  Whoever leaves last removes the folder of a container that does not run.
+        Yields the descriptor that holds it, for a child that goes on after the death of its parent.  Whoever leaves
+        last removes the folder of a container that does not run.
         """
         fd = self._lock(fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:

@@ -34,7 +34,7 @@ def start(home: Home, spec: Spec, options: StartOptions) -> State:
             host = read_host(devices=spec.hw_access)
             check(spec, options, host)
             save_spec(home, spec)
-            return start_monitor(home, spec, options, host, reached, lock)
+            return start_monitor(home, spec, options, host, reached, lock=lock)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
 

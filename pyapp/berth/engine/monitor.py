@@ -197,7 +197,10 @@ class Monitor:
 
     def _take_console(self, master: int, slave: int) -> None:
         assert self.board is not None
-        self.board.console = Console(master, slave, self.home.log(self.spec.name))
+        if self.board.console is None:
+            self.board.console = Console(master, slave, self.home.log(self.spec.name))
+        else:
+            self.board.console.renew(master, slave)
 
     def _hooks(self, stage: str) -> tuple[Hook, ...]:
         return tuple(hook for hook in self.spec.hooks if hook.stage == stage)
@@ -211,7 +214,8 @@ class Monitor:
                 with self._devices_followed(init.pid, board):
                     status = board.serve(partial(_reap, init.pid, news), news.fileno())
                 init.close()
-                board.close_console()
+                if board.console is not None:
+                    board.console.hang_up()
                 rebooted = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP
                 if not rebooted or board.stopping:
                     return _end_in_words(status)
@@ -320,11 +324,12 @@ def _log(path: str, lines: list[str]) -> None:
 
 
 def start_monitor(
-    home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None], lock: int
+    home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None], *, lock: int
 ) -> State:
     """Fork a monitor for `spec` and return the container's state once its init has been executed.
 
-    `lock` is the descriptor that holds the container's lock.  Raises BerthError with the failing step; then nothing is left of the attempt.
+    `lock` is the descriptor that holds the container's lock.  Raises BerthError with the failing step; then nothing is
+    left of the attempt.
     """
     ours, theirs = Channel.pair()
     pid = os.fork()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from berth.engine import cgroups
-from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.boot import Boot, boot
+from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.init import Birth
 from berth.engine.inspect import read_host
 from berth.engine.journal import Journal, RunFolder, State, boot_id, read_record

@@ -93,16 +93,6 @@ class Switchboard:
         except (OSError, ValueError, KeyError, TypeError):
             caller.close()
 
-    def close_console(self) -> None:
-        """Drain the console and let go of it and of its viewers."""
-        for fd in self._viewers:
-            self._poller.unregister(fd)
-        self._viewers.clear()
-        if self.console is not None:
-            self.console.close()
-            self.console = None
-
     def close(self) -> None:
-        """Let go of everything but those who wait: they are told by the end of the process."""
-        self.close_console()
+        """Stop listening.  Those who wait or look on are told by the end of the process, when all is undone."""
         self._listener.close()

@@ -109,16 +109,16 @@ def _wait_channel(pid: int) -> str:
 
 
 def pidfd_open(pid: int) -> int | None:
-    """Return a descriptor that becomes readable when `pid` ends; None on kernels before 5.3.
+    """Return a descriptor that becomes readable when `pid` ends; None on kernels before 5.3, or where none can be had.
 
     Raises KernelError with ESRCH when there is no such process.  See pidfd_open(2).
     """
     try:
         return syscall(_SYS_PIDFD_OPEN, "pidfd_open", ctypes.c_int(pid), ctypes.c_uint(0), path=str(pid))
     except KernelError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            return None
-        raise
+        if error.errno == errno.ESRCH:
+            raise
+        return None
 
 
 def end_with(action: Callable[[], object], tell: Callable[[BaseException], object]) -> NoReturn:
@@ -203,11 +203,8 @@ class Process:
         if not self.alive:
             return False
         try:
-            if self._pidfd is None:
+            if self._pidfd is None or not _send_by_pidfd(self._pidfd, number):
                 os.kill(self.pid, number)
-            else:
-                arguments = (ctypes.c_int(self._pidfd), ctypes.c_int(number), ctypes.c_void_p(None), ctypes.c_uint(0))
-                syscall(_SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", *arguments, path=str(self.pid))
         except OSError as error:
             if error.errno == errno.ESRCH:
                 return False
@@ -239,6 +236,18 @@ class Process:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+
+
+def _send_by_pidfd(pidfd: int, number: int) -> bool:
+    """Send a signal by pidfd_send_signal(2); False where that call can't be made."""
+    arguments = (ctypes.c_int(pidfd), ctypes.c_int(number), ctypes.c_void_p(None), ctypes.c_uint(0))
+    try:
+        syscall(_SYS_PIDFD_SEND_SIGNAL, "pidfd_send_signal", *arguments)
+    except KernelError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return False
+        raise
+    return True
 
 
 def close_all_but(*keep: int) -> None:

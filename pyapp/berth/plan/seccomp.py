@@ -100,8 +100,8 @@ _BASELINE = (
         errno="EPERM",
         reason="a file handle reaches every file of the file system the container lies on, also outside its root",
     ),
-    # sysfs, and the file system that a folder lies on, have one superblock for the host and all containers, and shutdown
-    # scripts such as sysvinit's remount / read-only.  A bind that is remounted changes that one mount and is fine.
+    # sysfs, and the file system that a folder lies on, have one superblock for the host and all containers, and
+    # shutdown scripts such as sysvinit's remount / read-only.  A bind that is remounted changes that one mount only.
     SyscallRule(
         names=("mount",),
         errno="EPERM",

@@ -5,7 +5,7 @@ beside it, and reads lines until `{"exit": N}`; `"foreground": false` says that 
 terminal that is both its input and its output.  In between it may be told of a program that now runs for it
 (`program`), of a terminal to copy bytes for (`terminal`, with the master beside it), and of the signal that stopped
 the program (`stopped`).  It may send `{"signal": N}` for the program, `{"typed": N}` for a key that means signal N, and
-beside them `"foreground": true` to let the program have its terminal.  `{"call": "events"}` subscribes to events instead.
+beside them `"foreground": true` to let the program have its terminal.
 """
 
 import array
