@@ -27,23 +27,23 @@ def write_init(root: Path, path: str = INIT, script: str = _SCRIPT) -> str:
     return path
 
 
-def start(berth: Berth, root: Path, *flags: str | Path, name: str = "box") -> str:
+def start(berth: Berth, root: Path, *flags: str | Path, name: str = "quay") -> str:
     """Start the rootfs `root` with the quick init as container `name`; return what the command printed."""
     return berth.succeed("start", name, "--rootfs", root, "--init", write_init(root), *flags)
 
 
-def info(berth: Berth, name: str = "box") -> dict[str, Any]:  # JSON
+def info(berth: Berth, name: str = "quay") -> dict[str, Any]:  # JSON
     """Return what `berth info NAME --json` tells."""
     told: dict[str, Any] = json.loads(berth.succeed("info", name, "--json"))
     return told
 
 
-def inside(berth: Berth, *argv: str, name: str = "box") -> str:
+def inside(berth: Berth, *argv: str, name: str = "quay") -> str:
     """Run a program inside, assert that it exits with 0, and return what it printed, without the last newline."""
     return berth.succeed("run", name, "--", *argv).rstrip("\n")
 
 
-def shell(berth: Berth, script: str, name: str = "box") -> str:
+def shell(berth: Berth, script: str, name: str = "quay") -> str:
     """Run a shell script inside, assert that it exits with 0, and return what it printed."""
     return inside(berth, "/bin/sh", "-c", script, name=name)
 

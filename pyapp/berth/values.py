@@ -121,7 +121,7 @@ def variables(path: str, text: str) -> dict[str, str]:
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
-            key, value = variable(f"{path}, line {number}:", stripped.removeprefix("export ").lstrip())
+            key, value = variable(f"{rules.quoted(path)}, line {number}:", stripped.removeprefix("export ").lstrip())
             found[key] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
     return found
 

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
 
+NAME = "prisoner"
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 REWRITE = 'mkdir -p /tmp/p && mount -t proc p /tmp/p && cd /tmp/p/sys && v=$(cat {0}) && echo "$v" > {0}'
 
@@ -39,68 +40,70 @@ def shared_disk(scratch: Path) -> Iterator[Path]:
 
 def test_a_fresh_proc_gives_no_way_to_write_core_pattern(berth: Berth, rootfs: Factory) -> None:
     before = Path(CORE_PATTERN).read_text()
-    quick.start(berth, rootfs("busybox"))
-    result = berth("run", "box", "--", "/bin/sh", "-c", REWRITE.format("kernel/core_pattern"))
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    result = berth("run", NAME, "--", "/bin/sh", "-c", REWRITE.format("kernel/core_pattern"))
     assert result.returncode != 0
     assert "not permitted" in result.stderr
-    assert quick.shell(berth, "cat /tmp/p/sys/kernel/core_pattern") == before.strip(), "reading stays allowed"
+    assert quick.shell(berth, "cat /tmp/p/sys/kernel/core_pattern", name=NAME) == before.strip(), (
+        "reading stays allowed"
+    )
     assert Path(CORE_PATTERN).read_text() == before
 
 
 def test_the_settings_of_its_own_network_can_be_written(berth: Berth, rootfs: Factory) -> None:
-    quick.start(berth, rootfs("busybox"), "--net=none")
-    quick.shell(berth, REWRITE.format("net/ipv4/ip_forward"))
-    quick.shell(berth, "echo 1 > /proc/sys/net/ipv4/ip_forward")
-    assert quick.inside(berth, "cat", "/proc/sys/net/ipv4/ip_forward") == "1"
-    assert berth("run", "box", "--", "/bin/sh", "-c", REWRITE.format("vm/swappiness")).returncode != 0
+    quick.start(berth, rootfs("busybox"), "--net=none", name=NAME)
+    quick.shell(berth, REWRITE.format("net/ipv4/ip_forward"), name=NAME)
+    quick.shell(berth, "echo 1 > /proc/sys/net/ipv4/ip_forward", name=NAME)
+    assert quick.inside(berth, "cat", "/proc/sys/net/ipv4/ip_forward", name=NAME) == "1"
+    assert "not permitted" in berth("run", NAME, "--", "/bin/sh", "-c", REWRITE.format("vm/swappiness")).stderr
 
 
 def test_the_settings_of_the_hosts_network_can_not(berth: Berth, rootfs: Factory) -> None:
-    quick.start(berth, rootfs("busybox"))
-    assert berth("run", "box", "--", "/bin/sh", "-c", REWRITE.format("net/core/somaxconn")).returncode != 0
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    assert "not permitted" in berth("run", NAME, "--", "/bin/sh", "-c", REWRITE.format("net/core/somaxconn")).stderr
 
 
 def test_nomask_gives_the_settings_back(berth: Berth, rootfs: Factory) -> None:
-    quick.start(berth, rootfs("busybox"), "--privileged=nomask")
-    quick.shell(berth, REWRITE.format("kernel/core_pattern"))
+    quick.start(berth, rootfs("busybox"), "--privileged=nomask", name=NAME)
+    quick.shell(berth, REWRITE.format("kernel/core_pattern"), name=NAME)
 
 
 def test_a_mask_is_not_the_hosts_null_device(berth: Berth, rootfs: Factory) -> None:
     hosts = Path("/dev/null").stat()
-    quick.start(berth, rootfs("busybox"))
-    device, inode = quick.inside(berth, "stat", "-c", "%d %i", "/proc/timer_list").split()
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    device, inode = quick.inside(berth, "stat", "-c", "%d %i", "/proc/timer_list", name=NAME).split()
     assert (int(device), int(inode)) != (hosts.st_dev, hosts.st_ino)
-    assert quick.inside(berth, "cat", "/proc/timer_list") == ""
+    assert quick.inside(berth, "cat", "/proc/timer_list", name=NAME) == ""
 
 
 def test_a_remount_inside_does_not_abort_the_hosts_file_system(berth: Berth, shared_disk: Path) -> None:
-    quick.start(berth, shared_disk / "root")
-    assert berth("run", "box", "--", "mount", "-o", "remount,abort", "/").returncode != 0
+    quick.start(berth, shared_disk / "root", name=NAME)
+    assert "permi" in berth("run", NAME, "--", "mount", "-o", "remount,abort", "/").stderr
     (shared_disk / "written").write_text("the host still writes")
-    berth.succeed("stop", "box")
+    berth.succeed("stop", NAME)
 
 
 def test_the_hosts_file_system_is_not_frozen_from_inside(berth: Berth, shared_disk: Path) -> None:
-    quick.start(berth, shared_disk / "root")
-    result = berth("run", "box", "--", "fsfreeze", "--freeze", "/")
+    quick.start(berth, shared_disk / "root", name=NAME)
+    result = berth("run", NAME, "--", "fsfreeze", "--freeze", "/")
     subprocess.run(["fsfreeze", "--unfreeze", shared_disk], check=False, stderr=subprocess.DEVNULL)
-    assert result.returncode != 0
-    berth.succeed("stop", "box")
+    assert "not permitted" in result.stderr
+    berth.succeed("stop", NAME)
 
 
 @pytest.mark.parametrize("number", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "4294967295", "-1"])
 def test_a_user_with_an_impossible_number_is_no_user(berth: Berth, rootfs: Factory, number: str) -> None:
     root = rootfs("busybox")
     (root / "etc/passwd").write_text(f"root:x:0:0::/root:/bin/sh\nodd:x:{number}:0::/:/bin/sh\n", encoding="utf-8")
-    quick.start(berth, root)
-    result = berth("run", "-u", "odd", "box", "--", "true")
+    quick.start(berth, root, name=NAME)
+    result = berth("run", "-u", "odd", NAME, "--", "true")
     assert result.returncode == 1
     assert "user odd" in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_the_run_folders_are_private_to_root(berth: Berth, rootfs: Factory) -> None:
-    quick.start(berth, rootfs("busybox"))
+    quick.start(berth, rootfs("busybox"), name=NAME)
     run = berth.home / "run"
     open_to_others = [path for path in (run, *run.rglob("*")) if os.lstat(path).st_mode & 0o077]
     assert [path for path in open_to_others if stat.S_ISDIR(os.lstat(path).st_mode)] == []

@@ -35,7 +35,7 @@ def test_a_folder_is_shown_and_writable(berth: Berth, root: Path, shown: Path) -
     assert quick.shell(berth, "cat /mnt/data/file; echo new > /mnt/data/made") == "of the host"
 
     assert (shown / "made").read_text() == "new\n"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_a_read_only_bind_can_not_be_written_to_nor_can_what_is_mounted_below_it(
@@ -46,10 +46,10 @@ def test_a_read_only_bind_can_not_be_written_to_nor_can_what_is_mounted_below_it
     try:
         quick.start(berth, root, "-B", f"{shown}:/mnt/data:ro")
         for path in ("/mnt/data/made", "/mnt/data/below/made"):
-            refused = berth("run", "box", "--", "touch", path)
+            refused = berth("run", "quay", "--", "touch", path)
             assert "Read-only file system" in refused.stderr
         assert quick.inside(berth, "cat", "/mnt/data/file") == "of the host"
-        berth.succeed("stop", "box")
+        berth.succeed("stop", "quay")
     finally:
         subprocess.run(["umount", shown / "below"], check=True)
     (shown / "made").touch()  # out here it is as writable as before
@@ -59,8 +59,8 @@ def test_a_single_file_is_shown(berth: Berth, root: Path, shown: Path) -> None:
     quick.start(berth, root, "-B", f"{shown}/file:/etc/from-host", "-B", f"{shown}/file:/etc/fixed:ro")
 
     assert quick.inside(berth, "cat", "/etc/from-host") == "of the host"
-    assert "Read-only" in berth("run", "box", "--", "sh", "-c", "echo x > /etc/fixed").stderr
-    berth.succeed("stop", "box")
+    assert "Read-only" in berth("run", "quay", "--", "sh", "-c", "echo x > /etc/fixed").stderr
+    berth.succeed("stop", "quay")
 
 
 def test_comma_lists_and_repeats_mean_the_same(berth: Berth, root: Path, shown: Path) -> None:
@@ -68,12 +68,12 @@ def test_comma_lists_and_repeats_mean_the_same(berth: Berth, root: Path, shown: 
     quick.start(berth, root, *flags)
 
     assert quick.shell(berth, "cat /mnt/a/file /mnt/b /mnt/c/file").splitlines() == ["of the host"] * 3
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_a_missing_source_is_skipped_told_at_the_start_and_shown(berth: Berth, root: Path, shown: Path) -> None:
     said = berth(
-        "start", "box", "--rootfs", root, "--init", quick.write_init(root), "-B", f"/no/such:/mnt/x,{shown}:/mnt/y"
+        "start", "quay", "--rootfs", root, "--init", quick.write_init(root), "-B", f"/no/such:/mnt/x,{shown}:/mnt/y"
     )
 
     assert said.returncode == 0
@@ -82,14 +82,14 @@ def test_a_missing_source_is_skipped_told_at_the_start_and_shown(berth: Berth, r
     [skipped] = quick.info(berth)["skipped"]
     assert "/no/such" in skipped
     assert quick.shell(berth, "ls /mnt") == "y"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_a_destination_is_made_and_removed_after_the_stop(berth: Berth, root: Path, shown: Path) -> None:
     quick.start(berth, root, "-B", f"{shown}:/srv/one/two,{shown}/file:/srv/three")
 
     assert quick.shell(berth, "cat /srv/one/two/file /srv/three").splitlines() == ["of the host"] * 2
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert not (root / "srv").exists()
 
@@ -99,7 +99,7 @@ def test_a_destination_that_was_there_or_is_used_by_then_stays(berth: Berth, roo
     quick.start(berth, root, "-B", f"{shown}:/srv/mine,{shown}:/opt/made")
     quick.shell(berth, "echo kept > /opt/note")
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert (root / "srv/mine").is_dir()
     assert os.listdir(root / "srv/mine") == []
@@ -111,7 +111,7 @@ def test_a_destination_that_was_there_or_is_used_by_then_stays(berth: Berth, roo
 def test_a_destination_that_leads_upwards_or_is_none_is_refused(
     berth: Berth, root: Path, shown: Path, bind: str
 ) -> None:
-    refused = berth("start", "box", "--rootfs", root, "-B", bind.format(shown))
+    refused = berth("start", "quay", "--rootfs", root, "-B", bind.format(shown))
 
     assert refused.returncode == 2
     assert len(refused.stderr.splitlines()) == 1
@@ -152,7 +152,7 @@ def test_a_link_at_the_destination_does_not_lead_out_of_the_rootfs(
     source = shown / "file" if file else shown
 
     started = berth(
-        "start", "box", "--rootfs", root, "--init", quick.write_init(root), "-B", f"{source}:/hole,{source}:/hole/in"
+        "start", "quay", "--rootfs", root, "--init", quick.write_init(root), "-B", f"{source}:/hole,{source}:/hole/in"
     )
 
     assert sorted(os.listdir(root.parent)) == before
@@ -162,7 +162,7 @@ def test_a_link_at_the_destination_does_not_lead_out_of_the_rootfs(
         monitor = Path(f"/proc/{quick.info(berth)['monitor_pid']}/mountinfo").read_text()
         assert str(outside) not in monitor
         assert str(shown) not in monitor
-        berth.succeed("stop", "box")
+        berth.succeed("stop", "quay")
     assert (root / "hole").readlink() == Path(points_to.format(outside=outside))
 
 
@@ -182,6 +182,6 @@ def test_a_volume_that_is_mounted_on_the_host_later_appears_inside(berth: Berth,
 
         subprocess.run(["umount", shown / "card"], check=True)
         assert quick.shell(berth, "ls /mnt/data/card") == ""
-        berth.succeed("stop", "box")
+        berth.succeed("stop", "quay")
     finally:
         subprocess.run(["umount", "--recursive", shown], check=True)

@@ -39,7 +39,7 @@ def test_a_link_into_run_gets_its_target(berth: Berth, root: Path, target: str, 
     quick.start(berth, root, *flags)
 
     assert servers_inside(berth) == (flags[1].split(",") if flags else servers_of_host())
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
     assert (root / "etc/resolv.conf").readlink() == Path(target)
     assert os.listdir(root / "run") == []
 
@@ -52,7 +52,7 @@ def test_a_regular_file_is_left_alone(berth: Berth, root: Path) -> None:
     quick.start(berth, root)
 
     assert servers_inside_raw(berth) == b"# mine\nnameserver 192.0.2.7\n\xff"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
     after = file.stat()
     assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
 
@@ -71,7 +71,7 @@ def test_with_dns_a_regular_file_is_covered_and_not_changed(berth: Berth, root: 
     assert servers_inside(berth) == ["9.9.9.9", "1.1.1.1"]
     quick.shell(berth, "echo nameserver 192.0.2.8 >> /etc/resolv.conf")  # root inside may, and it is gone with the stop
     assert file.read_text() == "nameserver 192.0.2.7\n"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
     after = file.stat()
     assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
 
@@ -81,7 +81,7 @@ def test_a_missing_file_gets_a_mount_point_that_goes_with_the_stop(berth: Berth,
 
     assert servers_inside(berth) == servers_of_host()
     assert (root / "etc/resolv.conf").read_bytes() == b""
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
     assert not (root / "etc/resolv.conf").exists()
 
 
@@ -89,7 +89,7 @@ def test_without_a_network_nothing_is_done(berth: Berth, root: Path) -> None:
     quick.start(berth, root, "--net", "none")
 
     assert not (root / "etc/resolv.conf").exists()
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_a_link_elsewhere_leads_to_nothing_of_the_hosts(berth: Berth, root: Path
 
     assert {path: Path(path).read_bytes() for path in host} == host
     assert Path("/proc/self/mountinfo").read_text() == mounts
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
     assert (root / "etc/resolv.conf").readlink() == Path(target)

@@ -41,7 +41,7 @@ def test_hooks_run_in_the_order_of_a_containers_life(berth: Berth, root: Path, s
 
     quick.start(berth, root, *(f"--hook={words}" for words in hooks), f"--hook=prestart={second}")
     assert diary.read_text().split() == ["prestart", "second", "prechroot"]
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     quick.wait_for(lambda: diary.read_text().split()[3:] == ["poststop"] or None)
 
@@ -59,7 +59,7 @@ def test_prestart_gets_the_pid_and_what_is_new_for_it(
     count, argument, new_net, new_user, *links = diary.read_text().strip().split(":", 4)
     assert (count, argument, new_net, new_user) == ("1", str(pid), network, "")
     assert os.readlink(f"/proc/{pid}/ns/uts") in links[0]  # its namespaces are there already
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_prechroot_sees_the_mounts_and_the_host(berth: Berth, root: Path, scratch: Path, diary: Path) -> None:
@@ -69,7 +69,7 @@ def test_prechroot_sees_the_mounts_and_the_host(berth: Berth, root: Path, scratc
     quick.start(berth, root, "-B", f"{scratch}/shown:/mnt/shown", f"--hook=prechroot={prechroot}")
 
     assert int(diary.read_text()) >= 2
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 @pytest.mark.parametrize("stage", ["prestart", "prechroot"])
@@ -81,7 +81,7 @@ def test_a_failing_hook_fails_the_start_and_everything_is_undone(
 
     failed = berth(
         "start",
-        "box",
+        "quay",
         "--rootfs",
         root,
         "--init",
@@ -102,7 +102,7 @@ def test_a_hook_that_can_not_be_executed_fails_the_start(berth: Berth, root: Pat
     plain = scratch / "plain"
     plain.write_text("no program\n")
 
-    failed = berth("start", "box", "--rootfs", root, "--init", quick.INIT, f"--hook={stage}={plain}")
+    failed = berth("start", "quay", "--rootfs", root, "--init", quick.INIT, f"--hook={stage}={plain}")
 
     assert failed.returncode == 1
     assert f"hook {stage} {plain}: Permission denied" in failed.stderr
@@ -115,7 +115,7 @@ def test_a_hooks_words_are_its_own_and_no_shells(berth: Berth, root: Path, scrat
     quick.start(berth, root, f"--hook=prestart={odd}")
 
     assert diary.read_text() == "ran\n"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_poststop_runs_when_the_container_powers_itself_off_and_its_failure_is_logged(
@@ -124,16 +124,16 @@ def test_poststop_runs_when_the_container_powers_itself_off_and_its_failure_is_l
     poststop = hook(scratch, "poststop", f"echo after > {diary}; echo sinking; exit 3")
     quick.start(berth, root, f"--hook=poststop={poststop}")
 
-    berth("run", "box", "--", "poweroff", "-f")
+    berth("run", "quay", "--", "poweroff", "-f")
     quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
 
     assert diary.read_text() == "after\n"
-    assert "ended with 3: sinking" in berth.succeed("logs", "box")
+    assert "ended with 3: sinking" in berth.succeed("logs", "quay")
 
 
 @pytest.mark.parametrize("hook_words", ["prestart=relative", "sometime=/bin/true", "prestart"])
 def test_a_hook_that_makes_no_sense_is_refused(berth: Berth, root: Path, hook_words: str) -> None:
-    refused = berth("start", "box", "--rootfs", root, f"--hook={hook_words}")
+    refused = berth("start", "quay", "--rootfs", root, f"--hook={hook_words}")
 
     assert refused.returncode == 2
     assert "--hook" in refused.stderr

@@ -133,11 +133,11 @@ def root(prepared: Path) -> Path:
 
 
 def start(berth: Berth, kind: Kind, root: Path) -> None:
-    berth.succeed("start", "box", "--rootfs", root, "--init", kind.init)
+    berth.succeed("start", "quay", "--rootfs", root, "--init", kind.init)
 
 
 def is_up(berth: Berth, kind: Kind) -> bool | None:
-    return berth("run", "box", "--", "/bin/sh", "-c", kind.is_up).returncode == 0 or None
+    return berth("run", "quay", "--", "/bin/sh", "-c", kind.is_up).returncode == 0 or None
 
 
 def test_it_boots_to_its_normal_state_and_stops_in_its_own_way(berth: Berth, kind: Kind, root: Path) -> None:
@@ -147,7 +147,7 @@ def test_it_boots_to_its_normal_state_and_stops_in_its_own_way(berth: Berth, kin
     assert "dbus-daemon" in quick.inside(berth, "ps", "-e")
     began = time.monotonic()
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert time.monotonic() - began < 20  # asked, and not waited out: the default is 30 s
     assert (root / FAREWELL).read_text() == "orderly\n"
@@ -158,7 +158,7 @@ def test_a_stop_just_after_the_start_is_heard(berth: Berth, kind: Kind, root: Pa
     start(berth, kind, root)
     began = time.monotonic()
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert time.monotonic() - began < 20
     assert quick.info(berth)["last_end"] in ("powered off", "init ended with 0")
@@ -170,14 +170,14 @@ def test_reboot_inside_restarts_it_and_poweroff_inside_stops_it(berth: Berth, ki
     quick.wait_for(lambda: is_up(berth, kind))
     before = quick.info(berth)
 
-    berth("run", "box", "--", "reboot")
+    berth("run", "quay", "--", "reboot")
     quick.wait_for(lambda: quick.info(berth)["pid"] not in (before["pid"], None) or None)
     quick.wait_for(lambda: is_up(berth, kind))
 
     after = quick.info(berth)
     assert (after["state"], after["monitor_pid"]) == ("running", before["monitor_pid"])
     assert (root / FAREWELL).read_text() == "orderly\n"
-    berth("run", "box", "--", "poweroff")
+    berth("run", "quay", "--", "poweroff")
     quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
     assert (root / FAREWELL).read_text() == "orderly\norderly\n"
     assert quick.info(berth)["last_end"] == "powered off"
@@ -188,7 +188,7 @@ def test_a_halt_inside_stops_it(berth: Berth, kind: Kind, root: Path) -> None:
     start(berth, kind, root)
     quick.wait_for(lambda: is_up(berth, kind))
 
-    berth("run", "box", "--", "halt")
+    berth("run", "quay", "--", "halt")
 
     quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
     assert (root / FAREWELL).read_text() == "orderly\n"
@@ -201,9 +201,9 @@ ONLY_SYSTEMD = pytest.mark.parametrize("kind", ["systemd"], indirect=True)
 def systemd(berth: Berth, root: Path) -> Iterator[Path]:
     """Debian with systemd, up; returns its root."""
     start(berth, SYSTEMD, root)
-    berth("run", "box", "--", "systemctl", "is-system-running", "--wait")
+    berth("run", "quay", "--", "systemctl", "is-system-running", "--wait")
     yield root
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 @ONLY_SYSTEMD
@@ -218,7 +218,7 @@ def test_debian_with_systemd_works(berth: Berth, systemd: Path) -> None:
     assert "Startup finished" in quick.inside(berth, "journalctl", "-b", "_PID=1", "--no-pager")
 
     quick.shell(berth, "systemctl stop dbus.socket dbus; systemctl start dbus; systemctl is-active dbus")
-    quick.wait_for(lambda: (berth("run", "box", "--", "test", "-e", "/run/ticked").returncode == 0) or None)
+    quick.wait_for(lambda: (berth("run", "quay", "--", "test", "-e", "/run/ticked").returncode == 0) or None)
     assert "systemd-tmpfiles-clean.timer" in quick.inside(berth, "systemctl", "list-timers", "--no-pager")
     group = quick.inside(berth, "systemd-run", "--wait", "--pipe", "-q", "cat", "/proc/self/cgroup")
     assert "0::/system.slice/run-" in group
@@ -228,15 +228,15 @@ def test_debian_with_systemd_works(berth: Berth, systemd: Path) -> None:
 def test_users_sessions_and_sudo_work_under_systemd(berth: Berth, systemd: Path) -> None:
     quick.shell(berth, "useradd -m -s /bin/bash ann && echo 'ann ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ann")
 
-    assert berth.succeed("run", "-u", "ann", "box", "--", "id", "-un") == "ann\n"
-    assert berth.succeed("run", "-u", "ann", "box", "--", "sudo", "-n", "id", "-un") == "root\n"
-    assert quick.inside(berth, "su", "-", "ann", "-c", "id -un; pwd", name="box") == "ann\n/home/ann"
-    assert berth.succeed("enter", "box", "ann", stdin="whoami; echo $HOME $SHELL\n") == "ann\n/home/ann /bin/bash\n"
+    assert berth.succeed("run", "-u", "ann", "quay", "--", "id", "-un") == "ann\n"
+    assert berth.succeed("run", "-u", "ann", "quay", "--", "sudo", "-n", "id", "-un") == "root\n"
+    assert quick.inside(berth, "su", "-", "ann", "-c", "id -un; pwd", name="quay") == "ann\n/home/ann"
+    assert berth.succeed("enter", "quay", "ann", stdin="whoami; echo $HOME $SHELL\n") == "ann\n/home/ann /bin/bash\n"
     # A login is a session of logind's, with a service manager of its own.
     quick.shell(berth, "loginctl enable-linger ann")
     quick.wait_for(lambda: "ann" in quick.inside(berth, "loginctl", "list-users", "--no-legend") or None)
     running = "systemctl is-active user@$(id -u ann).service"
-    quick.wait_for(lambda: berth("run", "box", "--", "/bin/sh", "-c", running).returncode == 0 or None)
+    quick.wait_for(lambda: berth("run", "quay", "--", "/bin/sh", "-c", running).returncode == 0 or None)
 
 
 @ONLY_SYSTEMD
@@ -263,10 +263,10 @@ def test_apt_installs_a_package_with_its_service(berth: Berth, systemd: Path, sc
 @ONLY_SYSTEMD
 def test_a_user_logs_in_on_the_console(berth: Berth, systemd: Path) -> None:
     """The getty that systemd puts on /dev/console, through login, to the shell of a session."""
-    quick.wait_for(lambda: "login:" in berth.succeed("logs", "box") or None)
+    quick.wait_for(lambda: "login:" in berth.succeed("logs", "quay") or None)
 
     command, *words = berth.command
-    console = pexpect.spawn(command, [*words, "console", "box"], env=berth.environment, timeout=20)
+    console = pexpect.spawn(command, [*words, "console", "quay"], env=berth.environment, timeout=20)
     console.expect("login: ")
     console.send("root\r")
     console.expect("# ")
@@ -280,29 +280,29 @@ def test_a_user_logs_in_on_the_console(berth: Berth, systemd: Path) -> None:
 def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it_anew(
     berth: Berth, image: Factory
 ) -> None:
-    berth.succeed("start", "box", "--rootfs-img", image("debian-systemd"))
+    berth.succeed("start", "quay", "--rootfs-img", image("debian-systemd"))
     assert quick.inside(berth, "systemctl", "is-system-running", "--wait") == "running"
     before = quick.info(berth)
     mounted = Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text()
     quick.shell(berth, "echo kept > /root/kept")
 
-    berth("run", "box", "--", "systemctl", "reboot")
+    berth("run", "quay", "--", "systemctl", "reboot")
     quick.wait_for(lambda: quick.info(berth)["pid"] not in (before["pid"], None) or None)
 
     assert quick.inside(berth, "systemctl", "is-system-running", "--wait") == "running"
     assert quick.inside(berth, "systemctl", "--failed", "--no-legend") == ""
     assert Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text() == mounted
     assert quick.inside(berth, "cat", "/root/kept") == "kept"
-    berth("run", "box", "--", "poweroff")
+    berth("run", "quay", "--", "poweroff")
     quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
 
 
 @ONLY_SYSTEMD
 def test_a_script_that_becomes_systemd_is_asked_as_systemd_is(berth: Berth, root: Path) -> None:
     init = quick.write_init(root, "/sbin/stage-2", "#!/bin/sh\nexec /usr/lib/systemd/systemd\n")
-    berth.succeed("start", "box", "--rootfs", root, "--init", init)
-    berth("run", "box", "--", "systemctl", "is-system-running", "--wait")
+    berth.succeed("start", "quay", "--rootfs", root, "--init", init)
+    berth("run", "quay", "--", "systemctl", "is-system-running", "--wait")
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert (root / FAREWELL).read_text() == "orderly\n"

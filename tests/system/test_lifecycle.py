@@ -20,12 +20,12 @@ pytestmark = pytest.mark.system
 Factory = Callable[[str], Path]
 
 SPELLINGS = (
-    ("--name=box", "--rootfs={root}", "--init={init}", "start"),
-    ("start", "box", "--rootfs", "{root}", "--init", "{init}"),
-    ("start", "-n", "box", "-r", "{root}", "--init={init}"),
-    ("-nbox", "start", "-r{root}", "--init", "{init}"),
-    ("--rootfs={root}", "start", "--name", "box", "--init={init}"),
-    ("start", "--rootfs={root}", "--init={init}", "box"),
+    ("--name=quay", "--rootfs={root}", "--init={init}", "start"),
+    ("start", "quay", "--rootfs", "{root}", "--init", "{init}"),
+    ("start", "-n", "quay", "-r", "{root}", "--init={init}"),
+    ("-nquay", "start", "-r{root}", "--init", "{init}"),
+    ("--rootfs={root}", "start", "--name", "quay", "--init={init}"),
+    ("start", "--rootfs={root}", "--init={init}", "quay"),
 )
 
 
@@ -46,7 +46,7 @@ def test_busybox_boots_works_and_is_gone_after_its_stop(
 ) -> None:
     root = ("--rootfs", rootfs("busybox")) if source == "directory" else ("--rootfs-img", image("busybox"))
 
-    started = berth.succeed("start", "box", *root)
+    started = berth.succeed("start", "quay", *root)
 
     told = quick.info(berth)
     assert told["state"] == "running"
@@ -56,11 +56,11 @@ def test_busybox_boots_works_and_is_gone_after_its_stop(
     assert told["started_at"] == pytest.approx(time.time(), abs=60)
     assert quick.shell(berth, "echo $$ > /root/was-here; cat /proc/1/comm") == "init"
     assert "syslogd" in quick.inside(berth, "ps")
-    assert berth.succeed("stop", "box") == "box: stopped\n"
+    assert berth.succeed("stop", "quay") == "quay: stopped\n"
 
     told = quick.info(berth)
     assert (told["state"], told["pid"], told["last_end"]) == ("stopped", None, "powered off")
-    assert not Path("/mnt/berth/box").exists()
+    assert not Path("/mnt/berth/quay").exists()
 
 
 @pytest.mark.parametrize("words", SPELLINGS, ids=" ".join)
@@ -70,12 +70,12 @@ def test_a_start_can_be_spelled_as_the_user_is_used_to(berth: Berth, rootfs: Fac
 
     berth.succeed(*(word.format(root=root, init=init) for word in words))
 
-    assert berth.succeed("--name=box", "run", "uname", "-n") == "box\n"
-    assert berth.succeed("-n", "box", "run", "echo", "-n", "--name=other") == "--name=other"
-    assert berth.succeed("run", "box", "--", "echo", "-n", "x") == "x"
-    assert berth.succeed("--name=box", "enter", stdin="echo $HOME\n") == "/root\n"
-    assert berth.succeed("-n", "box", "enter", "user", stdin="id -u\n") == "1000\n"
-    berth.succeed("--name=box", "stop")
+    assert berth.succeed("--name=quay", "run", "uname", "-n") == "quay\n"
+    assert berth.succeed("-n", "quay", "run", "echo", "-n", "--name=other") == "--name=other"
+    assert berth.succeed("run", "quay", "--", "echo", "-n", "x") == "x"
+    assert berth.succeed("--name=quay", "enter", stdin="echo $HOME\n") == "/root\n"
+    assert berth.succeed("-n", "quay", "enter", "user", stdin="id -u\n") == "1000\n"
+    berth.succeed("--name=quay", "stop")
 
 
 def test_several_containers_stop_by_one_command(berth: Berth, rootfs: Factory) -> None:
@@ -98,7 +98,7 @@ def test_the_rootfs_gives_the_name_where_none_is_given(berth: Berth, rootfs: Fac
     berth.succeed("stop", "alpine-3.20")
 
 
-@pytest.mark.parametrize("name", ["../box", "a b", "x" * 65, ".hidden", "ä", "a/b"])
+@pytest.mark.parametrize("name", ["../quay", "a b", "x" * 65, ".hidden", "ä", "a/b"])
 def test_a_bad_name_is_refused_and_named(berth: Berth, rootfs: Factory, name: str) -> None:
     refused = berth("start", f"--name={name}", "--rootfs", rootfs("busybox"))
 
@@ -111,13 +111,13 @@ def test_a_bad_name_is_refused_and_named(berth: Berth, rootfs: Factory, name: st
 def test_a_container_starts_again_as_it_was_saved(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     quick.start(berth, root, "--hostname", "harbour", "--env", "COLOUR=blue")
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
-    berth.succeed("start", "box")
+    berth.succeed("start", "quay")
 
     assert quick.shell(berth, "hostname; tr '\\0' '\\n' </proc/1/environ | grep COLOUR") == "harbour\nCOLOUR=blue"
     assert quick.info(berth)["rootfs"] == str(root)
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_reset_forgets_what_was_saved_but_the_root(berth: Berth, rootfs: Factory) -> None:
@@ -126,13 +126,13 @@ def test_reset_forgets_what_was_saved_but_the_root(berth: Berth, rootfs: Factory
     init.unlink()
     quick.write_init(root, "/sbin/init")
     quick.start(berth, root, "--hostname", "harbour")
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
-    berth.succeed("start", "box", "--reset")
+    berth.succeed("start", "quay", "--reset")
 
-    assert quick.inside(berth, "hostname") == "box"
+    assert quick.inside(berth, "hostname") == "quay"
     assert quick.info(berth)["init"] == "/sbin/init"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_a_restart_gives_a_new_init_with_the_same_options(berth: Berth, rootfs: Factory) -> None:
@@ -140,14 +140,14 @@ def test_a_restart_gives_a_new_init_with_the_same_options(berth: Berth, rootfs: 
     before = quick.info(berth)
     quick.shell(berth, "touch /root/was-here")
 
-    assert berth.succeed("restart", "box") == "box: restarted\n"
+    assert berth.succeed("restart", "quay") == "quay: restarted\n"
 
     after = quick.info(berth)
     assert after["state"] == "running"
     assert after["pid"] != before["pid"]
     assert (after["volatile"], after["options"]) == (True, before["options"])
     assert quick.shell(berth, "ls -A /root") == ""
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_a_second_start_of_the_same_name_is_refused(berth: Berth, rootfs: Factory) -> None:
@@ -155,12 +155,12 @@ def test_a_second_start_of_the_same_name_is_refused(berth: Berth, rootfs: Factor
     quick.start(berth, root)
     pid = quick.info(berth)["pid"]
 
-    refused = berth("start", "box")
+    refused = berth("start", "quay")
 
     assert refused.returncode == 1
-    assert refused.stderr == 'berth: container box: is running already; see "berth info box"\n'
+    assert refused.stderr == 'berth: container quay: is running already; see "berth info quay"\n'
     assert quick.info(berth)["pid"] == pid
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_of_two_starts_at_once_exactly_one_wins(berth: Berth, rootfs: Factory) -> None:
@@ -168,14 +168,14 @@ def test_of_two_starts_at_once_exactly_one_wins(berth: Berth, rootfs: Factory) -
     init = quick.write_init(root)
 
     with ThreadPoolExecutor() as pool:
-        ends = list(pool.map(lambda _: berth("start", "box", "--rootfs", root, "--init", init), range(4)))
+        ends = list(pool.map(lambda _: berth("start", "quay", "--rootfs", root, "--init", init), range(4)))
 
     assert sorted(end.returncode for end in ends) == [0, 1, 1, 1]
     assert {end.stderr for end in ends if end.returncode} == {
-        'berth: container box: is running already; see "berth info box"\n'
+        'berth: container quay: is running already; see "berth info quay"\n'
     }
-    assert quick.inside(berth, "hostname") == "box"
-    berth.succeed("stop", "box")
+    assert quick.inside(berth, "hostname") == "quay"
+    berth.succeed("stop", "quay")
 
 
 def test_stopping_what_does_not_run_is_an_error(berth: Berth) -> None:
@@ -222,11 +222,11 @@ def test_an_init_that_can_not_be_executed_stops_the_start_before_anything_is_don
     init = make(root)
     before = everything_in(root)
 
-    refused = berth("start", "box", "--rootfs", root, "--init", init)
+    refused = berth("start", "quay", "--rootfs", root, "--init", init)
 
     assert refused.returncode == 1
     assert re.fullmatch(rf"berth: rootfs {root}: {init} .*\n", refused.stderr)
-    assert not (berth.home / "containers/box").exists()
+    assert not (berth.home / "containers/quay").exists()
     assert everything_in(root) == before
 
 
@@ -237,9 +237,9 @@ def test_the_init_is_found_through_links_inside_the_rootfs(berth: Berth, rootfs:
     (root / "opt/first").symlink_to("/opt/second/../second")  # absolute: of the container, not of the host
     (root / "opt/second").symlink_to("../../../../sbin/quick-init")  # more .. than there are folders
 
-    berth.succeed("start", "box", "--rootfs", root, "--init", "/opt/second")
+    berth.succeed("start", "quay", "--rootfs", root, "--init", "/opt/second")
     assert quick.inside(berth, "cat", "/proc/1/comm") == "second"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_an_absolute_link_as_init_is_the_containers(berth: Berth, rootfs: Factory) -> None:
@@ -247,11 +247,11 @@ def test_an_absolute_link_as_init_is_the_containers(berth: Berth, rootfs: Factor
     (root / "sbin/init").unlink()
     (root / "sbin/init").symlink_to(quick.write_init(root, "/sbin/only-inside"))
 
-    berth.succeed("start", "box", "--rootfs", root)
+    berth.succeed("start", "quay", "--rootfs", root)
 
     assert "only-inside" not in os.listdir("/sbin")
     assert quick.info(berth)["state"] == "running"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_an_init_that_ends_at_once_is_a_failed_start_and_nothing_is_left(
     init = quick.write_init(root, script=script)
     before = everything_in(root)
 
-    failed = berth("start", "box", "--rootfs", root, "--init", init)
+    failed = berth("start", "quay", "--rootfs", root, "--init", init)
 
     assert failed.returncode != 0
     assert how in failed.stderr
@@ -283,10 +283,10 @@ def test_what_init_printed_before_it_failed_is_in_the_log(berth: Berth, rootfs: 
     root = rootfs("busybox")
     init = quick.write_init(root, script="#!/bin/sh\necho the disk is on fire\nexit 1\n")
 
-    failed = berth("start", "box", "--rootfs", root, "--init", init)
+    failed = berth("start", "quay", "--rootfs", root, "--init", init)
 
-    assert "berth logs box" in failed.stderr
-    assert "the disk is on fire" in berth.succeed("logs", "box")
+    assert "berth logs quay" in failed.stderr
+    assert "the disk is on fire" in berth.succeed("logs", "quay")
 
 
 def test_nothing_in_the_users_rootfs_is_rewritten(berth: Berth, rootfs: Factory) -> None:
@@ -297,25 +297,25 @@ def test_nothing_in_the_users_rootfs_is_rewritten(berth: Berth, rootfs: Factory)
 
     quick.start(berth, root, "--hostname", "other", "--env", "A=b", "--dns", "9.9.9.9")
     quick.inside(berth, "true")
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert everything_in(root) == before
 
 
 def test_a_toml_file_says_what_to_start(berth: Berth, rootfs: Factory, scratch: Path) -> None:
     root = rootfs("busybox")
-    conf = scratch / "box.toml"
+    conf = scratch / "quay.toml"
     conf.write_text(
-        f'name = "box"\nrootfs = "{root}"\ninit = "{quick.write_init(root)}"\nhostname = "quay"\n[env]\nA = "b c"\n'
+        f'name = "quay"\nrootfs = "{root}"\ninit = "{quick.write_init(root)}"\nhostname = "wharf"\n[env]\nA = "b c"\n'
     )
 
     berth.succeed("start", "--conf", conf)
 
-    assert quick.shell(berth, "hostname; tr '\\0' '\\n' </proc/1/environ | grep ^A=") == "quay\nA=b c"
-    berth.succeed("stop", "box")
-    berth.succeed("start", "box")
-    assert quick.inside(berth, "hostname") == "quay"
-    berth.succeed("stop", "box")
+    assert quick.shell(berth, "hostname; tr '\\0' '\\n' </proc/1/environ | grep ^A=") == "wharf\nA=b c"
+    berth.succeed("stop", "quay")
+    berth.succeed("start", "quay")
+    assert quick.inside(berth, "hostname") == "wharf"
+    berth.succeed("stop", "quay")
 
 
 def test_a_droidspaces_file_says_what_to_start_and_what_is_unknown_is_kept(
@@ -324,29 +324,29 @@ def test_a_droidspaces_file_says_what_to_start_and_what_is_unknown_is_kept(
     root = rootfs("busybox")
     conf = scratch / "container.config"
     conf.write_text(
-        f"name=box\nrootfs_path={root}\nhostname=quay\nenable_termux_x11=1\nbind_mounts={scratch}:/mnt/host\n"
+        f"name=quay\nrootfs_path={root}\nhostname=wharf\nenable_termux_x11=1\nbind_mounts={scratch}:/mnt/host\n"
         "net_mode=host\nshiny_new_key=7\n"
     )
 
     printed = berth("start", "--conf", conf, "--init", quick.write_init(root))
 
     assert (printed.returncode, "shiny_new_key is kept" in printed.stderr) == (0, True)
-    assert quick.shell(berth, "hostname; ls /mnt/host") == "quay\nbusybox\ncontainer.config"
-    assert "shiny_new_key" in (berth.home / "containers/box/container.toml").read_text()
-    berth.succeed("stop", "box")
+    assert quick.shell(berth, "hostname; ls /mnt/host") == "wharf\nbusybox\ncontainer.config"
+    assert "shiny_new_key" in (berth.home / "containers/quay/container.toml").read_text()
+    berth.succeed("stop", "quay")
 
 
 def test_reboot_inside_gives_a_new_init_and_poweroff_inside_stops(berth: Berth, image: Factory) -> None:
-    berth.succeed("start", "box", "--rootfs-img", image("busybox"))
+    berth.succeed("start", "quay", "--rootfs-img", image("busybox"))
     before, mounted = quick.info(berth), quick.shell(berth, "grep ' / / ' /proc/self/mountinfo | cut -d' ' -f3")
 
-    berth("run", "box", "--", "reboot", "-f")
+    berth("run", "quay", "--", "reboot", "-f")
     after = quick.wait_for(lambda: told if (told := quick.info(berth))["pid"] not in (before["pid"], None) else None)
 
     assert (after["state"], after["monitor_pid"]) == ("running", before["monitor_pid"])
     assert quick.shell(berth, "grep ' / / ' /proc/self/mountinfo | cut -d' ' -f3") == mounted
     assert quick.info(berth)["image"] == before["image"]
-    berth("run", "box", "--", "poweroff", "-f")
+    berth("run", "quay", "--", "poweroff", "-f")
     quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
     assert quick.info(berth)["last_end"] == "powered off"
 
@@ -355,9 +355,9 @@ def test_busybox_is_asked_to_power_off_and_so_its_shutdown_lines_run(berth: Bert
     root = rootfs("busybox")
     with (root / "etc/inittab").open("a") as file:
         file.write("::shutdown:/bin/sh -c 'echo orderly > /root/farewell'\n")
-    berth.succeed("start", "box", "--rootfs", root)
+    berth.succeed("start", "quay", "--rootfs", root)
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert (root / "root/farewell").read_text() == "orderly\n"
 
@@ -368,9 +368,9 @@ def test_a_stop_right_after_the_start_is_not_lost(berth: Berth, rootfs: Factory)
     init = quick.write_init(
         root, script="#!/bin/sh\nsleep 1\ntrap 'echo heard > /root/farewell; exit 0' TERM\nsleep 99 & wait\n"
     )
-    berth.succeed("start", "box", "--rootfs", root, "--init", init)
+    berth.succeed("start", "quay", "--rootfs", root, "--init", init)
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert (root / "root/farewell").read_text() == "heard\n"
 
@@ -378,10 +378,10 @@ def test_a_stop_right_after_the_start_is_not_lost(berth: Berth, rootfs: Factory)
 def test_an_init_that_hears_nothing_is_killed_when_its_time_is_over(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     init = quick.write_init(root, script="#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 99; done\n")
-    berth.succeed("start", "box", "--rootfs", root, "--init", init)
+    berth.succeed("start", "quay", "--rootfs", root, "--init", init)
     began = time.monotonic()
 
-    berth.succeed("stop", "box", "--timeout", "1")
+    berth.succeed("stop", "quay", "--timeout", "1")
 
     assert time.monotonic() - began < 10
     assert quick.info(berth)["last_end"] == "init was ended by signal 9"
@@ -390,13 +390,13 @@ def test_an_init_that_hears_nothing_is_killed_when_its_time_is_over(berth: Berth
 def test_a_hundred_starts_and_stops_leave_nothing(berth: Berth, rootfs: Factory, service: None) -> None:
     root = rootfs("busybox")
     quick.start(berth, root)
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
     before, files = host_state.look(berth.home), everything_in(root)
     kept = sorted(path.name for path in (berth.home / "run").rglob("*"))
 
     for _ in range(100):
-        berth.succeed("start", "box")
-        berth.succeed("stop", "box")
+        berth.succeed("start", "quay")
+        berth.succeed("stop", "quay")
 
     assert host_state.difference(before, berth.home) == []
     assert everything_in(root) == files
@@ -406,7 +406,7 @@ def test_a_hundred_starts_and_stops_leave_nothing(berth: Berth, rootfs: Factory,
 def test_fifty_containers_in_parallel_leave_nothing(berth: Berth, rootfs: Factory, service: None) -> None:
     root = rootfs("busybox")
     init = quick.write_init(root)
-    names = [f"box{number}" for number in range(50)]
+    names = [f"quay{number}" for number in range(50)]
     before, files = host_state.look(berth.home), everything_in(root)
 
     with ThreadPoolExecutor(10) as pool:

@@ -27,7 +27,7 @@ true
 
 def lift(berth: Berth, controller: str, value: str, *files: str) -> None:
     for file in files:
-        berth("run", "box", "--", "/bin/sh", "-c", LIFT.format(controller=controller, file=file, value=value))
+        berth("run", "quay", "--", "/bin/sh", "-c", LIFT.format(controller=controller, file=file, value=value))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def root(rootfs: Factory) -> Path:
 
 
 def folder_of(berth: Berth, controller: str) -> Path:
-    """The host's folder with the limits of container `box`."""
+    """The host's folder with the limits of container `quay`."""
     lines = Path(f"/proc/{quick.info(berth)['pid']}/cgroup").read_text().splitlines()
     path = next(line.split(":", 2)[2] for line in lines if controller in line.split(":")[1].split(","))
     for mount in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -51,13 +51,13 @@ def test_too_many_processes_are_refused_and_root_inside_can_not_lift_it(berth: B
     many = "for i in $(seq 40); do sleep 2 >/dev/null 2>&1 & done"
 
     for _ in range(2):
-        refused = berth("run", "box", "--", "/bin/sh", "-c", many)
+        refused = berth("run", "quay", "--", "/bin/sh", "-c", many)
         assert "can't fork" in refused.stderr
         assert (folder_of(berth, "pids") / "pids.max").read_text() == "20\n"
-        quick.wait_for(lambda: berth("run", "box", "--", "/bin/sh", "-c", "true | true").returncode == 0 or None)
+        quick.wait_for(lambda: berth("run", "quay", "--", "/bin/sh", "-c", "true | true").returncode == 0 or None)
         lift(berth, "pids", "max", "pids.max")
 
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_memory_is_limited_and_root_inside_can_not_lift_it(berth: Berth, root: Path) -> None:
@@ -65,13 +65,13 @@ def test_memory_is_limited_and_root_inside_can_not_lift_it(berth: Berth, root: P
     hungry = "dd if=/dev/zero of=/dev/null bs=100M count=1"
 
     for _ in range(2):
-        killed = berth("run", "box", "--", "/bin/sh", "-c", hungry)
+        killed = berth("run", "quay", "--", "/bin/sh", "-c", hungry)
         assert killed.returncode in (137, 1)
         assert int((folder_of(berth, "memory") / "memory.limit_in_bytes").read_text()) == 48 << 20
         lift(berth, "memory", "-1", "memory.memsw.limit_in_bytes", "memory.limit_in_bytes")
 
     assert quick.inside(berth, "echo", "alive") == "alive"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_processor_time_is_limited_and_root_inside_can_not_lift_it(berth: Berth, root: Path) -> None:
@@ -80,11 +80,11 @@ def test_processor_time_is_limited_and_root_inside_can_not_lift_it(berth: Berth,
     usage = folder_of(berth, "cpuacct") / "cpuacct.usage"
     before, began = int(usage.read_text()), time.monotonic()
 
-    berth("run", "box", "--", "/bin/sh", "-c", "while :; do :; done & while :; do :; done & sleep 2; kill $(jobs -p)")
+    berth("run", "quay", "--", "/bin/sh", "-c", "while :; do :; done & while :; do :; done & sleep 2; kill $(jobs -p)")
 
     used, passed = (int(usage.read_text()) - before) / 1e9, time.monotonic() - began
     assert used < 0.25 * passed + 0.2
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_a_cgroup_that_is_mounted_inside_shows_the_container_only(berth: Berth, root: Path) -> None:
@@ -94,20 +94,20 @@ def test_a_cgroup_that_is_mounted_inside_shows_the_container_only(berth: Berth, 
     seen = quick.shell(berth, "mount -t cgroup -o memory none /mnt && ls /mnt && umount /mnt").split()
 
     assert "memory.limit_in_bytes" in seen
-    assert not [name for name in seen if name in ("release_agent", "payload", "berth", "box")]
-    berth.succeed("stop", "box")
+    assert not [name for name in seen if name in ("release_agent", "payload", "berth", "quay")]
+    berth.succeed("stop", "quay")
 
 
 def test_limits_are_still_there_after_a_reboot_inside(berth: Berth, root: Path) -> None:
     quick.start(berth, root, "--pids-limit", "20", "--memory", "48M")
     pid = quick.info(berth)["pid"]
 
-    berth("run", "box", "--", "reboot", "-f")
+    berth("run", "quay", "--", "reboot", "-f")
     quick.wait_for(lambda: quick.info(berth)["pid"] not in (pid, None) or None)
 
     assert (folder_of(berth, "pids") / "pids.max").read_text() == "20\n"
     assert (folder_of(berth, "memory") / "memory.limit_in_bytes").read_text() == f"{48 << 20}\n"
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_limits_are_still_there_after_a_reboot_inside(berth: Berth, root: Path) 
     [("--memory", "10"), ("--memory", "lots"), ("--cpus", "0"), ("--cpus", "-1"), ("--pids-limit", "0")],
 )
 def test_a_limit_that_makes_no_sense_is_refused(berth: Berth, root: Path, flag: str, value: str) -> None:
-    refused = berth("start", "box", "--rootfs", root, f"{flag}={value}")
+    refused = berth("start", "quay", "--rootfs", root, f"{flag}={value}")
 
     assert refused.returncode == 2
     assert flag.removeprefix("--").partition("-")[0] in refused.stderr

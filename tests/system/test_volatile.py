@@ -26,12 +26,12 @@ def test_changes_to_a_directory_are_gone_after_the_stop(berth: Berth, rootfs: Fa
     init = quick.write_init(root)
     (scratch / "shown").mkdir()
     before = {path: path.lstat().st_mtime_ns for path in root.rglob("*")}
-    berth.succeed("start", "box", "--rootfs", root, "--init", init, "-V", "-B", f"{scratch}/shown:/opt/new/place")
+    berth.succeed("start", "quay", "--rootfs", root, "--init", init, "-V", "-B", f"{scratch}/shown:/opt/new/place")
 
     quick.shell(berth, "echo x > /root/made; rm /etc/group; echo y >> /etc/passwd; ls /opt/new/place")
     assert quick.shell(berth, "cat /root/made; test -e /etc/group || echo gone") == "x\ngone"
     assert quick.info(berth)["volatile"] is True
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert {path: path.lstat().st_mtime_ns for path in root.rglob("*")} == before
 
@@ -39,11 +39,11 @@ def test_changes_to_a_directory_are_gone_after_the_stop(berth: Berth, rootfs: Fa
 def test_volatile_is_for_one_start_only(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     quick.start(berth, root, "--volatile")
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
-    berth.succeed("start", "box")
+    berth.succeed("start", "quay")
     quick.shell(berth, "echo x > /root/made")
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert (root / "root/made").exists()
 
@@ -51,11 +51,11 @@ def test_volatile_is_for_one_start_only(berth: Berth, rootfs: Factory) -> None:
 def test_a_volatile_image_is_not_changed_by_a_byte(berth: Berth, image: Factory) -> None:
     file = image("busybox")
     before = digest(file)
-    berth.succeed("start", "box", "--rootfs-img", file, "--volatile")
+    berth.succeed("start", "quay", "--rootfs-img", file, "--volatile")
 
     quick.shell(berth, "echo x > /root/made; sync")
     assert quick.info(berth)["image"]["read_only"] is True
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
     assert digest(file) == before
 
@@ -74,11 +74,11 @@ def test_the_size_limit_of_the_changes_holds(berth: Berth, rootfs: Factory) -> N
     quick.start(berth, rootfs("busybox"), "--volatile", "--volatile-size", "8M")
 
     quick.shell(berth, "dd if=/dev/zero of=/root/fits bs=1M count=4; rm /root/fits")
-    full = berth("run", "box", "--", "dd", "if=/dev/zero", "of=/root/too-much", "bs=1M", "count=16")
+    full = berth("run", "quay", "--", "dd", "if=/dev/zero", "of=/root/too-much", "bs=1M", "count=16")
 
     assert full.returncode != 0
     assert "No space left on device" in full.stderr
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 def test_what_is_made_inside_has_the_right_owner_and_mode(berth: Berth, rootfs: Factory) -> None:
@@ -88,7 +88,7 @@ def test_what_is_made_inside_has_the_right_owner_and_mode(berth: Berth, rootfs: 
     assert (
         quick.shell(berth, "mkdir /root/d; touch /root/d/f; stat -c %a:%u /root/d /root/d/f /") == "755:0\n644:0\n755:0"
     )
-    berth.succeed("stop", "box")
+    berth.succeed("stop", "quay")
 
 
 @pytest.fixture
@@ -113,11 +113,11 @@ def test_a_file_system_that_can_not_be_below_an_overlay_is_told_before_anything_
     (vfat / "sbin/init").write_bytes(b"#!/bin/busybox sh\n")
     before = sorted(os.listdir(vfat))
 
-    refused = berth("start", "box", "--rootfs", vfat, "--volatile")
+    refused = berth("start", "quay", "--rootfs", vfat, "--volatile")
 
     assert refused.returncode == 1
     assert len(refused.stderr.splitlines()) == 1
     assert "vfat" in refused.stderr
     assert "--rootfs-img" in refused.stderr
     assert sorted(os.listdir(vfat)) == before
-    assert not (berth.home / "containers/box").exists()
+    assert not (berth.home / "containers/quay").exists()

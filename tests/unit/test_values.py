@@ -114,7 +114,7 @@ BAD = [
     ("--env A", '--env "A": a variable is written KEY=VALUE'),
     ("--env /data/file", '--env "/data/file": a variable is written KEY=VALUE; a file of variables is given'),
     ("--env 1A=b", '--env "1A": a variable\'s name has letters, digits and _ and does not begin with a digit'),
-    ("--env-file bad", 'bad, line 2: "nonsense": a variable is written KEY=VALUE'),
+    ("--env-file bad", '"bad", line 2: "nonsense": a variable is written KEY=VALUE'),
     ("--dns router", '--dns "router": this is no address; write one such as 9.9.9.9 or 2620:fe::fe'),
     ("--memory 0", "--memory 0: nothing runs in under 1M; a bare number is bytes, so write 512M or 2G"),
     ("--memory 512", "--memory 512: nothing runs in under 1M"),

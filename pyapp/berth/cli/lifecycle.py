@@ -33,11 +33,10 @@ def start(invocation: Invocation, session: Session) -> int:
     """`berth start`."""
     home = find_home(os.environ)
     spec = read_spec(home, invocation, session)
-    state = launch.start(home, spec, specs.start_options(invocation))
-    pid = state.init[0] if state.init else None
-    told = {"name": spec.name, "pid": pid, "skipped": state.skipped, "warnings": state.warnings}
-    _say(invocation, told, f"{spec.name}: started, init is {pid}")
-    for sentence in (*state.warnings, *(f"skipped: {bind}" for bind in state.skipped)):
+    started = launch.start(home, spec, specs.start_options(invocation))
+    told = {"name": spec.name, "pid": started.pid, "skipped": started.skipped, "warnings": started.warnings}
+    _say(invocation, told, f"{spec.name}: started, init is {started.pid}")
+    for sentence in (*started.warnings, *(f"skipped: {bind}" for bind in started.skipped)):
         print(f"{spec.name}: {sentence}", file=sys.stderr)
     if invocation.switch("foreground"):
         return attach(home, spec.name, session)

@@ -5,8 +5,8 @@ import stat
 
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host, read_rootfs
-from berth.engine.journal import RunFolder, State
-from berth.engine.monitor import start_monitor
+from berth.engine.journal import RunFolder
+from berth.engine.monitor import Started, start_monitor
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
 from berth.errors import BerthError
@@ -18,8 +18,8 @@ from berth.spec import Spec, StartOptions
 from berth.store import Home, save_spec
 
 
-def start(home: Home, spec: Spec, options: StartOptions) -> State:
-    """Start `spec`, save it under its name, and return its state once init has been executed.
+def start(home: Home, spec: Spec, options: StartOptions) -> Started:
+    """Start `spec`, save it under its name, and return what came of it once init has been executed.
 
     Raises BerthError in one sentence, with nothing done or everything undone: it runs already, there is no init, the
     plan can't work on this device, a step failed.

@@ -14,6 +14,7 @@ from functools import partial
 from typing import NoReturn
 
 import msgspec
+from msgspec import Struct
 
 from berth.engine import cgroups
 from berth.engine.boot import Boot, boot, describe_end
@@ -47,6 +48,14 @@ IMAGE_FOLDER = "/mnt/berth"
 _NUMBERS_OF_INIT = 1000  # journal entries that PID 1 may write while it sets up
 _QUICK_SECONDS = 1.0
 _MOST_QUICK_REBOOTS = 5
+
+
+class Started(Struct, frozen=True):
+    """What a start has to tell: init's pid on the host, the binds that were skipped, and what else is worth knowing."""
+
+    pid: int
+    skipped: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class Monitor:
@@ -102,7 +111,8 @@ class Monitor:
             self._report(report, {"error": why})
             announce(self.home, self.spec.name, "failed", why)
             os._exit(1)
-        self._report(report, {"state": msgspec.to_builtins(self.state)})
+        started = Started(init.pid, self.state.skipped, self.state.warnings)
+        self._report(report, {"started": msgspec.to_builtins(started)})
         report.close()
         assert self.board is not None
         how = self._watch(init, rootfs, self.board)
@@ -325,8 +335,8 @@ def _log(path: str, lines: list[str]) -> None:
 
 def start_monitor(
     home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None], *, lock: int
-) -> State:
-    """Fork a monitor for `spec` and return the container's state once its init has been executed.
+) -> Started:
+    """Fork a monitor for `spec` and return what came of the start once its init has been executed.
 
     `lock` is the descriptor that holds the container's lock.  Raises BerthError with the failing step; then nothing is
     left of the attempt.
@@ -348,4 +358,4 @@ def start_monitor(
         with contextlib.suppress(OSError):
             os.waitpid(pid, 0)
         raise BerthError(message["error"])
-    return msgspec.convert(message["state"], State, strict=False)
+    return msgspec.convert(message["started"], Started)

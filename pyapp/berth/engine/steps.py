@@ -68,7 +68,12 @@ class Workshop:
         if parent:
             os.close(self.target(parent))
         number = self.journal.intend("mountpoint", path) if self.journal else 0
-        made = make_in_root(self.root, path, folder=folder)
+        try:
+            made = make_in_root(self.root, path, folder=folder)
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            return open_in_root(self.root, path)  # another container on this rootfs was faster
         if self.journal:
             self.journal.done(number, identity_of(os.fstat(made)))
         return made
