@@ -54,12 +54,6 @@ def run_tree(berth: Berth) -> dict[str, tuple[object, ...]]:
     return {path: facts for path, facts in tree(berth.home / "run").items() if path not in (".", "containers", "root")}
 
 
-def host_mounts() -> list[str]:
-    """Return where something is mounted on the host."""
-    with open("/proc/1/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return sorted(line.split(" ")[4] for line in file)
-
-
 def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
     """Wait until `condition` holds; fail the test, naming `what`, when it does not within `seconds`."""
     until = time.monotonic() + seconds
