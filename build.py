@@ -40,6 +40,7 @@ RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
 TEST_NEEDS = {
     "busybox-static": "the smallest root file system to start",
     "e2fsprogs": "makes and checks the ext4 images",
+    "fuse2fs": "a file system that no overlay can lie on",
     "libseccomp2": "the reference our seccomp filters are compared with",
     "mmdebstrap": "makes the Debian root file systems, one for each init",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",

@@ -1,6 +1,7 @@
 """One boot of a container: the set-up child, PID 1, and the conversation until init has been executed."""
 
 import os
+import signal
 from collections.abc import Callable
 
 from berth.engine import cgroups
@@ -16,6 +17,7 @@ from berth.kernel.processes import Process, close_all_but, end_with, start_time,
 from berth.spec import Hook
 
 _PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms is "the first instant"
+_CAUGHT_BY_ANY_SHELL = 1 << signal.SIGINT - 1 | 1 << signal.SIGCHLD - 1  # before it has read a line of its script
 
 
 class Boot:
@@ -127,10 +129,11 @@ def _run_prestart(order: Boot, pid: int, channel: Channel) -> None:
 
 
 def _await_life(birth: Birth, process: Process) -> None:
-    """Return once init shows that it lives: it sleeps, has a child, or catches a signal.
+    """Return once init shows that it lives: it sleeps, or catches a signal that no mere shell does.
 
-    One that ends within the first instant never does any of these.  Raises BerthError then, having reaped it.
+    One that ends within the first instant does neither.  Raises BerthError then, having reaped it.
     """
+    asleep = False
     for seconds in _PATIENCE:
         if process.wait(seconds) or start_time(process.pid) is None:
             how = describe_end(_reap(process.pid))
@@ -138,14 +141,17 @@ def _await_life(birth: Birth, process: Process) -> None:
                 f"container {birth.plan.name}: {birth.plan.argv[0]} {how} at once; look at its output with"
                 f' "berth logs {birth.plan.name}"'
             )
-        if _shows_life(process.pid):
+        before, asleep = asleep, _sleeps(process.pid)
+        if _catches_something(process.pid) or (before and asleep):  # once alone may be a moment of waiting for the disk
             return
 
 
-def _shows_life(pid: int) -> bool:
+def _catches_something(pid: int) -> bool:
     caught = status_field(pid, "SigCgt")
-    if caught is not None and int(caught, 16):
-        return True
+    return caught is not None and int(caught, 16) & ~_CAUGHT_BY_ANY_SHELL != 0
+
+
+def _sleeps(pid: int) -> bool:
     state = status_field(pid, "State")
     return state is not None and state.startswith("S")
 

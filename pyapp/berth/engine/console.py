@@ -102,10 +102,13 @@ class Console:
 
     def hang_up(self) -> None:
         """Drain what is left of this boot and let go of its terminal; those who look on stay."""
+        if self.master < 0:
+            return
         while self.drain():
             pass
         os.close(self.master)
         os.close(self._slave)
+        self.master = self._slave = -1
 
     def renew(self, master: int, slave: int) -> None:
         """Go on with the terminal of the next boot; whoever looks on gets its master, to follow the window's size."""

@@ -191,7 +191,12 @@ class Monitor:
             hooks=self._hooks("prechroot"),
         )
         order = Boot(birth, self._hooks("prestart"), self.reached, self._take_init, self._take_console)
-        process = boot(order)
+        try:
+            process = boot(order)
+        except (BerthError, OSError):
+            if self.board is not None and self.board.console is not None:
+                self.board.console.hang_up()  # what init said before it failed goes to the log
+            raise
         self.journal.skip_numbers(_NUMBERS_OF_INIT)
         self._save(
             stage="running",

@@ -115,13 +115,16 @@ class Supervisor:
             caller, _ = self._control.accept()
         except OSError:
             return  # the caller has gone again
-        if peer_of(caller)[1] == 0 and os.fork() == 0:
-            work(caller, self._run)
-        caller.close()
+        with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
+            if peer_of(caller)[1] == 0 and os.fork() == 0:
+                work(caller, self._run)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):
             listener, _ = self._events.accept()
+            if peer_of(listener)[1] != 0:
+                listener.close()
+                return
             listener.setblocking(False)
             self._subscribers.append(listener)
 

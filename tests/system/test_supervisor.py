@@ -1,0 +1,403 @@
+"""The service: what it starts, what it survives, whom it serves, and that it costs nothing while nobody asks."""
+
+import array
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from berth.kernel.processes import status_field
+from tests import faults
+from tests.program import Berth
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+IDLE_SECONDS = 3.0
+
+
+class Service:
+    """`berth serve --background`, and who it is."""
+
+    def __init__(self, berth: Berth) -> None:
+        self.berth = berth
+        self.run = berth.home / "run"
+
+    @property
+    def pid(self) -> int:
+        return int((self.run / "supervisor.lock").read_text())
+
+    def start(self) -> int:
+        self.berth.succeed("serve", "--background")
+        faults.wait_until(self.answers, "the service answers")
+        return self.pid
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), self.connect():
+            return True
+        return False
+
+    def connect(self, name: str = "control.sock") -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        folder = os.open(self.run, os.O_PATH)
+        try:
+            sock.connect(f"/proc/self/fd/{folder}/{name}")
+        except OSError:
+            sock.close()
+            raise
+        finally:
+            os.close(folder)
+        return sock
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        pid = self.pid
+        if faults.is_alive(pid):
+            os.kill(pid, number)
+            faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")
+
+    def log(self) -> str:
+        path = self.berth.home / "service.log"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def service(berth: Berth) -> Iterator[Service]:
+    service = Service(berth)
+    service.start()
+    yield service
+    service.end()
+    for folder in berth.home.glob("containers/*"):
+        berth("stop", folder.name)
+        berth.succeed("rm", folder.name, "--yes")  # or it would start with the next service
+    for name in ("supervisor.lock", "control.sock", "notify.sock", "events.sock"):
+        (service.run / name).unlink(missing_ok=True)
+    (berth.home / "service.log").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def root(rootfs: Factory) -> Path:
+    return faults.write_init(rootfs("busybox"))
+
+
+def monitor_of(berth: Berth, name: str) -> int:
+    pid = json.loads(berth.succeed("info", name, "--json"))["monitor_pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def test_a_second_service_is_refused(service: Service, berth: Berth) -> None:
+    first = service.pid
+
+    result = berth("serve")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"berth: the service runs already [^\n]+\n", result.stderr), result.stderr
+    assert "the service runs already" in berth.succeed("serve", "--background")
+
+    assert service.pid == first
+    assert service.answers()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_containers_outlive_the_service_and_are_served_by_the_next(
+    service: Service, berth: Berth, root: Path, number: int
+) -> None:
+    berth.succeed("start", "sup", "--rootfs", root)
+    monitor = monitor_of(berth, "sup")
+
+    service.end(number)
+
+    assert berth.succeed("run", "sup", "--", "echo", "without") == "without\n"
+    service.start()
+    assert berth.succeed("run", "sup", "--", "echo", "with") == "with\n"
+    assert monitor_of(berth, "sup") == monitor
+    berth.succeed("stop", "sup")
+
+
+def test_a_new_service_gives_a_monitor_to_containers_that_lost_theirs(
+    service: Service, berth: Berth, root: Path
+) -> None:
+    berth.succeed("start", "sup", "--rootfs", root)
+    lost = monitor_of(berth, "sup")
+    service.end(signal.SIGKILL)
+    faults.kill(lost)
+
+    service.start()
+
+    faults.wait_until(lambda: faults.condition(berth, "sup") == "running", "it has a monitor again")
+    assert monitor_of(berth, "sup") != lost
+    berth.succeed("stop", "sup")
+
+
+def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: Berth, root: Path) -> None:
+    berth.succeed("start", "sup", "--rootfs", root)
+    with subprocess.Popen(
+        [*berth.command, "run", "sup", "--", "sleep", "100"], env=berth.environment, stderr=subprocess.PIPE, text=True
+    ) as client:
+        faults.wait_until(lambda: len(children(service.pid)) == 1, "a worker is at work")
+        faults.kill(children(service.pid)[0])
+        assert "was killed" in client.communicate(timeout=faults.SECONDS)[1]
+
+    assert berth.succeed("run", "sup", "--", "echo", "here") == "here\n"
+    berth.succeed("stop", "sup")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_containers_start_with_the_service_in_order_and_a_failing_one_holds_up_none(
+    service: Service, berth: Berth, root: Path, rootfs: Factory
+) -> None:
+    second, broken = faults.write_init(rootfs("busybox")), rootfs("busybox")
+    for name, place, *after in (
+        ("sup-a", root),
+        ("sup-bad", broken),
+        ("sup-b", second, "--start-after", "sup-a,sup-bad"),
+    ):
+        berth.succeed("start", name, "--rootfs", place, "--autostart", *after)
+        berth.succeed("stop", name)
+    (broken / "sbin" / "init").unlink()
+    service.end()
+
+    service.start()
+
+    faults.wait_until(lambda: faults.condition(berth, "sup-b") == "running", "the last one runs")
+    assert faults.condition(berth, "sup-a") == "running"
+    assert started_at(berth, "sup-a") < started_at(berth, "sup-b")
+    assert faults.condition(berth, "sup-bad") == "stopped"
+    assert "/sbin/init is not there" in service.log()
+    berth.succeed("stop", "sup-a,sup-b")
+
+
+def started_at(berth: Berth, name: str) -> float:
+    at = json.loads(berth.succeed("info", name, "--json"))["started_at"]
+    assert isinstance(at, float)
+    return at
+
+
+def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: Path) -> None:
+    with subprocess.Popen(
+        [*berth.command, "events", "--json"], env=berth.environment, stdout=subprocess.PIPE, text=True
+    ) as listener:
+        assert listener.stdout
+        faults.wait_until(lambda: children(service.pid), "a worker listens")
+        time.sleep(0.3)
+        berth.succeed("start", "sup", "--rootfs", root)
+        berth.succeed("stop", "sup")
+
+        told = [json.loads(listener.stdout.readline()) for _ in range(3)]
+
+        listener.terminate()
+    assert [(event["name"], event["event"]) for event in told] == [
+        ("sup", "starting"),
+        ("sup", "running"),
+        ("sup", "stopped"),
+    ]
+
+
+# Who is served.
+
+
+def test_the_sockets_are_for_root_alone(service: Service) -> None:
+    assert service.run.stat().st_mode & 0o7777 == 0o700
+    for name in ("control.sock", "notify.sock", "events.sock"):
+        assert (service.run / name).stat().st_mode & 0o777 == 0o600
+    assert as_nobody(lambda: service.connect().close()) == "PermissionError"
+
+
+def test_a_peer_that_is_not_root_is_not_served_though_it_got_to_the_socket(service: Service) -> None:
+    folder = os.open(service.run, os.O_RDONLY)
+    try:
+        os.chmod(service.run, 0o711)  # noqa: S103  what the folder keeps out must be kept out by the socket too
+        os.chmod(service.run / "control.sock", 0o666)  # noqa: S103
+        assert as_nobody(lambda: ask(service)) in ("b''", "ConnectionResetError", "BrokenPipeError")
+    finally:
+        os.chmod(service.run / "control.sock", 0o600)
+        os.chmod(service.run, 0o700)
+        os.close(folder)
+    assert b'"exit":0' in ask(service)
+
+
+def ask(service: Service) -> bytes:
+    """Send a whole request for `version` and return the answer."""
+    null = os.open("/dev/null", os.O_RDWR)
+    request = json.dumps({"call": "command", "argv": ["version"], "cwd": "/", "env": {}}).encode() + b"\n"
+    with service.connect() as sock:
+        sock.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 3))])
+        os.close(null)
+        sock.settimeout(faults.SECONDS)
+        return sock.recv(4096)
+
+
+def as_nobody(action: Callable[[], object]) -> str:
+    """Do `action` in a child without any rights, and return what it returned or raised, in words."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            said = repr(action())
+        except OSError as error:
+            said = type(error).__name__
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        said = file.read().decode()
+    os.waitpid(pid, 0)
+    return said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b'{"call":"comm', b"no JSON\n", b"[1,2,3]\n", b"{}\n", b"\xff\xfe\n", b"[" * 100000 + b"\n", b"x" * 200000],
+    ids=["nothing", "half-a-line", "words", "list", "empty", "bytes", "nested", "long"],
+)
+def test_a_caller_that_talks_nonsense_holds_up_nobody(service: Service, berth: Berth, data: bytes) -> None:
+    with service.connect() as sock:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.send(data)
+        assert berth.succeed("list", seconds=5.0) is not None
+    faults.wait_until(lambda: not children(service.pid), "its worker has ended")
+    assert b'"exit":0' in ask(service)
+
+
+def test_callers_that_only_connect_and_listeners_that_never_read_hold_up_nobody(
+    service: Service, berth: Berth, root: Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(service.connect())
+            stack.enter_context(service.connect("events.sock"))
+        berth.succeed("start", "sup", "--rootfs", root, seconds=10)
+        berth.succeed("stop", "sup", seconds=10)
+    faults.wait_until(lambda: not children(service.pid), "the workers have ended")
+
+
+# What it costs.
+
+
+def switches(pid: int) -> int:
+    return int(status_field(pid, "voluntary_ctxt_switches") or -1)
+
+
+def test_service_and_monitor_sleep_while_nobody_asks(service: Service, berth: Berth, root: Path) -> None:
+    berth.succeed("start", "sup", "--rootfs", root)
+    pids = [service.pid, monitor_of(berth, "sup")]
+    time.sleep(0.5)
+    before = [switches(pid) for pid in pids]
+
+    time.sleep(IDLE_SECONDS)
+
+    assert [switches(pid) for pid in pids] == before
+    berth.succeed("stop", "sup")
+
+
+# What is inherited.
+
+
+@contextlib.contextmanager
+def many_open(scratch: Path) -> Iterator[list[int]]:
+    """Twenty-odd descriptors of all kinds that a careless caller hands on."""
+    with contextlib.ExitStack() as stack:
+        for number in range(8):
+            stack.enter_context((scratch / f"precious-{number}").open("w"))
+            for sock in socket.socketpair():
+                stack.enter_context(sock)
+        poller = select.epoll()
+        stack.callback(poller.close)
+        pipes = os.pipe()
+        for fd in pipes:
+            stack.callback(os.close, fd)
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+        leaky = [fd for fd in numbers if fd > 2 and is_open(fd)]
+        for fd in leaky:
+            os.set_inheritable(fd, True)
+        yield leaky
+        for fd in leaky:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(fd, False)
+
+
+def is_open(fd: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.fstat(fd)
+        return True
+    return False
+
+
+def call_leaking(berth: Berth, leaky: list[int], *arguments: str | Path) -> str:
+    return subprocess.run(
+        [*berth.command, *arguments],
+        env=berth.environment,
+        check=True,
+        pass_fds=leaky,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def open_files(pid: int) -> dict[int, str]:
+    return {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+
+
+LIST = ("sh", "-c", "for fd in /proc/self/fd/*; do echo ${fd##*/}; done")
+
+
+def test_no_descriptor_of_the_caller_gets_anywhere(berth: Berth, root: Path, scratch: Path) -> None:
+    with many_open(scratch) as leaky:
+        assert len(leaky) > 20
+        call_leaking(berth, leaky, "start", "sup", "--rootfs", root)
+        inside = call_leaking(berth, leaky, "run", "sup", "--", *LIST).split()
+        one_off = call_leaking(berth, leaky, "run", "--rm", "--rootfs", root, "--", *LIST).split()
+    told = json.loads(berth.succeed("info", "sup", "--json"))
+
+    assert {*inside} <= {"0", "1", "2", "3"}  # 3 is the shell's own, on the folder that it lists
+    assert {*one_off} <= {"0", "1", "2", "3"}
+    assert set(open_files(told["pid"]).values()) <= {"/dev/console", "/sbin/init", "/dev/pts/0"}
+    monitor = open_files(told["monitor_pid"])
+    assert [monitor[fd] for fd in range(3)] == ["/dev/null"] * 3
+    kinds = sorted(re.sub(r"\d+", "N", path.replace(str(berth.home), "HOME")) for fd, path in monitor.items() if fd > 2)
+    assert set(kinds) <= {
+        "/dev/pts/N",
+        "/dev/pts/ptmx",
+        "HOME/containers/sup/log",
+        "HOME/run/containers/sup/journal",
+        "anon_inode:[pidfd]",
+        "anon_inode:inotify",
+        "socket:[N]",
+    }
+    assert kinds.count("socket:[N]") <= 3  # its own listener, and both ends of what a signal writes to
+    assert len(kinds) <= 9
+    berth.succeed("stop", "sup")
+
+
+def test_the_service_keeps_nothing_of_who_started_it(berth: Berth, scratch: Path, root: Path) -> None:
+    service = Service(berth)
+    with many_open(scratch) as leaky:
+        call_leaking(berth, leaky, "serve", "--background")
+    faults.wait_until(service.answers, "the service answers")
+    try:
+        held = open_files(service.pid)
+        assert not [path for path in held.values() if "precious" in path or "pipe:" in path or "eventpoll" in path]
+        assert len(held) <= 12
+        berth.succeed("start", "sup", "--rootfs", root)
+        assert berth.succeed("run", "sup", "--", *LIST).split() <= ["0", "1", "2", "3"]
+        sockets = [path for path in open_files(monitor_of(berth, "sup")).values() if path.startswith("socket:")]
+        assert not {*sockets} & {*held.values()}
+        berth.succeed("stop", "sup")
+    finally:
+        service.end()
