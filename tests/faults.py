@@ -1,4 +1,4 @@
-"""What tests of faults share: a small rootfs with an init of the test's own, starts that stand still, trees compared."""
+"""What tests of faults share: a rootfs with an init of the test's own, starts that stand still, trees compared."""
 
 import contextlib
 import os

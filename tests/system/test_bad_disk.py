@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
 NAME = "bad"
-TALKING = faults.INIT.replace("while", "while [ -e /talk ]; do echo 0123456789012345678901234567890123456789; done; while")
+TALKING = faults.INIT.replace("while", f"while [ -e /talk ]; do echo {'0123456789' * 4}; done; while")
 
 
 @pytest.fixture
@@ -80,9 +80,7 @@ def test_a_start_on_a_full_disk_says_so(small: Berth, disk: Path, root: Path) ->
 
 
 @pytest.mark.parametrize("room", [4096, 8192, 16384, 24576, 32768, 40960, 65536])
-def test_a_start_that_runs_out_of_room_half_way_is_undone(
-    small: Berth, disk: Path, root: Path, room: int
-) -> None:
+def test_a_start_that_runs_out_of_room_half_way_is_undone(small: Berth, disk: Path, root: Path, room: int) -> None:
     files = faults.tree(root)
     small.succeed("start", NAME, "--rootfs", root)
     small.succeed("stop", NAME)
@@ -196,7 +194,8 @@ def test_an_image_that_the_kernel_refuses_is_refused_in_a_sentence(berth: Berth,
     path = image("busybox")
     spoil_descriptors(path)
 
-    assert "the kernel refuses its file system" in sentence(berth("start", NAME, "--rootfs-img", path, f"--fsck={check}"))
+    refused = berth("start", NAME, "--rootfs-img", path, f"--fsck={check}")
+    assert "the kernel refuses its file system" in sentence(refused)
 
     assert faults.run_tree(berth) == {}
 

@@ -207,7 +207,7 @@ WRECKS = {
     "etc-gone": "rm -rf /etc; true",
     "passwd-fifo": "rm /etc/passwd && mkfifo /etc/passwd",
     "cgroup-gone": "umount -l /sys/fs/cgroup",
-    "cgroup-nested": "cd /sys/fs/cgroup; for i in 1 2 3 4 5 6 7 8 9; do mkdir -p $i && cd $i; done; echo $$ >cgroup.procs",
+    "cgroup-nested": "cd /sys/fs/cgroup; for i in 1 2 3 4 5 6; do mkdir -p $i && cd $i; done; echo $$ >cgroup.procs",
 }
 
 

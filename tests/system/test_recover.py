@@ -12,7 +12,7 @@ import pytest
 
 from berth.engine.journal import Journal, RunFolder, State, boot_id
 from berth.kernel.processes import start_time
-from tests import faults, host_state
+from tests import faults
 from tests.faults import PausedStart, condition, kill, run_tree, wait_until
 from tests.program import Berth
 

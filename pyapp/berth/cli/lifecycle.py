@@ -151,7 +151,7 @@ def remove(invocation: Invocation, session: Session) -> int:
     if not invocation.switch("yes"):
         print(f"This forgets container {name}; its root {root} stays.", file=sys.stderr)
         print("Type its name to go on: ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip() != name:
+        if session.read_line() != name:
             raise BerthError(f"container {name}: was not removed, because its name was not typed")
     with RunFolder(home, name).locked():
         _refuse_running(home, name, "be removed")

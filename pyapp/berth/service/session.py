@@ -1,6 +1,7 @@
 """A caller as its worker sees it: its streams, its folder, and the programs that run for it."""
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -134,6 +135,24 @@ class Session:
                 buffer += data
                 *lines, buffer = buffer.split(b"\n")
                 yield from lines
+
+    def read_line(self) -> str:
+        """Return the next line of the caller's input, without the blanks around it; "" at its end.
+
+        Raises BrokenPipeError when the caller has gone: nobody may go on reading what is typed for a shell.
+        """
+        poller = select.poll()
+        poller.register(self.connection, select.POLLIN)
+        poller.register(0, select.POLLIN)
+        line = b""
+        while not line.endswith(b"\n"):
+            if self.connection.fileno() in dict(poller.poll()):
+                raise BrokenPipeError(errno.EPIPE, "the caller has gone")
+            byte = os.read(0, 1)
+            if not byte:
+                break
+            line += byte
+        return line.decode(errors="surrogateescape").strip()
 
     def accompany(self, running: Running) -> int:
         """Wait for the program, passing the caller's signals on; return its exit code.
