@@ -439,17 +439,19 @@ def test_ctrl_c_ends_a_program_that_has_no_terminal_at_all(berth: Berth, run: li
     leave(shell)
 
 
-def test_ctrl_c_at_a_question_leaves_nobody_reading(berth: Berth, root: Path) -> None:
-    shell = interactive_shell(berth)
-    shell.sendline("berth rm terminals")
-    shell.expect_exact("go on: ")
+def test_ctrl_c_at_a_question_leaves_nobody_reading(berth: Berth) -> None:
+    with callers.running(berth, "asked", "busybox"):
+        berth.succeed("stop", "asked", "--timeout", "0")
+        shell = interactive_shell(berth)
+        shell.sendline("berth rm asked")
+        shell.expect_exact("go on: ")
 
-    shell.sendintr()
-    shell.expect_exact(PROMPT)
+        shell.sendintr()
+        shell.expect_exact(PROMPT)
 
-    for word in ("one", "two", "three"):
-        assert say(shell, f"echo {word}''", PROMPT) == [word]
-    leave(shell)
+        for word in ("one", "two", "three"):
+            assert say(shell, f"echo {word}''", PROMPT) == [word]
+        leave(shell)
 
 
 def test_ctrl_z_stops_both_sides_of_a_pipe(berth: Berth, root: Path) -> None:
