@@ -119,13 +119,17 @@ def _await_socket(server: "subprocess.Popen[bytes]", path: str) -> None:
 
 
 def find_process(mark: str) -> int:
-    """Wait for a process with the word `mark` on its command line and return its pid on the host."""
+    """Wait for a program with the word `mark` on its command line and return its pid on the host.
+
+    Neither a shell that starts it is meant, nor the berth command and its forks, which have the same words.
+    """
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (folder / "cmdline").read_bytes().split(b"\0")
-                if words[0] not in (b"sh", b"/bin/sh") and mark.encode() in words and b"berth" not in words:
+                caller = words[0] in (b"sh", b"/bin/sh") or any(os.path.basename(word) == b"berth" for word in words)
+                if mark.encode() in words and not caller:
                     return int(folder.name)
         time.sleep(0.01)
     raise AssertionError(f"no process has {mark} on its command line")

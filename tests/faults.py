@@ -50,8 +50,9 @@ def _entry(path: Path) -> tuple[object, ...]:
 
 
 def run_tree(berth: Berth) -> dict[str, tuple[object, ...]]:
-    """Return what is in the run folder, but for the folders that every start shares."""
-    return {path: facts for path, facts in tree(berth.home / "run").items() if path not in (".", "containers", "root")}
+    """Return what is in the run folder about containers."""
+    folder = berth.home / "run" / "containers"
+    return {path: facts for path, facts in tree(folder).items() if path != "."} if folder.exists() else {}
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
@@ -75,6 +76,11 @@ def condition(berth: Berth, name: str) -> str:
 def is_alive(pid: int) -> bool:
     """Tell whether process `pid` runs (a zombie does not)."""
     return bool(host_state.describe(pid))
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of the single-threaded process `pid`."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def kill(pid: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from berth.engine.journal import Journal, RunFolder, State, boot_id
 from berth.kernel.processes import start_time
-from tests import faults
+from tests import faults, host_state
 from tests.faults import PausedStart, condition, kill, run_tree, wait_until
 from tests.program import Berth
 
@@ -127,6 +127,51 @@ def test_a_stop_whose_monitor_is_killed_undoes_the_rest_itself(berth: Berth, roo
 
     assert stop.output() == f"{NAME}: stopped\n"
     assert faults.tree(root) == files
+    assert run_tree(berth) == {}
+
+
+@pytest.fixture
+def without_cgroup2(berth: Berth) -> Berth:
+    """The command where the host has not mounted cgroup2, as Android 9 has not: it mounts one of its own."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    places = [target for _, target, filesystem, *_ in mounts if filesystem == "cgroup2"]
+    script = 'for place in $PLACES; do umount -l "$place" || exit; done; exec "$@"'
+    bare = Berth(berth.home)
+    bare.environment = {**berth.environment, "PLACES": " ".join(places)}
+    bare.command = ["unshare", "--mount", "sh", "-c", script, "sh", *berth.command]
+    return bare
+
+
+@pytest.mark.parametrize("stage", ["cgroups", "joined", "built", "executed", "running"])
+@pytest.mark.parametrize("way", ["recover", "start"])
+def test_cgroups_in_a_hierarchy_that_only_the_dead_had_mounted_are_undone(
+    without_cgroup2: Berth, root: Path, stage: str, way: str
+) -> None:
+    start = PausedStart(without_cgroup2, stage, NAME, "start", NAME, "--rootfs", root)
+    start.kill(*({"monitor", "init"} & {*start.roles}))
+    start.settle()
+
+    if way == "start":
+        without_cgroup2.succeed("start", NAME)
+        without_cgroup2.succeed("stop", NAME)
+    else:
+        without_cgroup2.succeed("recover")
+
+    assert run_tree(without_cgroup2) == {}
+
+
+@pytest.mark.parametrize("stage", ["joined", "namespaces", "built", "ready", "released", "executed"])
+@pytest.mark.parametrize("limit", [(), ("--pids-limit", "50")], ids=["bare", "limited"])
+def test_a_one_off_program_dies_with_its_worker(berth: Berth, root: Path, stage: str, limit: tuple[str, ...]) -> None:
+    run = PausedStart(berth, stage, NAME, "run", "--rm", "--rootfs", root, *limit, "--", "sleep", "500")
+    born = faults.children(run.roles["worker"])
+
+    run.kill("worker")
+
+    assert "was killed" in run.output()
+    wait_until(lambda: not any(map(faults.is_alive, born)), "PID 1 has ended")
+    wait_until(lambda: not [*host_state.processes_of(berth.home)], "nothing of it runs any more")
+    berth.succeed("recover")
     assert run_tree(berth) == {}
 
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
 IDLE_SECONDS = 3.0
+REFUSED = ("b''", "ConnectionResetError", "BrokenPipeError")  # the connection is closed, early or late
 
 
 class Service:
@@ -47,16 +48,11 @@ class Service:
         return False
 
     def connect(self, name: str = "control.sock") -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         folder = os.open(self.run, os.O_PATH)
         try:
-            sock.connect(f"/proc/self/fd/{folder}/{name}")
-        except OSError:
-            sock.close()
-            raise
+            return connect_in(folder, name)
         finally:
             os.close(folder)
-        return sock
 
     def end(self, number: int = signal.SIGTERM) -> None:
         pid = self.pid
@@ -69,6 +65,17 @@ class Service:
         return path.read_text() if path.exists() else ""
 
 
+def connect_in(folder: int, name: str) -> socket.socket:
+    """Connect to a socket by its folder: its whole path may be longer than an address."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(f"/proc/self/fd/{folder}/{name}")
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 @pytest.fixture
 def service(berth: Berth) -> Iterator[Service]:
     service = Service(berth)
@@ -78,8 +85,6 @@ def service(berth: Berth) -> Iterator[Service]:
     for folder in berth.home.glob("containers/*"):
         berth("stop", folder.name)
         berth.succeed("rm", folder.name, "--yes")  # or it would start with the next service
-    for name in ("supervisor.lock", "control.sock", "notify.sock", "events.sock"):
-        (service.run / name).unlink(missing_ok=True)
     (berth.home / "service.log").unlink(missing_ok=True)
 
 
@@ -139,19 +144,56 @@ def test_a_new_service_gives_a_monitor_to_containers_that_lost_theirs(
 
 def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: Berth, root: Path) -> None:
     berth.succeed("start", "sup", "--rootfs", root)
-    with subprocess.Popen(
-        [*berth.command, "run", "sup", "--", "sleep", "100"], env=berth.environment, stderr=subprocess.PIPE, text=True
-    ) as client:
-        faults.wait_until(lambda: len(children(service.pid)) == 1, "a worker is at work")
-        faults.kill(children(service.pid)[0])
+    with calling(berth, "run", "sup", "--", "sleep", "100") as client:
+        faults.wait_until(lambda: len(faults.children(service.pid)) == 1, "a worker is at work")
+        faults.kill(faults.children(service.pid)[0])
         assert "was killed" in client.communicate(timeout=faults.SECONDS)[1]
 
     assert berth.succeed("run", "sup", "--", "echo", "here") == "here\n"
     berth.succeed("stop", "sup")
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+@contextlib.contextmanager
+def calling(berth: Berth, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """A command that goes on while something else is done, and is killed at the end."""
+    process = subprocess.Popen(
+        [*berth.command, *arguments],
+        env=berth.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("stage", ["locked", "forked", "cgroups", "joined", "built", "executed", "running"])
+@pytest.mark.parametrize("killed", [("service",), ("service", "worker")], ids="+".join)
+def test_a_start_goes_on_when_the_service_is_killed(
+    service: Service, berth: Berth, root: Path, stage: str, killed: tuple[str, ...]
+) -> None:
+    files = faults.tree(root)
+    service.end()
+    berth.environment["BERTH_PAUSE_AT"] = stage  # the workers of the service have its environment
+    service.start()
+    start = faults.PausedStart(berth, stage, "sup", "start", "sup", "--rootfs", root)
+    start.roles["service"] = service.pid
+
+    start.kill(*killed)
+
+    left = start.settle()
+    assert left == ("stopped" if stage == "locked" and "worker" in killed else "running")
+    del berth.environment["BERTH_PAUSE_AT"]
+    service.start()
+    if left == "running":
+        assert berth.succeed("run", "sup", "--", "echo", "here") == "here\n"
+        berth.succeed("stop", "sup")
+    faults.wait_until(lambda: faults.run_tree(berth) == {}, "the service has cleared up")
+    assert faults.tree(root) == files
 
 
 def test_containers_start_with_the_service_in_order_and_a_failing_one_holds_up_none(
@@ -185,18 +227,14 @@ def started_at(berth: Berth, name: str) -> float:
 
 
 def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: Path) -> None:
-    with subprocess.Popen(
-        [*berth.command, "events", "--json"], env=berth.environment, stdout=subprocess.PIPE, text=True
-    ) as listener:
+    sockets = len(open_files(service.pid))
+    with calling(berth, "events", "--json") as listener:
         assert listener.stdout
-        faults.wait_until(lambda: children(service.pid), "a worker listens")
-        time.sleep(0.3)
+        faults.wait_until(lambda: len(open_files(service.pid)) > sockets, "it listens")
         berth.succeed("start", "sup", "--rootfs", root)
         berth.succeed("stop", "sup")
 
         told = [json.loads(listener.stdout.readline()) for _ in range(3)]
-
-        listener.terminate()
     assert [(event["name"], event["event"]) for event in told] == [
         ("sup", "starting"),
         ("sup", "running"),
@@ -215,23 +253,23 @@ def test_the_sockets_are_for_root_alone(service: Service) -> None:
 
 
 def test_a_peer_that_is_not_root_is_not_served_though_it_got_to_the_socket(service: Service) -> None:
-    folder = os.open(service.run, os.O_RDONLY)
+    folder = os.open(service.run, os.O_PATH)
     try:
         os.chmod(service.run, 0o711)
         os.chmod(service.run / "control.sock", 0o666)
-        assert as_nobody(lambda: ask(service)) in ("b''", "ConnectionResetError", "BrokenPipeError")
+        assert as_nobody(lambda: ask(connect_in(folder, "control.sock"))) in REFUSED
     finally:
         os.chmod(service.run / "control.sock", 0o600)
         os.chmod(service.run, 0o700)
         os.close(folder)
-    assert b'"exit":0' in ask(service)
+    assert b'"exit":0' in ask(service.connect())
 
 
-def ask(service: Service) -> bytes:
+def ask(sock: socket.socket) -> bytes:
     """Send a whole request for `version` and return the answer."""
     null = os.open("/dev/null", os.O_RDWR)
     request = json.dumps({"call": "command", "argv": ["version"], "cwd": "/", "env": {}}).encode() + b"\n"
-    with service.connect() as sock:
+    with sock:
         sock.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 3))])
         os.close(null)
         sock.settimeout(faults.SECONDS)
@@ -270,8 +308,8 @@ def test_a_caller_that_talks_nonsense_holds_up_nobody(service: Service, berth: B
         with contextlib.suppress(OSError):
             sock.send(data)
         assert berth.succeed("list", seconds=5.0) is not None
-    faults.wait_until(lambda: not children(service.pid), "its worker has ended")
-    assert b'"exit":0' in ask(service)
+    faults.wait_until(lambda: not faults.children(service.pid), "its worker has ended")
+    assert b'"exit":0' in ask(service.connect())
 
 
 def test_callers_that_only_connect_and_listeners_that_never_read_hold_up_nobody(
@@ -283,7 +321,7 @@ def test_callers_that_only_connect_and_listeners_that_never_read_hold_up_nobody(
             stack.enter_context(service.connect("events.sock"))
         berth.succeed("start", "sup", "--rootfs", root, seconds=10)
         berth.succeed("stop", "sup", seconds=10)
-    faults.wait_until(lambda: not children(service.pid), "the workers have ended")
+    faults.wait_until(lambda: not faults.children(service.pid), "the workers have ended")
 
 
 # What it costs.

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from berth.cli.relay import Relay
 
-_ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR", "BERTH_PAUSE_AT")
+_ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR")
 _EXIT = b'{"exit":'
 
 

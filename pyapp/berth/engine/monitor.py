@@ -99,6 +99,7 @@ class Monitor:
             report.send({"error": f"container {self.spec.name}: {why}"})
             os._exit(1)
         os.close(lock)
+        announce(self.home, self.spec.name, self.state.stage)
         self.reached("recorded")
         image: MountedImage | None = None
         try:
