@@ -17,10 +17,10 @@ from tests.program import Berth
 
 INIT = """\
 #!/bin/sh
-trap 'exit 0' TERM USR2
+trap 'exit 0' TERM
 while :; do sleep 1000 & wait $!; done
 """
-"""An init that ends when it is asked, in either way, and does nothing else: the quickest to start and to stop."""
+"""An init that ends on SIGTERM and does nothing else: the quickest to start and to stop."""
 
 SECONDS = 20.0
 

@@ -197,11 +197,17 @@ def test_a_halt_inside_stops_it(berth: Berth, kind: Kind, root: Path) -> None:
 ONLY_SYSTEMD = pytest.mark.parametrize("kind", ["systemd"], indirect=True)
 
 
+def settled(berth: Berth) -> str:
+    """Wait until systemd can be asked and has booted; return the state that it says it is in."""
+    ask = ("run", "quay", "--", "systemctl", "is-system-running", "--wait")
+    return quick.wait_for(lambda: berth(*ask).stdout.strip() or None)
+
+
 @pytest.fixture
 def systemd(berth: Berth, root: Path) -> Iterator[Path]:
     """Debian with systemd, up; returns its root."""
     start(berth, SYSTEMD, root)
-    berth("run", "quay", "--", "systemctl", "is-system-running", "--wait")
+    settled(berth)
     yield root
     berth.succeed("stop", "quay")
 
@@ -281,7 +287,7 @@ def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it
     berth: Berth, image: Factory
 ) -> None:
     berth.succeed("start", "quay", "--rootfs-img", image("debian-systemd"))
-    assert quick.inside(berth, "systemctl", "is-system-running", "--wait") == "running"
+    assert settled(berth) == "running"
     before = quick.info(berth)
     mounted = Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text()
     quick.shell(berth, "echo kept > /root/kept")
@@ -289,7 +295,7 @@ def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it
     berth("run", "quay", "--", "systemctl", "reboot")
     quick.wait_for(lambda: quick.info(berth)["pid"] not in (before["pid"], None) or None)
 
-    assert quick.inside(berth, "systemctl", "is-system-running", "--wait") == "running"
+    assert settled(berth) == "running"
     assert quick.inside(berth, "systemctl", "--failed", "--no-legend") == ""
     assert Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text() == mounted
     assert quick.inside(berth, "cat", "/root/kept") == "kept"
@@ -301,7 +307,7 @@ def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it
 def test_a_script_that_becomes_systemd_is_asked_as_systemd_is(berth: Berth, root: Path) -> None:
     init = quick.write_init(root, "/sbin/stage-2", "#!/bin/sh\nexec /usr/lib/systemd/systemd\n")
     berth.succeed("start", "quay", "--rootfs", root, "--init", init)
-    berth("run", "quay", "--", "systemctl", "is-system-running", "--wait")
+    settled(berth)
 
     berth.succeed("stop", "quay")
 
