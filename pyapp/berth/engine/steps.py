@@ -220,6 +220,7 @@ def _read_only(workshop: Workshop, step: ReadOnly) -> None:
 
 def _resolvers(workshop: Workshop, step: Resolvers) -> None:
     with open(workshop.resolv_conf, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o644)  # the umask is 0 here, and this file is seen inside
         file.writelines(f"nameserver {server}\n" for server in step.servers)
     target = workshop.target(step.target, folder=False)
     try:

@@ -10,7 +10,7 @@ import time
 
 from berth.engine.cgroup_mounts import reach
 from berth.engine.cgroup_trees import kill
-from berth.engine.containers import Alive, look_up
+from berth.engine.containers import Alive, Container, look_up
 from berth.engine.enter import run_quietly
 from berth.engine.inspect import kind_by_name
 from berth.engine.journal import RunFolder
@@ -56,12 +56,21 @@ def stop(home: Home, name: str, seconds: float) -> None:
             _finish_unattended(home, name)
         elif not _closed(waiter, _KILL_SECONDS):
             raise BerthError(f'container {name}: ended, but its monitor is still undoing; see "berth info {name}"')
-        elif look_up(home, name).condition in ("crashed", "stuck"):  # the monitor was killed, or could not undo it
+        elif not _undone(home, found):
             _finish_unattended(home, name)
     finally:
         process.close()
         if waiter is not None:
             waiter.close()
+
+
+def _undone(home: Home, found: Container) -> bool:
+    """Whether the monitor, for whose very end this waits, has undone everything; it may have been killed before."""
+    if found.record is not None and found.record.monitor is not None:
+        monitor = Process(*found.record.monitor)
+        monitor.wait(_KILL_SECONDS)  # its socket is closed a moment before it lets go of the record
+        monitor.close()
+    return look_up(home, found.name).condition not in ("crashed", "stuck")
 
 
 def call_monitor(folder: RunFolder, call: str) -> socket.socket | None:
