@@ -229,6 +229,7 @@ def test_a_plan_gives_every_step_with_its_reason_in_order(berth: Berth, rootfs: 
         "namespaces",
         "cgroups",
         "devices",
+        "kernel settings",
         "mounts",
         "capabilities",
         "system calls",
