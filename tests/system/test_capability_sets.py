@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from berth.engine.confine import confine
 from berth.host import Host
-from berth.kernel.capabilities import NUMBERS, bounding_set, drop_bounding, limit, set_capabilities
+from berth.kernel.capabilities import NUMBERS, bounding_set, drop_bounding, set_capabilities
 from berth.plan.capabilities import ONE_OFF_CAPABILITIES, plan_capabilities
 from berth.spec import Spec
 
@@ -58,7 +59,7 @@ def sets_after(work: Callable[[], None], *, executes: bool) -> dict[str, int]:
 @pytest.mark.parametrize("keep", [DEFAULT, ONE_OFF_CAPABILITIES, ()])
 @pytest.mark.parametrize("executes", [False, True])
 def test_nothing_but_what_is_kept_is_left(keep: tuple[str, ...], executes: bool, at_hand: int) -> None:
-    left = sets_after(lambda: limit(keep), executes=executes)
+    left = sets_after(lambda: confine(keep, b""), executes=executes)
     kept = mask(keep) & at_hand
     assert left == {"CapInh": 0, "CapPrm": kept, "CapEff": kept, "CapBnd": kept, "CapAmb": 0}
 

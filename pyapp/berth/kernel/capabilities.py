@@ -70,16 +70,6 @@ class _Data(ctypes.Structure):
     _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
 
 
-def limit(keep: Iterable[str]) -> None:
-    """Leave the calling process, and all that it will execute, the capabilities `keep` at most.
-
-    Raises KernelError: EPERM without SETPCAP, when something has to leave the bounding set.
-    """
-    names = frozenset(keep)
-    drop_bounding(names)  # first: it takes SETPCAP, which `keep` may lack
-    set_capabilities(names)
-
-
 def drop_bounding(keep: Iterable[str]) -> None:
     """Drop everything but `keep` from the bounding set; names that this kernel does not know are passed over.
 
