@@ -147,11 +147,14 @@ class PausedStart:
     def settle(self) -> str:
         """Wait until nothing changes any more by itself, and return the condition of the container."""
         self.output()
-        monitor = self.roles.get("monitor")
-        wait_until(lambda: condition(self.berth, self.name) != "starting", "the start has come to an end")
-        if condition(self.berth, self.name) == "stopped" and monitor:
-            wait_until(lambda: not is_alive(monitor), "the monitor has ended")
+        wait_until(self._settled, "the start has come to an end")
         return condition(self.berth, self.name)
+
+    def _settled(self) -> bool:
+        """A monitor has no record yet when it was just forked, and none any more when it is about to end."""
+        monitor_lives = is_alive(self.roles.get("monitor", 0))
+        now = condition(self.berth, self.name)
+        return now != "starting" and not (now == "stopped" and monitor_lives)
 
 
 def _is_paused(pid: int) -> bool:
