@@ -85,7 +85,7 @@ def test_too_much_memory_is_answered_by_the_oom_killer_whatever_root_inside_writ
     assert vm.eat(debian.name, 200).code == 137
     events = dict(line.split() for line in vm.read(f"{GROUP}/memory.events").splitlines())
     assert int(events["oom_kill"]) >= 1
-    # The program was in the cgroup of PID 1, so systemd may, a moment later, note the kill there; nothing else suffered.
+    # The program was in the cgroup of PID 1, so systemd may, a moment later, note the kill there; nothing else failed.
     failed = vm.inside(debian.name, "systemctl", "--failed", "--no-legend", "--plain").out.splitlines()
     assert {line.split()[0] for line in failed} <= {"init.scope"}
     assert vm.inside(debian.name, "systemctl", "is-active", "systemd-journald", "systemd-logind").code == 0

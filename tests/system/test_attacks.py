@@ -3,6 +3,7 @@
 What is aimed at belongs to the test: a file system on a loop device of its own, and settings written back as they were.
 """
 
+import errno
 import os
 import stat
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import quick
+from tests import faults, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth
+from tests.refusing import refusing
 
 pytestmark = pytest.mark.system
 
@@ -22,6 +24,13 @@ Factory = Callable[[str], Path]
 NAME = "prisoner"
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 REWRITE = 'mkdir -p /tmp/p && mount -t proc p /tmp/p && cd /tmp/p/sys && v=$(cat {0}) && echo "$v" > {0}'
+OPEN_FOR_WRITING = """
+for pid in $(grep -l '^State:.*stopped' /proc/[0-9]*/status | cut -d/ -f3); do
+    for file in /proc/$pid/exe /proc/$pid/map_files/*; do
+        (: >> $file) 2> /tmp/why && echo "written: $(readlink $file)" || echo "refused: $(cat /tmp/why)"
+    done
+done
+"""
 
 
 @pytest.fixture
@@ -48,6 +57,27 @@ def test_a_fresh_proc_gives_no_way_to_write_core_pattern(berth: Berth, rootfs: F
         "reading stays allowed"
     )
     assert Path(CORE_PATTERN).read_text() == before
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["bare", "served"])
+@pytest.mark.parametrize("lacking", [(), ("mount_setattr",)], ids=["new kernel", "before 5.12"])
+def test_program_files_can_not_be_written_through_a_process_that_enters(
+    berth: Berth, rootfs: Factory, served: bool, lacking: tuple[str, ...]
+) -> None:
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    berth = refusing(berth, errno.ENOSYS, *lacking)
+    if served:
+        berth.environment["BERTH_PAUSE_AT"] = "entered"
+        berth.succeed("serve", "--background")
+    entering = faults.PausedStart(berth, "entered", NAME, "run", NAME, "--", "/bin/true")
+    if served:
+        del berth.environment["BERTH_PAUSE_AT"]
+        faults.kill(int((berth.home / "run" / "supervisor.lock").read_text()))
+    files = quick.shell(berth, OPEN_FOR_WRITING, name=NAME).splitlines()
+    entering.go_on()
+    entering.output()
+    assert len(files) > 10, "it does see the interpreter and its libraries"
+    assert [line for line in files if not line.startswith("refused")] == []
 
 
 def test_the_settings_of_its_own_network_can_be_written(berth: Berth, rootfs: Factory) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR")
 _EXIT = b'{"exit":'
+_MAY_ENTER = {"enter", "run", "stop", "restart"}  # by these a process of ours gets into a running container
 
 
 def main() -> int:
@@ -30,13 +31,14 @@ def main() -> int:
         print(f"berth {__version__}")
         return 0
     if "serve" in argv:
+        _map_files_read_only()
         from berth.cli.main import serve_if_asked
 
         code = serve_if_asked(argv)  # the service is this very process, so that who started it can end it
         if code is not None:
             return code
     try:
-        return _converse(_connect() or _fork_worker(), argv)
+        return _converse(_connect() or _fork_worker(argv), argv)
     except (BrokenPipeError, ConnectionResetError):
         os.write(2, b'berth: the process that served this command was killed; run "berth recover"\n')
         return 1
@@ -54,7 +56,20 @@ def _open_missing_streams() -> None:
     os.close(number)
 
 
-def _fork_worker() -> _socket.socket:
+def _map_files_read_only() -> None:
+    """Execute this very command again on read-only mounts, import there all that it needs, and leave them."""
+    from importlib import import_module
+
+    from berth.engine.own_files import map_read_only, return_outside
+
+    map_read_only()
+    import_module("berth.cli.main")
+    return_outside()
+
+
+def _fork_worker(argv: list[str]) -> _socket.socket:
+    if _MAY_ENTER.intersection(argv) and ("--rm" not in argv or "--init" in argv):
+        _map_files_read_only()
     from berth.cli.main import run
     from berth.service.worker import fork_worker
 

@@ -22,6 +22,7 @@ from berth.engine.containers import Alive
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
 from berth.engine.inspect import read_machine
 from berth.engine.passwd import Account, look_up_user
+from berth.engine.stages import reached
 from berth.engine.surroundings import reset_limits
 from berth.errors import BerthError
 from berth.kernel import seccomp
@@ -183,6 +184,7 @@ class Door:
 
 
 def _execute(program: Program, account: Account, terminal: OwnTerminal | None, channel: Channel) -> NoReturn:
+    reached("entered")
     if terminal is None:
         setsid()
     else:

@@ -21,8 +21,9 @@ STAGES = {
     "running": "the monitor",
     "ended": "the monitor, after PID 1's end",
     "undone": "the monitor, with everything taken back but the record",
+    "entered": "what `enter` and `run` start, inside but not yet the program",
 }
-"""Which process stands still where, in the order in which the stages are reached."""
+"""Which process stands still where, in the order in which a start and an end reach the stages."""
 
 
 def reached(stage: str) -> None:
