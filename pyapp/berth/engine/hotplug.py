@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from berth.engine.inspect import device_folders, read_device_nodes
 from berth.host import DeviceNode, Host
 from berth.kernel.call import KernelError
-from berth.kernel.inotify import IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, Inotify
+from berth.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, Inotify
 from berth.kernel.mounts import fd_path
 from berth.kernel.paths import make_in_root, open_in_root
 from berth.kernel.uevents import UeventSocket
@@ -24,8 +24,7 @@ from berth.plan.devices import hardware_nodes, plan_devices
 from berth.plan.model import DevicePolicy
 from berth.spec import Spec
 
-_IN_ATTRIB: Final = 0x4
-_CHANGES: Final = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | _IN_ATTRIB
+_CHANGES: Final = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB
 
 
 class Hotplug:

@@ -9,6 +9,7 @@ from berth.kernel.call import check, libc
 
 # sys/inotify.h
 IN_MODIFY: Final = 0x00000002
+IN_ATTRIB: Final = 0x00000004
 IN_MOVED_FROM: Final = 0x00000040
 IN_MOVED_TO: Final = 0x00000080
 IN_CREATE: Final = 0x00000100
