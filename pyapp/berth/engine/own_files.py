@@ -35,17 +35,16 @@ def map_read_only() -> None:
     if _OUTSIDE in os.environ:
         return
     outside = [os.open(path, flags) for path, flags in _PLACES.items()]
+    environment = {**os.environ, _OUTSIDE: ",".join(map(str, outside))}
     try:
         unshare("mount")
         mount(None, "/", None, MS_PRIVATE | MS_REC)
         _make_all_read_only()
+        for fd in outside:
+            os.set_inheritable(fd, True)
+        os.execve(sys.executable, sys.orig_argv, environment)
     except OSError:
         _return(outside)
-        return
-    for fd in outside:
-        os.set_inheritable(fd, True)
-    environment = {**os.environ, _OUTSIDE: ",".join(map(str, outside))}
-    os.execve(sys.executable, sys.orig_argv, environment)
 
 
 def return_outside() -> None:
