@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 
 from berth.engine import cgroups
-from berth.kernel.processes import fork_into_cgroup
+from berth.kernel.processes import fork, fork_into_cgroup
 
 
 class BirthPlace:
@@ -18,9 +18,9 @@ class BirthPlace:
         self._born = False
 
     def fork(self) -> int:
-        """Fork; return what os.fork returns.  The child calls `enter` next."""
+        """Fork; return what `fork` returns.  The child calls `enter` next."""
         if self._unified is None:
-            return os.fork()
+            return fork()
         fd = os.open(self._unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             pid, self._born = fork_into_cgroup(fd)

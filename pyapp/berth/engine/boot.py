@@ -13,7 +13,7 @@ from berth.engine.init import Birth, become_init
 from berth.errors import BerthError
 from berth.kernel.call import explain
 from berth.kernel.namespaces import unshare
-from berth.kernel.processes import Process, close_all_but, end_with, start_time, status_field
+from berth.kernel.processes import Process, close_all_but, end_with, fork, start_time, status_field
 from berth.spec import Hook
 
 _PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms is "the first instant"
@@ -72,7 +72,7 @@ def _set_up(order: Boot, place: BirthPlace, channel: Channel) -> None:
     place.enter()
     order.reached("joined")
     unshare(*birth.plan.namespaces)
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         if order.prestart and channel.receive()[0] is None:
             os._exit(1)

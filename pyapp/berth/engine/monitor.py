@@ -36,7 +36,7 @@ from berth.host import Host
 from berth.kernel import seccomp
 from berth.kernel.call import KernelError, explain
 from berth.kernel.mounts import umount
-from berth.kernel.processes import Process, become_subreaper, end_with, name_process, setsid, start_time
+from berth.kernel.processes import Process, become_subreaper, end_with, fork, name_process, setsid, start_time
 from berth.kernel.signals import Wakeup
 from berth.plan import plan as make_plan
 from berth.plan.model import DevicePolicy
@@ -348,7 +348,7 @@ def start_monitor(
     left of the attempt.
     """
     ours, theirs = Channel.pair()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         end_with(
             lambda: Monitor(home, spec, options, host, reached).run(theirs, lock),
