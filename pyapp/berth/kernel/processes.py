@@ -164,17 +164,17 @@ def fork() -> int:
     return check(int(_locked_libc.fork()), "fork")
 
 
-def fork_into_cgroup(directory: int) -> tuple[int, bool]:
-    """Do as `fork` does, and have the child born in the cgroup2 folder open at `directory`.
+def clone(namespaces: int = 0, cgroup: int | None = None) -> int:
+    """Do as `fork` does, and have the child born in new namespaces and in a cgroup2 folder.
 
-    Returns what `fork` returns, and whether the child is in that cgroup: before 5.7 it is not, and has to move itself.
-    A move makes the kernel wait for a grace period of RCU, 5 to 16 ms; a birth does not.  See clone3(2),
-    CLONE_INTO_CGROUP.
+    `namespaces` are CLONE_NEW* flags, `cgroup` is the folder's descriptor.  To be born in a cgroup takes no time; a
+    move makes the kernel wait for a grace period of RCU, 5 to 16 ms.  Raises KernelError: ENOSYS before Linux 5.3,
+    EINVAL or E2BIG for a cgroup before 5.7, EPERM also where a filter refuses what it can't look into.  See clone3(2).
     """
-    arguments = _CloneArguments(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=directory)
+    flags = namespaces if cgroup is None else namespaces | _CLONE_INTO_CGROUP
+    arguments = _CloneArguments(flags=flags, exit_signal=signal.SIGCHLD, cgroup=cgroup or 0)
     size = ctypes.c_size_t(ctypes.sizeof(arguments))
-    pid = int(_locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size))
-    return (pid, True) if pid >= 0 else (fork(), False)
+    return check(int(_locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size)), "clone3")
 
 
 class Process:
