@@ -113,7 +113,7 @@ class PausedStart:
         return self.paused != 0
 
     def _roles(self) -> dict[str, int]:
-        """Return who takes part: client, worker, monitor, child (the set-up child) and init (PID 1)."""
+        """Return who takes part: client, worker, monitor, init (PID 1), and child (a set-up child)."""
         found = {"client": self.client.pid}
         monitors = []
         for pid in host_state.processes_of(self.berth.home):

@@ -19,7 +19,7 @@ NAME = "fault"
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_SLAVE, MS_SHARED = 0x1, 0x20, 0x1000, 0x80000, 0x100000
 PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 24, 22, 4, 36
 TIOCSPTLCK, LOOP_CTL_GET_FREE, SIOCSIFFLAGS = 0x40045431, 0x4C82, 0x8914
-CLONE_NEWNS, CLONE_NEWPID = 0x20000, 0x20000000
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWPID = 0x20000, 0x2000000, 0x20000000
 F_OFD_SETLKW = 38
 
 
@@ -27,7 +27,7 @@ def flags(bits: int, index: int = 3) -> str:
     return f"{index}={bits:#x}/{bits:#x}"
 
 
-# What is refused, with what, and what the sentence names.
+# What is refused (calls with blanks between them), with what, and what the sentence names.
 FATAL = {
     "mount": ("mount", errno.EPERM, "mount on /"),
     "mount-slave": (f"mount:{flags(MS_SLAVE)}", errno.EACCES, "mount on /"),
@@ -38,7 +38,8 @@ FATAL = {
     "umount": ("umount2", errno.EBUSY, "umount on "),
     "pivot_root": ("pivot_root", errno.EPERM, "pivot_root"),
     "unshare-mount": (f"unshare:0={CLONE_NEWNS:#x}", errno.ENOMEM, "unshare on mount:"),
-    "unshare-pid": (f"unshare:{flags(CLONE_NEWPID, 0)}", errno.ENOSPC, "unshare on mount,pid,uts,ipc"),
+    "unshare-cgroup": (f"unshare:0={CLONE_NEWCGROUP:#x}", errno.ENOSPC, "unshare on cgroup:"),
+    "namespaces": (f"clone3 unshare:{flags(CLONE_NEWPID, 0)}", errno.ENOSPC, "unshare on mount,pid,uts,ipc"),
     "mknod": ("mknodat", errno.EIO, "mknod /dev/"),
     "mkdir": ("mkdirat", errno.ENOSPC, "mkdir /dev/"),
     "symlink": ("symlinkat", errno.ENOSPC, "link /dev/"),
@@ -88,7 +89,7 @@ def root(rootfs: Factory) -> Path:
 
 def refuse_to_start(berth: Berth, number: int, call: str, *arguments: str | Path) -> str:
     """Start under the refusal, and return the one sentence that it must end with."""
-    result = refusing(berth, number, call)("start", NAME, *arguments)
+    result = refusing(berth, number, *call.split())("start", NAME, *arguments)
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(r"berth: [^\n]+\n", result.stderr), result.stderr
     assert "Errno" not in result.stderr

@@ -1,5 +1,6 @@
 """`kill -9` of anybody at any stage of a start: what is left can be told, and is undone without a trace."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from berth.kernel.processes import start_time
 from tests import faults, host_state
 from tests.faults import PausedStart, condition, kill, run_tree, wait_until
 from tests.program import Berth
+from tests.refusing import refusing
 
 pytestmark = pytest.mark.system
 
@@ -25,7 +27,7 @@ WITHOUT_MONITOR = {
     "locked": ("client", "worker"),
 }
 EARLY = {"forked": "worker monitor", "recorded": "worker monitor", "cgroups": "worker monitor"}
-SETTING_UP = {"joined": "worker monitor child"}
+SETTING_UP = {"joined": "worker monitor init"}
 WITH_INIT = dict.fromkeys(
     ("namespaces", "built", "ready", "released", "executed", "running"), "client worker monitor init"
 )
@@ -69,6 +71,17 @@ def end(berth: Berth, name: str = NAME) -> None:
 def test_after_a_kill_recover_leaves_the_host_as_it_was(
     berth: Berth, root: Path, stage: str, roles: tuple[str, ...]
 ) -> None:
+    kill_and_recover(berth, root, stage, roles)
+
+
+@pytest.mark.parametrize("roles", [("worker",), ("monitor",), ("child",), ("worker", "monitor", "child")])
+def test_after_a_kill_around_the_set_up_child_of_old_kernels_nothing_is_left(
+    berth: Berth, root: Path, roles: tuple[str, ...]
+) -> None:
+    kill_and_recover(refusing(berth, errno.ENOSYS, "clone3"), root, "joined", roles)
+
+
+def kill_and_recover(berth: Berth, root: Path, stage: str, roles: tuple[str, ...]) -> None:
     files = faults.tree(root)
     start = PausedStart(berth, stage, NAME, "start", NAME, "--rootfs", root)
 

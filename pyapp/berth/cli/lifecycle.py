@@ -19,7 +19,7 @@ from berth.engine.monitor import IMAGE_FOLDER
 from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.kernel.mounts import read_mounts
-from berth.kernel.processes import end_with
+from berth.kernel.processes import end_with, fork
 from berth.service.session import Session
 from berth.spec import Spec
 from berth.store import list_names, load_spec, read_text
@@ -124,7 +124,7 @@ def _each(invocation: Invocation, names: tuple[str, ...], action: Callable[[str]
 
 
 def _fork(action: Callable[[str], None], name: str) -> int:
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         end_with(lambda: action(name), lambda error: os.write(2, f"berth: {error}\n".encode(errors="backslashreplace")))
     return pid

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.errors import BerthError, UsageError
-from berth.kernel.processes import end_with
+from berth.kernel.processes import end_with, fork
 
 _Result = TypeVar("_Result")
 
@@ -29,7 +29,7 @@ def do_apart(work: Callable[[], _Result], kind: type[_Result]) -> _Result:
     errno as they were; a child that was killed is a BerthError.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         end_with(lambda: _tell(writer, _attempt(work)), lambda error: _tell(writer, _Answer(error=repr(error))))
     os.close(writer)

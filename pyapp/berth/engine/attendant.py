@@ -20,7 +20,7 @@ from berth.engine.switchboard import Switchboard
 from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import Process, end_with, name_process, start_time
+from berth.kernel.processes import Process, end_with, fork, name_process, start_time
 from berth.store import remember_end
 
 _LOOK_SECONDS = 1.0  # where the kernel has no pidfds (before 5.3) nobody tells of a stranger's end
@@ -32,9 +32,9 @@ def attend(home: Home, name: str) -> None:
     The caller holds the container's lock.
     """
     ours, theirs = Channel.pair()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
-        if os.fork() == 0:  # twice, so that the caller has no child to reap
+        if fork() == 0:  # twice, so that the caller has no child to reap
             end_with(lambda: _watch(home, name, theirs), lambda error: theirs.send({"error": str(error)}))
         os._exit(0)
     os.waitpid(pid, 0)

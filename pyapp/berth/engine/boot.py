@@ -1,8 +1,9 @@
-"""One boot of a container: the set-up child, PID 1, and the conversation until init has been executed."""
+"""One boot of a container: the birth of PID 1, and the conversation with it until init has been executed."""
 
 import os
 import signal
 from collections.abc import Callable
+from typing import NoReturn
 
 from berth.engine import cgroups
 from berth.engine.birth_place import BirthPlace
@@ -11,9 +12,9 @@ from berth.engine.execute import ExecError
 from berth.engine.hooks import run_hook
 from berth.engine.init import Birth, become_init
 from berth.errors import BerthError
-from berth.kernel.call import explain
-from berth.kernel.namespaces import unshare
-from berth.kernel.processes import Process, close_all_but, end_with, start_time, status_field
+from berth.kernel.call import KernelError, explain
+from berth.kernel.namespaces import clone_flags, unshare
+from berth.kernel.processes import Process, close_all_but, end_with, fork, start_time, status_field
 from berth.spec import Hook
 
 _PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms is "the first instant"
@@ -44,45 +45,73 @@ class Boot:
 
 
 def boot(order: Boot) -> Process:
-    """Fork a set-up child that makes the namespaces and PID 1; return PID 1 when init has been executed.
+    """Have PID 1 born in its namespaces and cgroups; return it when init has been executed.
 
-    PID 1 becomes the caller's child, who must be a child subreaper.  Raises BerthError with the failing step; then
+    It becomes the caller's child, who must be a child subreaper.  Raises BerthError with the failing step; then
     nothing of the container runs any more.
     """
     birth = order.birth
     ours, theirs = Channel.pair()
     place = BirthPlace(f"{path}/payload" for path in cgroups.paths(birth.plan.cgroups, birth.plan.name))
-    child = place.fork()
+    child, live = _beget(place, birth.plan.namespaces)
     if child == 0:
         end_with(
-            lambda: _set_up(order, place, theirs),
+            lambda: live(order, place, theirs),
             lambda error: theirs.send({"error": explain(error) if isinstance(error, OSError) else str(error)}),
         )
     theirs.close()
     try:
-        return _converse(order, ours, child)
+        return _converse(order, ours, child, is_init=live is _be_born)
     finally:
         ours.close()
 
 
+def _beget(place: BirthPlace, namespaces: tuple[str, ...]) -> tuple[int, Callable[[Boot, BirthPlace, Channel], None]]:
+    """Return what `fork` returns, and what the child is to do: PID 1 itself, or a set-up child that forks it.
+
+    Where the kernel refuses to make the namespaces with the child, the set-up child tells which of them it can't have.
+    """
+    try:
+        return place.clone(clone_flags(word for word in namespaces if word != "cgroup")), _be_born
+    except KernelError:
+        return place.fork(), _set_up
+
+
+def _be_born(order: Boot, place: BirthPlace, channel: Channel) -> NoReturn:
+    """Be PID 1: join the cgroups and only then make the cgroup namespace, so that it is rooted there."""
+    _join(order, place, channel)
+    if "cgroup" in order.birth.plan.namespaces:
+        unshare("cgroup")
+    channel.send({"pid": None})
+    _live(order, channel)
+
+
 def _set_up(order: Boot, place: BirthPlace, channel: Channel) -> None:
-    """Be the set-up child: join the cgroups, then make the namespaces, so that the cgroup one is rooted there."""
-    birth = order.birth
-    close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
-    place.enter()
-    order.reached("joined")
-    unshare(*birth.plan.namespaces)
-    pid = os.fork()
+    """Be the set-up child, for a kernel below 5.3 or, with cgroup2, below 5.7: namespaces first, then PID 1 in them."""
+    _join(order, place, channel)
+    unshare(*order.birth.plan.namespaces)
+    pid = fork()
     if pid == 0:
-        if order.prestart and channel.receive()[0] is None:
-            os._exit(1)
-        become_init(birth, channel)
+        _live(order, channel)
     channel.send({"pid": pid})
 
 
-def _converse(order: Boot, channel: Channel, child: int) -> Process:
+def _join(order: Boot, place: BirthPlace, channel: Channel) -> None:
+    journal = order.birth.journal
+    close_all_but(channel.fileno(), *([journal.fd] if journal else []))
+    place.enter()
+    order.reached("joined")
+
+
+def _live(order: Boot, channel: Channel) -> NoReturn:
+    if order.prestart and channel.receive()[0] is None:
+        os._exit(1)
+    become_init(order.birth, channel)
+
+
+def _converse(order: Boot, channel: Channel, child: int, *, is_init: bool) -> Process:
     name = order.birth.plan.name
-    process: Process | None = None
+    process = Process(child) if is_init else None
     ready = False
     try:
         while True:
@@ -94,8 +123,9 @@ def _converse(order: Boot, channel: Channel, child: int) -> Process:
             if "exec" in message:
                 raise ExecError(order.birth.plan.argv[0], message["exec"])
             if "pid" in message:
-                os.waitpid(child, 0)
-                process = Process(message["pid"])
+                if process is None:
+                    os.waitpid(child, 0)
+                    process = Process(message["pid"])
                 order.take_init(process)
                 order.reached("namespaces")
                 _run_prestart(order, process.pid, channel)

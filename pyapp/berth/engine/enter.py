@@ -34,6 +34,7 @@ from berth.kernel.processes import (
     close_all_but,
     end_with,
     forbid_inspection,
+    fork,
     reset_signals,
     setsid,
 )
@@ -176,7 +177,7 @@ class Door:
         os.setgroups(account.groups)
         os.setgid(account.gid)
         os.setuid(account.uid)
-        pid = os.fork()
+        pid = fork()
         if pid:
             channel.send({"pid": pid})
             os._exit(0)

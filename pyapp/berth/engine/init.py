@@ -1,7 +1,7 @@
 """From a forked process to the container's init: everything PID 1 does before it is replaced by the program.
 
-Read `become_init` from top to bottom: it is in the order that the kernel needs.  The process has been forked into its
-new PID namespace by a set-up child that has made the other namespaces and joined the cgroups.
+Read `become_init` from top to bottom: it is in the order that the kernel needs.  The process is the first of its new
+PID namespace, in the other namespaces and in the cgroups already.
 """
 
 import errno

@@ -33,7 +33,7 @@ class Effect(Struct, frozen=True):
 class State(Struct, frozen=True, kw_only=True):
     """What is true of a container of this boot; pids come with their start time in clock ticks.
 
-    `started_at` is in seconds since the epoch, and only for showing.
+    `started_at` is in seconds since the epoch, and only for showing.  A plan is never taken back, only replaced.
     """
 
     stage: str
@@ -57,6 +57,7 @@ class Journal:
         self.path = path
         self.fd = fd
         self._next = 1
+        self._plan: Plan | None = None
 
     @classmethod
     def create(cls, path: str) -> Self:
@@ -105,8 +106,9 @@ class Journal:
         self._write({"undone": number})
 
     def save(self, state: State) -> None:
-        """Write down what is true now."""
-        self._write({"state": state})
+        """Write down what is true now; the plan, which is nearly all of it, only when it is another one."""
+        known, self._plan = self._plan, state.plan
+        self._write({"state": state if state.plan is not known else msgspec.structs.replace(state, plan=None)})
 
     def _write(self, line: dict[str, Any]) -> None:
         data = _encode_line(line) + b"\n"
@@ -136,7 +138,9 @@ def read_record(path: str) -> tuple[State | None, list[Effect]]:
     state: State | None = None
     effects: dict[int, Effect] = {}
     for line in _lines(path):
-        state = line.state or state
+        if line.state is not None:
+            known = state.plan if state else None
+            state = line.state if line.state.plan else msgspec.structs.replace(line.state, plan=known)
         if line.effect is not None:
             effects[line.effect.number] = line.effect
         if line.done in effects:

@@ -32,9 +32,9 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
             host = read_host(devices=spec.hw_access)
-            check(spec, options, host)
+            decided = check(spec, options, host)
             save_spec(home, spec)
-            return start_monitor(home, spec, options, host, reached, lock=lock)
+            return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
 

@@ -36,10 +36,10 @@ from berth.host import Host
 from berth.kernel import seccomp
 from berth.kernel.call import KernelError, explain
 from berth.kernel.mounts import umount
-from berth.kernel.processes import Process, become_subreaper, end_with, name_process, setsid, start_time
+from berth.kernel.processes import Process, become_subreaper, end_with, fork, name_process, setsid, start_time
 from berth.kernel.signals import Wakeup
 from berth.plan import plan as make_plan
-from berth.plan.model import DevicePolicy
+from berth.plan.model import DevicePolicy, Plan
 from berth.spec import Hook, Spec, StartOptions
 from berth.storage.images import MountedImage, mount_image
 from berth.store import Home, remember_end
@@ -59,13 +59,26 @@ class Started(Struct, frozen=True):
 
 
 class Monitor:
-    """Starts one container and stays with it until its end."""
+    """Starts one container and stays with it until its end.
 
-    def __init__(self, home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None]):
+    `plan` is None for an image: what is in it decides too, and that is seen only when it is mounted.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        spec: Spec,
+        options: StartOptions,
+        host: Host,
+        reached: Callable[[str], None],
+        *,
+        plan: Plan | None,
+    ) -> None:
         self.home = home
         self.spec = spec
         self.options = options
         self.host = host
+        self.decided = plan
         self.reached = reached
         self.folder = RunFolder(home, spec.name)
         self.board: Switchboard | None = None
@@ -166,12 +179,7 @@ class Monitor:
         return path
 
     def _first_boot(self, folder: str) -> Process:
-        root = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            rootfs = read_rootfs(root, self.spec.init, self.spec.rootfs or self.spec.image or folder)
-        finally:
-            os.close(root)
-        self.plan = make_plan(self.spec, self.options, self.host, rootfs)
+        self.plan = self.decided or self._decide(folder)
         self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
         mount_missing(self.plan.cgroups)
         cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
@@ -180,6 +188,14 @@ class Monitor:
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
         self.board = Switchboard(self.folder)
         return self._boot(folder)
+
+    def _decide(self, folder: str) -> Plan:
+        root = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            rootfs = read_rootfs(root, self.spec.init, self.spec.image or folder)
+        finally:
+            os.close(root)
+        return make_plan(self.spec, self.options, self.host, rootfs)
 
     def _boot(self, folder: str) -> Process:
         birth = Birth(
@@ -340,7 +356,14 @@ def _log(path: str, lines: list[str]) -> None:
 
 
 def start_monitor(
-    home: Home, spec: Spec, options: StartOptions, host: Host, reached: Callable[[str], None], *, lock: int
+    home: Home,
+    spec: Spec,
+    options: StartOptions,
+    host: Host,
+    reached: Callable[[str], None],
+    *,
+    plan: Plan | None,
+    lock: int,
 ) -> Started:
     """Fork a monitor for `spec` and return what came of the start once its init has been executed.
 
@@ -348,10 +371,10 @@ def start_monitor(
     left of the attempt.
     """
     ours, theirs = Channel.pair()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         end_with(
-            lambda: Monitor(home, spec, options, host, reached).run(theirs, lock),
+            lambda: Monitor(home, spec, options, host, reached, plan=plan).run(theirs, lock),
             lambda error: _leave_last_words(home, spec.name, error, theirs),
         )
     theirs.close()

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from berth.engine.channel import Channel
 from berth.engine.execute import NotExecuted, execute
-from berth.kernel.processes import reset_signals, setsid
+from berth.kernel.processes import fork, reset_signals, setsid
 from berth.kernel.terminals import make_controlling
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -19,7 +19,7 @@ def reap_around(argv: tuple[str, ...], environment: dict[str, str], channel: Cha
     could be continued by nobody.  `channel` is told if it can't be executed.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, *_PASSED_ON, signal.SIGTTOU))
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         setsid()
         if terminal is not None:

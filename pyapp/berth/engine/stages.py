@@ -12,7 +12,7 @@ STAGES = {
     "recorded": "the monitor",
     "mounted": "the monitor, with the image mounted",
     "cgroups": "the monitor",
-    "joined": "the set-up child, in its cgroups",
+    "joined": "PID 1, or the set-up child where one is needed, in its cgroups",
     "namespaces": "the monitor, while PID 1 is being set up",
     "built": "PID 1, with all mounts made",
     "ready": "the monitor, while PID 1 waits for its word",

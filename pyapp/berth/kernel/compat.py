@@ -10,6 +10,7 @@ import struct
 from typing import Final
 
 from berth.kernel.call import KernelError
+from berth.kernel.processes import fork
 
 _ADDRESS: Final = 0x10000
 _HEADERS: Final = 52 + 32
@@ -31,7 +32,7 @@ def execute_narrow_program(machine: str) -> None:
     fd = os.memfd_create("narrow", os.MFD_CLOEXEC)
     try:
         os.write(fd, _program(*_PROGRAMS[machine]))
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             _execute(fd)
         _, status = os.waitpid(pid, 0)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Iterable
 from typing import Final
 
 from berth.kernel.call import check, libc
@@ -33,10 +34,15 @@ def unshare(*words: str) -> None:
 
     Raises KernelError: EINVAL where the kernel lacks one of them, EPERM without CAP_SYS_ADMIN.
     """
+    check(libc.unshare(ctypes.c_int(clone_flags(words))), "unshare", ",".join(words))
+
+
+def clone_flags(words: Iterable[str]) -> int:
+    """Return the CLONE_NEW* flags of the namespaces that `words` name."""
     flags = 0
     for word in words:
         flags |= CLONE_FLAGS[word]
-    check(libc.unshare(ctypes.c_int(flags)), "unshare", ",".join(words))
+    return flags
 
 
 def setns(fd: int, word: str) -> None:

@@ -19,7 +19,7 @@ _SYS_CLONE3: Final = 435
 _SYS_CLOSE_RANGE: Final = 436
 _CLONE_INTO_CGROUP: Final = 0x200000000
 
-_locked_libc: Final = ctypes.PyDLL(None)  # keeps the interpreter's lock over the call, as os.fork does
+_locked_libc: Final = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock over the call
 _locked_libc.syscall.restype = ctypes.c_long
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -155,22 +155,26 @@ class _CloneArguments(ctypes.Structure):
     )
 
 
-def fork_into_cgroup(directory: int) -> tuple[int, bool]:
-    """Fork, and have the child born in the cgroup2 folder open at `directory`.
+def fork() -> int:
+    """Fork, and return 0 in the child and its pid in the parent, which must have one thread only.  See fork(2).
 
-    Returns what os.fork returns, and whether the child is in that cgroup: before 5.7 it is not, and has to move itself.
-    A move makes the kernel wait for a grace period of RCU, 5 to 16 ms; a birth does not.  The caller must have one
-    thread only.  See clone3(2), CLONE_INTO_CGROUP.
+    For programs with threads os.fork has the child renew what those might have held.  To do that where there are none
+    writes to half a megabyte of memory, all of which the kernel then has to copy, each time.  Raises KernelError.
     """
-    arguments = _CloneArguments(flags=_CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=directory)
+    return check(int(_locked_libc.fork()), "fork")
+
+
+def clone(namespaces: int = 0, cgroup: int | None = None) -> int:
+    """Do as `fork` does, and have the child born in new namespaces and in a cgroup2 folder.
+
+    `namespaces` are CLONE_NEW* flags, `cgroup` is the folder's descriptor.  To be born in a cgroup takes no time; a
+    move makes the kernel wait for a grace period of RCU, 5 to 16 ms.  Raises KernelError: ENOSYS before Linux 5.3,
+    EINVAL or E2BIG for a cgroup before 5.7, EPERM also where a filter refuses what it can't look into.  See clone3(2).
+    """
+    flags = namespaces if cgroup is None else namespaces | _CLONE_INTO_CGROUP
+    arguments = _CloneArguments(flags=flags, exit_signal=signal.SIGCHLD, cgroup=cgroup or 0)
     size = ctypes.c_size_t(ctypes.sizeof(arguments))
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = int(_locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size))
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-    else:
-        ctypes.pythonapi.PyOS_AfterFork_Parent()
-    return (pid, True) if pid >= 0 else (os.fork(), False)
+    return check(int(_locked_libc.syscall(ctypes.c_long(_SYS_CLONE3), ctypes.byref(arguments), size)), "clone3")
 
 
 class Process:

@@ -24,7 +24,7 @@ from berth.engine.surroundings import leave_surroundings
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
+from berth.kernel.processes import close_all_but, end_with, fork, name_process, reset_signals
 from berth.kernel.signals import Wakeup
 from berth.kernel.sockets import listen
 from berth.service.autostart import startable, waiting_for
@@ -116,7 +116,7 @@ class Supervisor:
         except OSError:
             return  # the caller has gone again
         with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
-            if peer_of(caller)[1] == 0 and os.fork() == 0:
+            if peer_of(caller)[1] == 0 and fork() == 0:
                 work(caller, self._run)
 
     def _subscribe(self) -> None:
@@ -161,7 +161,7 @@ class Supervisor:
 
     def _fork(self, action: Callable[[], None], name: str = "") -> None:
         """Do `action` in a process of its own; its end is told by `name` (empty: the recovery, which comes first)."""
-        pid = os.fork()
+        pid = fork()
         if pid:
             self._starting[pid] = name
             return
@@ -199,7 +199,7 @@ def serve_forever(home: Home, run: Run, *, background: bool) -> int:
         return 0
     if background:
         sys.stdout.flush()
-        if os.fork():
+        if fork():
             return 0
         leave_surroundings(supervisor.descriptors(), read_cgroup_mounts())
         os.setsid()

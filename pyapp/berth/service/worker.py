@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from berth.errors import BerthError
 from berth.kernel.call import explain
-from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals, setsid
+from berth.kernel.processes import close_all_but, end_with, fork, name_process, reset_signals, setsid
 from berth.service.protocol import Connection, peer_of
 from berth.service.session import Session
 
@@ -79,7 +79,7 @@ def _run(argv: list[str], session: Session, run: Run) -> int:
 def fork_worker(run: Run) -> socket.socket:
     """Fork a worker of this process, for a command that no supervisor serves; return the caller's end."""
     ours, theirs = socket.socketpair()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         ours.close()
         work(theirs, run)
