@@ -33,7 +33,7 @@ def mask(names: tuple[str, ...]) -> int:
     return sum(1 << NUMBERS[name] for name in names)
 
 
-def sets_after(work: Callable[[], None], *, executes: bool) -> dict[str, int]:
+def sets_after(work: Callable[[], object], *, executes: bool) -> dict[str, int]:
     """The Cap lines of a child that has done `work`, or of a program that it then executes."""
     if executes:
         done = subprocess.run(
@@ -59,7 +59,7 @@ def sets_after(work: Callable[[], None], *, executes: bool) -> dict[str, int]:
 @pytest.mark.parametrize("keep", [DEFAULT, ONE_OFF_CAPABILITIES, ()])
 @pytest.mark.parametrize("executes", [False, True])
 def test_nothing_but_what_is_kept_is_left(keep: tuple[str, ...], executes: bool, at_hand: int) -> None:
-    left = sets_after(lambda: confine(keep, b""), executes=executes)
+    left = sets_after(lambda: confine(keep, (), b""), executes=executes)
     kept = mask(keep) & at_hand
     assert left == {"CapInh": 0, "CapPrm": kept, "CapEff": kept, "CapBnd": kept, "CapAmb": 0}
 

@@ -138,7 +138,8 @@ def _capabilities(spec: Spec, made: Plan) -> list[Entry]:
 
 def _rule(rule: SyscallRule) -> str:
     tests = " and ".join(map(_test, rule.when))
-    return f"{', '.join(rule.names)} answer {rule.errno}" + (f" when {tests}" if tests else "")
+    answer = "ask the monitor" if rule.asks else f"answer {rule.errno}"
+    return f"{', '.join(rule.names)} {answer}" + (f" when {tests}" if tests else "")
 
 
 def _test(test: ArgumentTest) -> str:

@@ -25,7 +25,8 @@ class Boot:
     """One boot under way: what PID 1 needs, the hooks to run before it, and who is told of its progress.
 
     `reached` is told each stage, so that a test can stop there; `take_init` gets PID 1 as soon as it is there,
-    `take_console` the console's master and slave just before init is executed.
+    `take_console` the console's master and slave just before init is executed, `take_listener` what hears its filter
+    ask.
     """
 
     def __init__(
@@ -35,12 +36,15 @@ class Boot:
         reached: Callable[[str], None],
         take_init: Callable[[Process], None],
         take_console: Callable[[int, int], None],
+        *,
+        take_listener: Callable[[int], None],
     ) -> None:
         self.birth = birth
         self.prestart = prestart
         self.reached = reached
         self.take_init = take_init
         self.take_console = take_console
+        self.take_listener = take_listener
         self.skipped: tuple[str, ...] = ()
 
 
@@ -122,6 +126,9 @@ def _converse(order: Boot, channel: Channel, child: int, *, is_init: bool) -> Pr
                 raise BerthError(f"container {name}: {message['error']}")
             if "exec" in message:
                 raise ExecError(order.birth.plan.argv[0], message["exec"])
+            if "guard" in message:
+                order.take_listener(*descriptors)
+                continue
             if "pid" in message:
                 if process is None:
                     os.waitpid(child, 0)

@@ -23,6 +23,7 @@ class Container(Struct, frozen=True, kw_only=True):
 
     name: str
     condition: Condition
+    socket: str
     record: State | None = None
 
     @property
@@ -37,29 +38,34 @@ class Container(Struct, frozen=True, kw_only=True):
         record = self.record
         if not self.runs or record is None or record.init is None or record.plan is None:
             raise BerthError(f'container {self.name}: is {self.condition}; start it with "berth start {self.name}"')
-        return Alive(name=self.name, pid=record.init[0], started=record.init[1], plan=record.plan)
+        return Alive(name=self.name, pid=record.init[0], started=record.init[1], socket=self.socket, plan=record.plan)
 
 
 class Alive(Struct, frozen=True, kw_only=True):
-    """A running container: its init's pid on the host and start time (clock ticks), and the plan it was started by."""
+    """A running container: its init's pid on the host and start time (clock ticks), and the plan it was started by.
+
+    `socket` is where its monitor listens, if it has one.
+    """
 
     name: str
     pid: int
     started: int
+    socket: str
     plan: Plan
 
 
 def look_up(home: Home, name: str) -> Container:
     """Return what is known of the container `name`, which need not exist."""
-    path = RunFolder(home, name).journal
+    folder = RunFolder(home, name)
+    path = folder.journal
     try:
         record, _ = read_record(path)
     except FileNotFoundError:
-        return Container(name=name, condition="stopped")
+        return Container(name=name, condition="stopped", socket=folder.socket)
     watched = is_watched(path)
     if record is None or (not watched and record.boot != boot_id()):
-        return Container(name=name, condition="starting" if watched else "crashed")
-    return Container(name=name, condition=_condition(record, watched), record=record)
+        return Container(name=name, condition="starting" if watched else "crashed", socket=folder.socket)
+    return Container(name=name, condition=_condition(record, watched), socket=folder.socket, record=record)
 
 
 def _condition(record: State, watched: bool) -> Condition:

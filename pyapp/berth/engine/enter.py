@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import sys
 from typing import NamedTuple, NoReturn, Self
 
@@ -38,6 +39,7 @@ from berth.kernel.processes import (
     reset_signals,
     setsid,
 )
+from berth.kernel.sockets import connect
 from berth.kernel.terminals import make_controlling, open_pty
 
 
@@ -132,11 +134,15 @@ class Door:
         finally:
             ours.close()
 
-    @staticmethod
-    def _await_start(program: Program, channel: Channel, joiner: int) -> int:
+    def _await_start(self, program: Program, channel: Channel, joiner: int) -> int:
         pid = 0
-        while (message := channel.receive()[0]) is not None:
-            if "pid" in message:
+        while True:
+            message, descriptors = channel.receive()
+            if message is None:
+                break
+            if "guard" in message:
+                self._hand_over(*descriptors)
+            elif "pid" in message:
                 pid = message["pid"]
                 os.waitpid(joiner, 0)
             elif "exec" in message:
@@ -148,6 +154,16 @@ class Door:
             os.waitpid(joiner, 0)
             raise BerthError("the process that enters the container was killed")
         return pid
+
+    def _hand_over(self, listener: int) -> None:
+        """Give the monitor what hears the program's filter; without a monitor the kernel answers ENOSYS."""
+        try:
+            with connect(self.container.socket) as monitor:
+                socket.send_fds(monitor, [b'{"call": "guard"}'], [listener])
+        except OSError:
+            pass
+        finally:
+            os.close(listener)
 
     def _join(
         self,
@@ -173,7 +189,10 @@ class Door:
         os.fchdir(self.root)  # where the host's root is a ramfs, a container without its root would show that one
         os.chroot(".")
         close_all_but(channel.fileno(), *(() if terminal is None else (terminal.slave,)))
-        confine(self.container.plan.capabilities, seccomp_program)
+        listener = confine(self.container.plan.capabilities, rules, seccomp_program)
+        if listener is not None:
+            channel.send({"guard": True}, (listener,))
+            os.close(listener)
         os.setgroups(account.groups)
         os.setgid(account.gid)
         os.setuid(account.uid)

@@ -155,7 +155,10 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
         _take_streams(console[1], birth)
     os.chdir("/")
     reset_signals()
-    confine(plan.capabilities, birth.program)
+    listener = confine(plan.capabilities, plan.syscall_rules, birth.program)
+    if listener is not None:
+        channel.send({"guard": True}, (listener,))
+        os.close(listener)
     if birth.reaped:
         reap_around(plan.argv, plan.environment, channel, console[1] if console else None)
     execute(plan.argv, plan.environment)

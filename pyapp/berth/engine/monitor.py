@@ -22,6 +22,7 @@ from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.channel import Channel
 from berth.engine.console import Console
 from berth.engine.events import announce
+from berth.engine.guard import Guard
 from berth.engine.hooks import run_hook
 from berth.engine.hotplug import Hotplug
 from berth.engine.init import Birth
@@ -82,6 +83,7 @@ class Monitor:
         self.reached = reached
         self.folder = RunFolder(home, spec.name)
         self.board: Switchboard | None = None
+        self.guard: Guard | None = None
 
     def run(self, report: Channel, lock: int) -> NoReturn:
         """Start the container, tell `report` how that went, and stay until it ends; never returns.
@@ -187,6 +189,7 @@ class Monitor:
         self.reached("cgroups")
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
         self.board = Switchboard(self.folder)
+        self.guard = Guard(self.board, lambda: self.plan)
         return self._boot(folder)
 
     def _decide(self, folder: str) -> Plan:
@@ -207,7 +210,15 @@ class Monitor:
             journal=self.journal if self.spec.image is None else None,
             hooks=self._hooks("prechroot"),
         )
-        order = Boot(birth, self._hooks("prestart"), self.reached, self._take_init, self._take_console)
+        assert self.guard is not None
+        order = Boot(
+            birth,
+            self._hooks("prestart"),
+            self.reached,
+            self._take_init,
+            self._take_console,
+            take_listener=self.guard.take,
+        )
         try:
             process = boot(order)
         except (BerthError, OSError):

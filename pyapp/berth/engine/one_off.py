@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
 from berth.engine import cgroups
 from berth.engine.boot import Boot, boot
 from berth.engine.cgroup_mounts import mount_missing
+from berth.engine.guard import stand_guard
 from berth.engine.init import Birth
 from berth.engine.inspect import read_host
 from berth.engine.journal import Journal, RunFolder, State, boot_id, read_record
@@ -70,7 +72,8 @@ class OneOff:
             reaped=self._reaped,
         )
         try:
-            return boot(Boot(birth, (), reached, lambda _: None, self._take_console))
+            guard = partial(stand_guard, plan=self._plan)
+            return boot(Boot(birth, (), reached, lambda _: None, self._take_console, take_listener=guard))
         except BaseException:
             self.finish()
             raise

@@ -4,6 +4,7 @@ Everything is waited for in one poll; without news the process sleeps.
 """
 
 import json
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -22,6 +23,7 @@ class Switchboard:
 
     `stopping` becomes true when somebody asked for the container's end, so that a reboot is none any more.  `console`
     is set while there is one.  `listeners` maps other descriptors to what is called when there is something to read.
+    `take_listener` gets what hears the filter of a program that has entered.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -29,6 +31,8 @@ class Switchboard:
         self.stopping = False
         self.console: Console | None = None
         self.listeners: dict[int, Callable[[], None]] = {}
+        self.take_listener: Callable[[int], None] = os.close
+        self._watched: dict[int, Callable[[], None]] = {}
         self._waiters: list[socket.socket] = []
         self._viewers: dict[int, socket.socket] = {}
         self._poller = select.poll()
@@ -52,9 +56,21 @@ class Switchboard:
             self._poller.unregister(fd)
         return answer
 
+    def watch(self, fd: int, attend: Callable[[], None]) -> None:
+        """Call `attend` whenever `fd` is readable or at its end, until it is forgotten."""
+        self._watched[fd] = attend
+        self._poller.register(fd, select.POLLIN)
+
+    def forget(self, fd: int) -> None:
+        """Watch `fd` no longer."""
+        del self._watched[fd]
+        self._poller.unregister(fd)
+
     def _attend_to(self, fd: int) -> None:
         if fd == self._listener.fileno():
             self._accept()
+        elif fd in self._watched:
+            self._watched[fd]()
         elif fd in self.listeners:
             self.listeners[fd]()
         elif self.console is not None and fd == self.console.fileno():
@@ -71,14 +87,18 @@ class Switchboard:
                 self._poller.modify(number, select.POLLIN | behind)
 
     def _accept(self) -> None:
-        """Take one caller: "attach" looks at the console, "wait" and "stop" hold on until the end."""
+        """Take one caller: "attach" looks at the console, "wait" and "stop" hold on until the end.
+
+        "guard" brings a descriptor to be listened at.
+        """
         try:
             caller, _ = self._listener.accept()
         except BlockingIOError:
             return
         caller.settimeout(_REQUEST_SECONDS)
         try:
-            call = json.loads(caller.recv(4096))["call"]
+            words, descriptors, _, _ = socket.recv_fds(caller, 4096, 1)
+            call = json.loads(words)["call"]
             if call == "attach" and self.console is not None:
                 socket.send_fds(caller, [b"{}\n"], [self.console.master])
                 self.console.attach(caller)
@@ -89,6 +109,8 @@ class Switchboard:
                 caller.send(b"{}\n")
                 self._waiters.append(caller)
             else:
+                if call == "guard" and descriptors:
+                    self.take_listener(descriptors[0])
                 caller.close()
         except (OSError, ValueError, KeyError, TypeError):
             caller.close()

@@ -17,6 +17,7 @@ _SYS_PIDFD_SEND_SIGNAL: Final = 424
 _SYS_PIDFD_OPEN: Final = 434
 _SYS_CLONE3: Final = 435
 _SYS_CLOSE_RANGE: Final = 436
+_SYS_PIDFD_GETFD: Final = 438
 _CLONE_INTO_CGROUP: Final = 0x200000000
 
 _locked_libc: Final = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock over the call
@@ -119,6 +120,14 @@ def pidfd_open(pid: int) -> int | None:
         if error.errno == errno.ESRCH:
             raise
         return None
+
+
+def pidfd_getfd(pidfd: int, number: int) -> int:
+    """Return a copy, close-on-exec, of descriptor `number` of the process behind `pidfd` (Linux 5.6).
+
+    Raises KernelError: EBADF when it has none of that number.  See pidfd_getfd(2).
+    """
+    return syscall(_SYS_PIDFD_GETFD, "pidfd_getfd", ctypes.c_int(pidfd), ctypes.c_int(number), ctypes.c_uint(0))
 
 
 def end_with(action: Callable[[], object], tell: Callable[[BaseException], object]) -> NoReturn:

@@ -6,19 +6,24 @@ for every system call of the container (before 5.11 without a cache), hence a bi
 
 import ctypes
 import errno
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple, Protocol
 
-from berth.kernel.call import check, libc
+from berth.kernel.call import check, libc, syscall
 from berth.kernel.syscalls import NAMES, Architecture, architectures
 
 PR_SET_SECCOMP: Final = 22
 SECCOMP_MODE_FILTER: Final = 2
 SECCOMP_RET_ALLOW: Final = 0x7FFF0000
 SECCOMP_RET_ERRNO: Final = 0x00050000
+SECCOMP_RET_USER_NOTIF: Final = 0x7FC00000  # 5.0
+SECCOMP_SET_MODE_FILTER: Final = 1
+SECCOMP_FILTER_FLAG_NEW_LISTENER: Final = 8  # 5.0
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: Final = 32  # 5.19
 BPF_MAXINSNS: Final = 4096
 
 # linux/bpf_common.h: class | size or operation | operand
@@ -49,12 +54,14 @@ class ArgumentTest(Protocol):
 
 
 class SyscallRule(Protocol):
-    """Answer the calls `names` with `errno` (its name) when all `when` tests hold."""
+    """Answer the calls `names` with `errno` (its name), or as a listener says, when all `when` tests hold."""
 
     @property
     def names(self) -> Sequence[str]: ...
     @property
     def errno(self) -> str: ...
+    @property
+    def asks(self) -> bool: ...
     @property
     def when(self) -> Sequence[ArgumentTest]: ...
 
@@ -92,6 +99,28 @@ def _assemble(listed: tuple[SyscallRule, ...], machine: str) -> bytes:
     code = (Instruction(_LOAD, _ARCHITECTURE), *code)
     if len(code) > BPF_MAXINSNS:
         raise ValueError(f"{len(listed)} rules make a filter of {len(code)} instructions; {BPF_MAXINSNS} are allowed")
+    return _packed(code)
+
+
+def assemble_allowing(calls: Iterable[tuple[int, Sequence[ArgumentTest]]], machine: str) -> bytes:
+    """Return a filter that allows `calls` only: numbers of `machine`'s own calls, with what their arguments must be.
+
+    Everything else gets EPERM.  Raises ValueError for an unknown machine.
+    """
+    refuse = _answer(errno.EPERM)
+    code = refuse
+    for number, tests in calls:
+        code = _branch(_JUMP_EQUAL, number, _guarded(tests, _ALLOW) + refuse, code)
+    own = (Instruction(_LOAD, _NUMBER), *code)
+    return _packed(
+        (
+            Instruction(_LOAD, _ARCHITECTURE),
+            *_branch(_JUMP_EQUAL, architectures(machine)[0].audit, own, refuse),
+        )
+    )
+
+
+def _packed(code: Code) -> bytes:
     return b"".join(struct.pack("=HBBI", one.code, one.jt, one.jf, one.k) for one in code)
 
 
@@ -107,6 +136,26 @@ def install(program: bytes) -> None:
         libc.prctl(ctypes.c_int(PR_SET_SECCOMP), ctypes.c_ulong(SECCOMP_MODE_FILTER), ctypes.byref(argument)),
         "prctl(PR_SET_SECCOMP)",
     )
+
+
+def install_with_listener(program: bytes) -> int:
+    """Put the calling thread under `program` as `install` does; return the descriptor that hears what it asks.
+
+    A caller whose question was read is woken by its death only, so that nothing is done twice for a signal's sake.
+    Raises KernelError: EBUSY when the thread is under a filter with a listener already.  See seccomp_unotify(2), 5.19.
+    """
+    instructions = ctypes.create_string_buffer(program, len(program))
+    argument = _SockFprog(len(program) // struct.calcsize("=HBBI"), ctypes.addressof(instructions))
+    return syscall(
+        SYS_SECCOMP[os.uname().machine],
+        "seccomp",
+        ctypes.c_uint(SECCOMP_SET_MODE_FILTER),
+        ctypes.c_uint(SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
+        ctypes.byref(argument),
+    )
+
+
+SYS_SECCOMP: Final = {"x86_64": 317, "aarch64": 277}
 
 
 class _SockFprog(ctypes.Structure):
@@ -171,7 +220,7 @@ def _verdict(rules: Sequence[SyscallRule]) -> Code:
     """Answer a call to which `rules` apply, all of them for this call."""
     code = _ALLOW
     for rule in reversed(rules):
-        answer = _answer(_ERRNO[rule.errno])
+        answer = _ASK if rule.asks else _answer(_ERRNO[rule.errno])
         code = _guarded(rule.when, answer) + code if rule.when else answer
     return code
 
@@ -231,3 +280,4 @@ def _answer(number: int) -> Code:
 
 
 _ALLOW: Final[Code] = (Instruction(_RETURN, SECCOMP_RET_ALLOW),)
+_ASK: Final[Code] = (Instruction(_RETURN, SECCOMP_RET_USER_NOTIF),)

@@ -20,6 +20,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "fanotify_mark": (301, 339, 263, 368),
     "finit_module": (313, 350, 273, 379),
     "fsconfig": (431, 431, 431, 431),
+    "fsopen": (430, 430, 430, 430),
     "fspick": (433, 433, 433, 433),
     "init_module": (175, 128, 105, 128),
     "ioctl": (16, 54, 29, 54),
@@ -64,6 +65,11 @@ def architectures(machine: str) -> tuple[Architecture, ...]:
         raise ValueError(f"no system call numbers are known for machine {machine!r}") from None
 
 
+def number_of(name: str, audit: int) -> int | None:
+    """Return the number of call `name` in the table `audit` (AUDIT_ARCH_), None where it has none."""
+    return next((one.numbers.get(name) for one in _ALL if one.audit == audit), None)
+
+
 def _column(index: int) -> dict[str, int]:
     return {name: number for name, row in _NUMBERS.items() if (number := row[index]) is not None}
 
@@ -75,6 +81,7 @@ I386: Final = Architecture(audit=0x40000003, numbers=_column(1))
 AARCH64: Final = Architecture(audit=0xC00000B7, numbers=_column(2))
 RISCV64: Final = Architecture(audit=0xC00000F3, numbers=_column(2))
 ARM: Final = Architecture(audit=0x40000028, numbers=_column(3))
+_ALL: Final = (X86_64, I386, AARCH64, RISCV64, ARM)
 
 # Under the personality PER_LINUX32 a 64-bit kernel calls itself i686 or armv8l.  A 32-bit kernel may too, and there
 # the 64-bit architecture never comes up.

@@ -10,6 +10,7 @@ from berth.plan.cgroups import inside_cgroups, plan_cgroups
 from berth.plan.devices import device_steps, plan_devices
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
 from berth.plan.model import Plan
+from berth.plan.mounts import is_guarded, plan_mounts
 from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
 from berth.plan.sysctls import plan_sysctls
@@ -37,6 +38,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         *bind_steps(spec),
     )
     capabilities = plan_capabilities(spec, host)
+    guarded = is_guarded(spec, host, capabilities)
     return Plan(
         name=spec.name,
         hostname=spec.hostname or spec.name,
@@ -47,7 +49,8 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
         devices=plan_devices(spec, host),
         capabilities=capabilities,
-        syscall_rules=plan_syscall_rules(spec, host),
+        syscall_rules=plan_syscall_rules(spec, host, guarded=guarded),
+        mounts=plan_mounts(spec, guarded=guarded),
         sysctls=plan_sysctls(spec, host, capabilities),
         init_kind=rootfs.init_kind,
         volatile=options.volatile,

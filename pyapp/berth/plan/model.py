@@ -181,11 +181,25 @@ class ArgumentTest(Struct, frozen=True):
 
 
 class SyscallRule(Struct, frozen=True):
-    """Answer the system calls `names` with `errno` (its name) when all `when` tests hold; never a kill."""
+    """Answer the system calls `names` with `errno` (its name) when all `when` tests hold; never a kill.
+
+    With `asks` the monitor is asked for the answer, and `errno` is what the kernel answers when there is none.
+    """
 
     names: tuple[str, ...]
     errno: str
     when: tuple[ArgumentTest, ...] = ()
+    asks: bool = False
+    reason: str = ""
+
+
+class MountPolicy(Struct, frozen=True):
+    """What the monitor mounts for a container that has to ask: `filesystems` without a device, the others never.
+
+    Those with a device it mounts as far as the container may open that.
+    """
+
+    filesystems: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -207,6 +221,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     devices: DevicePolicy
     capabilities: tuple[str, ...]
     syscall_rules: tuple[SyscallRule, ...]
+    mounts: MountPolicy = MountPolicy()
     sysctls: SysctlPolicy = SysctlPolicy()
     init_kind: InitKind = "unknown"
     volatile: bool = False

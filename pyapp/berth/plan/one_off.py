@@ -7,6 +7,7 @@ from berth.plan.cgroups import plan_cgroups
 from berth.plan.devices import device_steps, plan_devices
 from berth.plan.filesystems import bind_steps, proc_steps, sys_steps
 from berth.plan.model import DevicePolicy, Mount, Plan, SysctlPolicy
+from berth.plan.mounts import is_guarded, plan_mounts
 from berth.plan.seccomp import plan_syscall_rules
 from berth.plan.sysctls import plan_sysctls
 from berth.spec import Spec
@@ -28,6 +29,7 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
     if spec.net != "host":
         words.append("network")
     capabilities = plan_one_off_capabilities(spec)
+    guarded = is_guarded(spec, host, capabilities)
     return Plan(
         name=spec.name,
         hostname=spec.hostname or spec.name,
@@ -45,7 +47,8 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         devices=_NO_DEVICES if confined else plan_devices(spec, host),
         capabilities=capabilities,
         sysctls=SysctlPolicy(reason=_NO_DEVICES.reason) if confined else plan_sysctls(spec, host, capabilities),
-        syscall_rules=plan_syscall_rules(spec, host),
+        syscall_rules=plan_syscall_rules(spec, host, guarded=guarded),
+        mounts=plan_mounts(spec, guarded=guarded),
         read_only_root=True,
         console=terminal,
     )

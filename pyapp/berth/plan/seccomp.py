@@ -1,7 +1,8 @@
 """Which system calls a container is refused, and why.
 
 Three filters, all answering with an errno and never with a kill: the baseline (what belongs to the phone and not to
-a container), the FBE keyring filter and the deadlock shield.  `setns` stays allowed in all of them: it joins a
+a container), the FBE keyring filter and the deadlock shield.  From 6.6 on the monitor is asked about new mounts
+(`plan/mounts.py`).  `setns` stays allowed in all of them: it joins a
 namespace that exists and creates none, and under the shield nothing inside can have made one to join.  A host whose
 root is a ramfs is the exception.
 """
@@ -24,7 +25,9 @@ CLONE_NAMESPACES = (
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET
 )
 
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 4096  # mount(2)
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_MOVE = 1, 32, 4096, 8192  # mount(2)
+_MS_CHANGES_PROPAGATION = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20  # MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
+_MS_MGC_MSK, _MS_MGC_VAL = 0xFFFF0000, 0xC0ED0000
 _FSCONFIG_CMD_RECONFIGURE = 7
 _FAN_MARK_FILESYSTEM = 0x100
 
@@ -49,15 +52,18 @@ _INT = 0xFFFFFFFF
 _POINTER = 0xFFFFFFFFFFFFFFFF
 
 
-def plan_syscall_rules(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
+def plan_syscall_rules(spec: Spec, host: Host, *, guarded: bool = False) -> tuple[SyscallRule, ...]:
     """Return the rules of this container's filter; where several fit a call, the first one answers.
 
-    With `noseccomp` there are none, and no filter is to be installed.
+    When `guarded` the monitor is asked about every new file system.  With `noseccomp` there are no rules, and no filter
+    is to be installed.
     """
     if "noseccomp" in spec.privileged:
         return ()
     shield = _DEADLOCK_SHIELD if spec.block_nested_namespaces else ()
-    return _BASELINE + _keyring_filter(spec, host) + (_RAMFS_GUARD if host.root_is_ramfs else ()) + shield
+    new_file_systems = _MOUNT_GUARD if guarded else _NO_RECONFIGURATION
+    ramfs = _RAMFS_GUARD if host.root_is_ramfs else ()
+    return _BASELINE + new_file_systems + _keyring_filter(spec, host) + ramfs + shield
 
 
 def _keyring_filter(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
@@ -119,12 +125,6 @@ _BASELINE = (
         reason="a remount with options of the file system's own can abort the host's, or have it panic at an error",
     ),
     SyscallRule(
-        names=("fsconfig",),
-        errno="EPERM",
-        when=(ArgumentTest(index=1, mask=_INT, value=_FSCONFIG_CMD_RECONFIGURE),),
-        reason="it remounts as well, and the options were given before",
-    ),
-    SyscallRule(
         names=("fspick",),
         errno="ENOSYS",
         reason="it remounts without saying what in its arguments; mount(8) falls back on mount, which says it",
@@ -183,6 +183,41 @@ _BASELINE = (
         errno="EPERM",
         when=(ArgumentTest(index=0, mask=_INT, value=KERNEL_SU_OPTION),),
         reason="KernelSU before 2.0 takes its commands through a prctl option that the kernel does not have",
+    ),
+)
+
+_NO_RECONFIGURATION = (
+    SyscallRule(
+        names=("fsconfig",),
+        errno="EPERM",
+        when=(ArgumentTest(index=1, mask=_INT, value=_FSCONFIG_CMD_RECONFIGURE),),
+        reason="it remounts as well, and the options were given before",
+    ),
+)
+
+# The kernel takes the old magic number for no flags at all, and its bits look like MS_PRIVATE and MS_SLAVE.
+_ASKED = "the kernel mounts a disk that the host has mounted without asking who may open it: the monitor decides"
+_OLD_MOUNT = _MS_REMOUNT | _MS_BIND | _MS_MOVE
+_MOUNT_GUARD = (
+    SyscallRule(
+        names=("mount",),
+        errno="ENOSYS",
+        when=(ArgumentTest(index=3, mask=_MS_MGC_MSK | _OLD_MOUNT, value=_MS_MGC_VAL),),
+        asks=True,
+        reason=_ASKED,
+    ),
+    SyscallRule(
+        names=("mount",),
+        errno="ENOSYS",
+        when=(ArgumentTest(index=3, mask=_OLD_MOUNT | _MS_CHANGES_PROPAGATION, value=0),),
+        asks=True,
+        reason=_ASKED,
+    ),
+    SyscallRule(
+        names=("fsopen",),
+        errno="ENOSYS",
+        asks=True,
+        reason="the new way to mount: the monitor gives a tmpfs or ramfs, for the others programs fall back on mount",
     ),
 )
 

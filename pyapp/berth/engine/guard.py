@@ -1,0 +1,111 @@
+"""Answers what a container's filter asks about: new file systems.
+
+The monitor reads a question and forks; a mount may hang for as long as it likes, the monitor never does.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable
+
+from berth.engine import cgroups
+from berth.engine.birth_place import BirthPlace
+from berth.engine.guarded_mount import reply
+from berth.engine.surroundings import leave_surroundings
+from berth.engine.switchboard import Switchboard
+from berth.kernel.notifications import Question, answer, receive
+from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
+from berth.plan.model import Plan
+
+
+class Guard:
+    """Answers the questions of a container's filters: of its init, and of every program that has entered it."""
+
+    def __init__(self, board: Switchboard, plan: Callable[[], Plan]) -> None:
+        """Answer by what `plan` says at the time, as long as `board` is served."""
+        self._board = board
+        self._plan = plan
+        board.take_listener = self.take
+
+    def take(self, listener: int) -> None:
+        """Answer what is asked at `listener` until nobody is left who could, then close it."""
+        self._board.watch(listener, lambda: self._attend_to(listener))
+
+    def _attend_to(self, listener: int) -> None:
+        if not _is_asked(listener):
+            self._board.forget(listener)
+            os.close(listener)
+            return
+        question = receive(listener)
+        if question is None:
+            return
+        working = _reply_apart(listener, question, self._plan())
+        self._board.watch(working, lambda: self._settle(listener, question, working))
+
+    def _settle(self, listener: int, question: Question, working: int) -> None:
+        """The process that was to answer has ended; if it was killed before, the caller must not wait for ever."""
+        self._board.forget(working)
+        os.close(working)
+        answer(listener, question, errno.EINTR)
+
+
+def stand_guard(listener: int, plan: Plan) -> None:
+    """Fork a process that answers at `listener`, closed here, until nobody is left who could ask.
+
+    The caller has it to reap.
+    """
+    if os.fork() == 0:
+        end_with(lambda: _stand(listener, plan), lambda _: None)
+    os.close(listener)
+
+
+def _stand(listener: int, plan: Plan) -> None:
+    leave_surroundings((listener,), ())
+    os.setsid()
+    name_process(f"berth: {plan.name}")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        select.select([listener], [], [])
+        if not _is_asked(listener):
+            return
+        question = receive(listener)
+        if question is not None:
+            os.close(_reply_apart(listener, question, plan))
+
+
+def _is_asked(listener: int) -> bool:
+    """Tell whether there is a question; what else makes a listener readable is that nobody is left (5.9)."""
+    poller = select.poll()
+    poller.register(listener, select.POLLIN)
+    return any(events & select.POLLIN for _, events in poller.poll(0))
+
+
+def _reply_apart(listener: int, question: Question, plan: Plan) -> int:
+    """Fork, in the caller's cgroup, a process that answers; return a descriptor that is at its end when that has ended.
+
+    There its memory counts as the caller's, and the devices that the kernel opens for it are the container's.
+    """
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    with contextlib.ExitStack() as opened:
+        opened.callback(os.close, theirs)
+        try:
+            place = BirthPlace(cgroups.current(question.thread))
+            pid = place.fork()
+        except OSError as error:  # it has moved on, or no process more can be had
+            answer(listener, question, errno.EINTR if error.errno == errno.ENOENT else errno.ENOMEM)
+            return ours
+        if pid == 0:
+            end_with(
+                lambda: _reply_in(place, listener, question, plan, theirs),
+                lambda error: answer(listener, question, getattr(error, "errno", None) or errno.EIO),
+            )
+    return ours
+
+
+def _reply_in(place: BirthPlace, listener: int, question: Question, plan: Plan, alive: int) -> None:
+    reset_signals()
+    close_all_but(listener, alive)
+    place.enter()
+    reply(listener, question, plan)
