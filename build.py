@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -80,14 +81,14 @@ def main(arguments: Sequence[str]) -> int:
         "run": lambda _: run(),
         "test": test,
         "bench": bench,
-        "zip": lambda _: build_zip(),
+        "zip": build_zip,
     }
     parser = argparse.ArgumentParser(usage="python3 build.py COMMAND [ARGUMENT ...]", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("command", choices=commands, metavar="COMMAND", help="one of " + ", ".join(commands))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="for test and bench only")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="for test, bench and zip only")
     options = parser.parse_args(arguments or ["--help"])
-    if options.arguments and options.command not in ("test", "bench"):
+    if options.arguments and options.command not in ("test", "bench", "zip"):
         parser.error(f"{options.command} takes no arguments, and here is {shlex.join(options.arguments)}")
     try:
         commands[options.command](options.arguments)
@@ -175,9 +176,32 @@ def bench(arguments: list[str]) -> None:
     call([PYTHON, "-m", "tests.bench", *arguments], "the benchmark failed; see its message above")
 
 
-def build_zip() -> None:
-    """Refuse, until there is a module to build."""
-    raise BuildError("the flashable module comes with the next release; until then use setup and run")
+def build_zip(arguments: list[str]) -> None:
+    """Build `dist/berth-VERSION.zip`; `pyapp/packing` does it."""
+    sys.path.insert(0, str(ROOT / "pyapp"))
+    from packing import abi, assemble, errors, fetched
+
+    parser = argparse.ArgumentParser(prog="build.py zip", description="Build the flashable module.  Needs no root.")
+    about = f"for which processor (again for another); {abi.DEFAULT} when left out"
+    parser.add_argument("--abi", action="append", choices=abi.ABIS, help=about)
+    parser.add_argument("--debian-mirror", metavar="URL", help="where Debian's packages come from, if not as here")
+    parser.add_argument("--cached", action="store_true", help="use what the last build fetched, without the network")
+    options = parser.parse_args(arguments)
+    target = ROOT / "dist" / f"berth-{program_version()}.zip"
+    order = assemble.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT])
+    try:
+        if not options.cached:
+            fetched.fetch(order.abis, LOCK, options.debian_mirror, order.cache)
+        assemble.place(order)
+    except errors.PackingError as error:
+        raise BuildError(str(error)) from error
+    say(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+def program_version() -> str:
+    """Return the version of Berth in this checkout."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
 
 
 # The virtual environment

@@ -1,15 +1,17 @@
 """Make the smallest root file system that boots: Debian's static BusyBox and the files in `rootfs/` beside this.
 
-What `build.py run` starts, and what most tests do.  Standard library only.
+What `build.py run` starts, and what most tests do; on a phone BusyBox lies beside Python.  Standard library only.
 """
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 FILES = Path(__file__).resolve().parent / "rootfs"
-BUSYBOX = Path("/bin/busybox")
+BUNDLED = Path(sys.executable).with_name("busybox")
+BUSYBOX = BUNDLED if BUNDLED.exists() else Path("/bin/busybox")
 FOLDERS = ("dev", "home/user", "mnt", "proc", "root", "run", "sys", "tmp", "usr/local/bin", "var/log", "var/tmp")
 MODES = {"etc/shadow": 0o600, "root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777}
 USER = 1000  # as in etc/passwd
@@ -18,7 +20,7 @@ USER = 1000  # as in etc/passwd
 def make_rootfs(target: Path) -> None:
     """Make the root file system at `target`, which must not exist: all of it, or nothing under that name.
 
-    Needs root, for the owners of the files, and /bin/busybox of the package busybox-static.
+    Needs root, for the owners of the files, and on Debian the package busybox-static.
     """
     unfinished = target.with_name(f"{target.name}.unfinished")
     if unfinished.exists():

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from functools import cache
 
@@ -96,8 +97,9 @@ def _root_is_ramfs() -> bool:
 
 def _tools() -> dict[str, str]:
     found = {}
+    beside_python = os.path.dirname(sys.executable)  # a phone's own may be years older than the image
     for tool in _TOOLS:
-        for folder in _TOOL_FOLDERS:
+        for folder in (beside_python, *_TOOL_FOLDERS):
             path = f"{folder}/{tool}"
             if os.access(path, os.X_OK):
                 found[tool] = path
