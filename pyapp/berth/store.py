@@ -29,8 +29,10 @@ __all__ = [
     "remember_end",
     "remove",
     "rename",
+    "replace_file",
     "save_spec",
     "spec_from_toml",
+    "sync_folder",
     "to_toml",
 ]
 
@@ -125,7 +127,7 @@ def save_spec(home: Home, spec: Spec) -> None:
         os.makedirs(home.state, mode=0o700, exist_ok=True)
         os.makedirs(home.containers, mode=0o700, exist_ok=True)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        _replace(path, content)
+        replace_file(path, content)
     except OSError as error:
         if made and os.path.isdir(folder):
             _remove_if_empty(folder)
@@ -155,7 +157,7 @@ def rename(home: Home, old: str, new: str) -> None:
         raise BerthError(f"there is a container {rules.quoted(new)} already; choose another name or remove that one")
     try:
         os.rename(home.container(old), home.container(new))
-        _sync_folder(home.containers)
+        sync_folder(home.containers)
     except OSError as error:
         raise BerthError(f"container {rules.quoted(old)} was not renamed: {_reason(error)}") from error
     save_spec(home, replace(spec, name=new))
@@ -177,7 +179,7 @@ def remove(home: Home, name: str) -> None:
     try:
         shutil.rmtree(doomed, ignore_errors=True)
         os.rename(folder, doomed)
-        _sync_folder(home.containers)
+        sync_folder(home.containers)
         shutil.rmtree(doomed)
     except FileNotFoundError:
         raise BerthError(_missing(home, name)) from None
@@ -223,8 +225,11 @@ def _holds(path: str, content: bytes) -> bool:
         return False
 
 
-def _replace(path: str, content: bytes) -> None:
-    """Put `content` at `path` by way of a new file beside it.  See rename(2), fsync(2)."""
+def replace_file(path: str, content: bytes) -> None:
+    """Put `content` at `path` by way of a new file beside it, down to the disk.  Raises OSError.
+
+    See rename(2), fsync(2).
+    """
     beside = f"{path}.new"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -236,10 +241,11 @@ def _replace(path: str, content: bytes) -> None:
     except OSError:
         os.unlink(beside)
         raise
-    _sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: str) -> None:
+    """Write to the disk what was renamed, made or removed in the folder `path`.  Raises OSError.  See fsync(2)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

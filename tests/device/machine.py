@@ -69,6 +69,11 @@ class Machine:
         """Return the content of a file of the machine, without the last newline."""
         return self.output("cat", path)
 
+    @property
+    def console(self) -> str:
+        """The end of what the machine's kernel and init have said."""
+        return self._console.read_text(errors="replace")[-4000:]
+
     def traces(self) -> dict[str, Any]:
         """Return what a container could leave: mounts, loop devices, cgroups, controllers, processes, folders."""
         found: dict[str, Any] = json.loads(self.output("python3", "-IS", "/opt/berth/traces.py"))
@@ -93,6 +98,10 @@ class Machine:
         self._receive(BOOT_SECONDS, "its start")
 
     def _receive(self, seconds: float, asked: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._receive_line(seconds, asked))
+        return answer
+
+    def _receive_line(self, seconds: float, asked: str) -> bytes:
         self._channel.settimeout(seconds)
         while b"\n" not in self._received:
             try:
@@ -100,12 +109,12 @@ class Machine:
             except (TimeoutError, ConnectionResetError):
                 data = b""
             if not data:
-                console = self._console.read_text(errors="replace")[-4000:]
-                raise NoAnswer(f"the virtual machine gave no answer to {asked}; the end of its console:\n{console}")
+                raise NoAnswer(
+                    f"the virtual machine gave no answer to {asked}; the end of its console:\n{self.console}"
+                )
             self._received += data
         line, _, self._received = self._received.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return line
 
 
 @contextlib.contextmanager
@@ -118,18 +127,25 @@ def booted(*arguments: str, disk: Path | None = None) -> Iterator[Machine]:
         initramfs, console = Path(folder, "initramfs.cpio"), Path(folder, "console")
         parts.write_initramfs(initramfs)
         ours, theirs = socket.socketpair()
-        with ours, _emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
+        with ours, emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
             machine = Machine(ours, console)
             machine.wait_for_agent()
             yield machine
 
 
 @contextlib.contextmanager
-def _emulator(command: list[str], console: Path, channel: socket.socket) -> Iterator[None]:
-    """Run the emulator, which alone keeps `channel`: without it the machine turns itself off, as when we are killed."""
-    with console.open("ab") as output, channel:
+def emulator(command: list[str], console: Path, *channels: socket.socket) -> Iterator[None]:
+    """Run the emulator, which alone keeps `channels`: without them, as when we are killed, the machine turns off."""
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(console.open("ab"))
+        for channel in channels:
+            stack.enter_context(channel)
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[channel.fileno()]
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[channel.fileno() for channel in channels],
         )
     try:
         yield

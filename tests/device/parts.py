@@ -9,25 +9,25 @@ runs the tests.
 
 import fcntl
 import hashlib
-import lzma
 import os
 import py_compile
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from demo import busybox
 from tests import rootfs
 from tests.device.cpio import append_tree
+from tests.device.packages import copy_modules, depends_on, unpack
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache" / "device"
 GUEST = Path(__file__).resolve().parent / "guest"
+_PACKAGES = Path(__file__).resolve().parent / "packages.py"
 
 PYTHON = f"python3.{sys.version_info.minor}"
 PACKAGES = (
@@ -70,60 +70,53 @@ def write_initramfs(target: Path) -> None:
 
 
 def _base() -> Path:
-    """Return the cached folder with `vmlinuz` and `base.cpio`; a half-made one never has its name."""
-    target = CACHE / _digest()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / ".lock").open("w") as lock:
+    """Return the cached folder with `vmlinuz` and `base.cpio`."""
+    return cached(CACHE / "machine", _digest(), _make_base)
+
+
+def cached(folder: Path, digest: str, make: Callable[[Path, Path], None]) -> Path:
+    """Return `folder`/`digest`, made by `make` (work folder, target) if need be; a half-made one never has its name."""
+    target = folder / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs at once the second waits for the first one's work
         if not target.exists():
-            for stale in CACHE.glob("[!.]*"):
+            for stale in folder.glob("[!.]*"):
                 shutil.rmtree(stale)
-            with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-                made = Path(folder, "made")
-                _make_base(Path(folder), made)
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                made = Path(work, "made")
+                make(Path(work), made)
                 made.rename(target)
     return target
 
 
 def _digest() -> str:
-    recipe = (PACKAGES, KERNEL, MODULES, NOT_NEEDED, Path(__file__).read_bytes(), busybox.BUSYBOX.read_bytes())
+    recipe = (
+        PACKAGES,
+        KERNEL,
+        MODULES,
+        NOT_NEEDED,
+        Path(__file__).read_bytes(),
+        _PACKAGES.read_bytes(),
+        busybox.BUSYBOX.read_bytes(),
+    )
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 
 def _make_base(work: Path, made: Path) -> None:
     tree, image = work / "tree", work / "image"
-    _unpack(work, PACKAGES, tree)
-    _unpack(work, (_depends_on(KERNEL),), image)
+    unpack(work, PACKAGES, tree)
+    unpack(work, (depends_on(KERNEL),), image)
     for folder in NOT_NEEDED:
         shutil.rmtree(tree / folder)
     _compile(tree / "usr/lib" / PYTHON)
     (tree / "usr/bin/python3").symlink_to(PYTHON)
-    _copy_modules(image, tree / "modules")
+    copy_modules(image, tree / "modules", MODULES)
     _install_busybox(tree)
     made.mkdir()
     next(image.glob("boot/vmlinuz-*")).rename(made / "vmlinuz")
     with (made / "base.cpio").open("wb") as archive:
         append_tree(archive, tree)
-
-
-def _unpack(work: Path, packages: tuple[str, ...], target: Path) -> None:
-    downloads = Path(tempfile.mkdtemp(dir=work))
-    command = ["apt-get", "--quiet", "--option", "APT::Sandbox::User=root", "download", *packages]
-    result = subprocess.run(command, check=False, cwd=downloads, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    if result.returncode:
-        raise RuntimeError(f"apt-get could not download {' '.join(packages)}:\n{result.stderr.decode()}")
-    for package in downloads.iterdir():
-        subprocess.run(["dpkg-deb", "--extract", package, target], check=True)
-
-
-def _depends_on(package: str) -> str:
-    """Return the package that the meta package `package` stands for."""
-    command = ["apt-cache", "depends", "--important", package]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    found = [line.split()[-1] for line in lines if line.strip().startswith("Depends: linux-image")]
-    if not found:
-        raise RuntimeError(f'apt knows no package {package}; run "apt-get update" first')
-    return found[0]
 
 
 def _install_busybox(tree: Path) -> None:
@@ -135,43 +128,6 @@ def _install_busybox(tree: Path) -> None:
         if not path.exists() and not path.is_symlink():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to("/bin/busybox")
-
-
-def _copy_modules(image: Path, target: Path) -> None:
-    """Copy the modules and those that they need, numbered in the order in which the kernel takes them."""
-    found = {_module_name(path): path for path in (image / "lib/modules").rglob("*.ko*")}
-    target.mkdir()
-    for number, name in enumerate(_in_order(MODULES, found)):
-        (target / f"{number:02}-{name}.ko").write_bytes(_read_module(found[name]))
-
-
-def _in_order(wanted: tuple[str, ...], found: dict[str, Path]) -> list[str]:
-    """Return `wanted` with what they depend on in front; one that is not in `found` is built into the kernel."""
-    order: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        if name in found and name not in order:
-            for needed in _dependencies(_read_module(found[name])):
-                visit(needed)
-            order[name] = None
-
-    for name in wanted:
-        visit(name)
-    return list(order)
-
-
-def _dependencies(module: bytes) -> list[str]:
-    """Return what the .modinfo section names; depmod's own list is made at installation and in no package."""
-    match = re.search(rb"\0depends=([^\0]*)\0", module)
-    return [name.decode().replace("-", "_") for name in match[1].split(b",") if name] if match else []
-
-
-def _module_name(path: Path) -> str:
-    return path.name.partition(".ko")[0].replace("-", "_")
-
-
-def _read_module(path: Path) -> bytes:
-    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
 
 
 def _package(name: str) -> Path:

@@ -103,7 +103,7 @@ def test_a_second_service_is_refused(service: Service, berth: Berth) -> None:
     first = service.pid
 
     result = berth("serve")
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (3, "")
     assert re.fullmatch(r"berth: the service runs already [^\n]+\n", result.stderr), result.stderr
     assert "the service runs already" in berth.succeed("serve", "--background")
 

@@ -125,6 +125,7 @@ def _about_device(device: Device) -> dict[str, list[Fact]]:
             ("service", "runs" if device.service else 'does not run; "berth serve --background" starts it'),
             ("containers", f"{device.containers}, {len(device.running)} running"),
             ("running", ", ".join(device.running)),
+            *(("kept back", f"{name}, because {why}") for name, why in device.kept_back.items()),
             ("kept in", f"{device.state_folder} ({size(device.free)} free)"),
             ("this boot's", device.run_folder),
         ],

@@ -1,4 +1,4 @@
-"""Commands that change what runs: start, stop, restart, rename, rm, recover, scan, serve."""
+"""Commands that change what runs: start, stop, restart, rename, rm, recover, safe-mode, scan."""
 
 import json
 import os
@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Mapping
 
 from berth import values
+from berth.android.module import describe
 from berth.cli import specs
 from berth.cli.flags import Invocation
 from berth.cli.inside import attach
 from berth.droidspaces import load_conf
 from berth.engine import containers, launch
 from berth.engine import recover as recovering
+from berth.engine import safe_mode as safe
 from berth.engine import scan as scanning
 from berth.engine import stop as stopping
 from berth.engine.journal import RunFolder
@@ -180,6 +182,21 @@ def recover(invocation: Invocation, session: Session) -> int:
 def scan(invocation: Invocation, session: Session) -> int:
     """`berth scan`."""
     return _report(invocation, scanning.scan(find_home(os.environ)), "no running container is without its record")
+
+
+def safe_mode(invocation: Invocation, session: Session) -> int:
+    """`berth safe-mode`."""
+    home = find_home(os.environ)
+    kept_back = safe.kept_back(home)
+    if not invocation.switch("again"):
+        told = "\n".join(f"{name}: does not start by itself, because {why}" for name, why in kept_back.items())
+        _say(invocation, {"kept_back": kept_back}, told or "nothing is kept from starting by itself")
+        return 0
+    safe.try_again(home)
+    describe("")
+    saved = list_names(home)
+    names = tuple(name for name in kept_back if name in saved and load_spec(home, name).autostart)
+    return _each(invocation, names, lambda name: safe.start_on_probation(home, name), "started")
 
 
 def _report(invocation: Invocation, sentences: list[str], otherwise: str) -> int:

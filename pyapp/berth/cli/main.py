@@ -23,6 +23,7 @@ _ACTIONS: dict[str, Action] = {
     "rm": lifecycle.remove,
     "recover": lifecycle.recover,
     "scan": lifecycle.scan,
+    "safe-mode": lifecycle.safe_mode,
     "enter": inside.enter,
     "run": inside.run,
     "console": inside.console,

@@ -164,6 +164,8 @@ LIST = (Flag("names", "switch", "Only the names."), JSON)
 RM = (NAME, Flag("yes", "switch", "Do not ask.", short="y"), JSON)
 SERVE = (Flag("background", "switch", "Detach from the terminal."),)
 
+SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselves again."), JSON)
+
 MANY = 1 << 16  # more words than a command line holds
 
 _ROWS = (
@@ -183,6 +185,7 @@ _ROWS = (
     Command("rename", "OLD NEW", "Give a container another name.", containers=(1, 1), words=(1, 1), flags=(NAME, JSON)),
     Command("rm", "NAME", "Forget a container; its root stays.", containers=(1, 1), flags=RM),
     Command("recover", "[NAME...]", "Undo what a crash left.", containers=(0, MANY), flags=(NAMES, JSON)),
+    Command("safe-mode", "", "Tell what does not start by itself, and why.", flags=SAFE_MODE),
     Command("scan", "", "Find running containers without records.", flags=(JSON,)),
     Command("check", "", "Tell what this device has and lacks.", flags=(JSON,)),
     Command("events", "[NAME...]", "Print what happens, as it happens.", containers=(0, MANY), flags=(NAMES, JSON)),

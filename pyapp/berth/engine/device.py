@@ -7,6 +7,7 @@ from msgspec import Struct
 from berth import __version__
 from berth.engine.containers import all_names, look_up
 from berth.engine.inspect import read_host
+from berth.engine.safe_mode import kept_back
 from berth.home import Home
 from berth.host import CgroupMount, SelinuxMode
 from berth.kernel.sockets import connect
@@ -19,7 +20,8 @@ class Device(Struct, frozen=True, kw_only=True):
     """The device; sizes are in bytes.
 
     `android` is its release, "" where that is not told, None on another system; `memory_available` is what can be had
-    without swapping, `free` what is free where the containers are kept.
+    without swapping, `free` what is free where the containers are kept; `kept_back` are the containers that safe
+    mode does not let start by themselves, each with the reason.
     """
 
     version: str
@@ -37,6 +39,7 @@ class Device(Struct, frozen=True, kw_only=True):
     service: bool
     running: tuple[str, ...]
     containers: int
+    kept_back: dict[str, str]
 
 
 def read_device(home: Home) -> Device:
@@ -59,6 +62,7 @@ def read_device(home: Home) -> Device:
         service=_answers(home.socket),
         running=tuple(name for name in names if look_up(home, name).runs),
         containers=len(names),
+        kept_back=kept_back(home),
     )
 
 

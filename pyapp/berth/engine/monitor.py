@@ -16,6 +16,7 @@ from typing import NoReturn
 import msgspec
 from msgspec import Struct
 
+from berth.android.labels import label_image
 from berth.engine import cgroups
 from berth.engine.boot import Boot, boot, describe_end
 from berth.engine.cgroup_mounts import mount_missing
@@ -156,6 +157,8 @@ class Monitor:
         if self.spec.rootfs is not None:
             return self.spec.rootfs, None
         assert self.spec.image is not None
+        if self.host.android and self.host.selinux != "off":
+            label_image(self.spec.image)
         target = self._make_folder(os.path.join(IMAGE_FOLDER, self.spec.name))
         image = mount_image(
             self.spec.image,

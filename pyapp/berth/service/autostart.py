@@ -2,16 +2,27 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from berth.android.storage import needs_unlock
 from berth.spec import Spec
 
+# What else a start waits for; a space begins no name of a container.
+RECOVERED = " recovered"
+BOOTED = " booted"
+UNLOCKED = " unlocked"
 
-def waiting_for(specs: Iterable[Spec]) -> dict[str, frozenset[str]]:
-    """Return, for each container that starts by itself, those of them that it starts after.
 
-    A container that doesn't start by itself is not waited for: it may never come.
+def waiting_for(specs: Iterable[Spec], kept_back: Collection[str], *, encrypted: bool) -> dict[str, frozenset[str]]:
+    """Return, for each container that starts by itself and is not `kept_back`, what it starts after.
+
+    That is the recovery, the end of the device's boot, with `encrypted` the first unlock if it needs that, and other
+    containers.  One that doesn't start by itself is not waited for: it may never come.
     """
-    chosen = {spec.name: spec for spec in specs if spec.autostart}
-    return {name: frozenset(spec.start_after) & chosen.keys() for name, spec in chosen.items()}
+    chosen = {spec.name: spec for spec in specs if spec.autostart and spec.name not in kept_back}
+    found = {}
+    for name, spec in chosen.items():
+        gates = {RECOVERED, BOOTED} | ({UNLOCKED} if encrypted and needs_unlock(spec) else set())
+        found[name] = frozenset(gates | (set(spec.start_after) & chosen.keys()))
+    return found
 
 
 def startable(waiting: Mapping[str, frozenset[str]], under_way: Collection[str], done: Collection[str]) -> list[str]:

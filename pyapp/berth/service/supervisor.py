@@ -16,21 +16,25 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from berth.engine import launch
+import msgspec
+
+from berth.android import properties
+from berth.android.module import describe
+from berth.engine import safe_mode
 from berth.engine.cgroup_mounts import read_cgroup_mounts
-from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
+from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET, Event
 from berth.engine.recover import recover
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import close_all_but, end_with, fork, name_process, reset_signals
+from berth.kernel.processes import close_all_but, die_with_parent, end_with, fork, name_process, reset_signals
 from berth.kernel.signals import Wakeup
 from berth.kernel.sockets import listen
-from berth.service.autostart import startable, waiting_for
+from berth.service import autostart
 from berth.service.protocol import peer_of
 from berth.service.worker import Run, work
-from berth.spec import Spec, StartOptions
+from berth.spec import Spec
 from berth.store import list_names, load_spec
 
 _LOG_BYTES = 256 * 1024
@@ -38,6 +42,8 @@ _LOG_BYTES = 256 * 1024
 
 class AlreadyServing(BerthError):
     """Another supervisor serves this home."""
+
+    exit_code = 3  # service.sh leaves it at that
 
 
 class Supervisor:
@@ -51,6 +57,7 @@ class Supervisor:
         self._waiting: dict[str, frozenset[str]] = {}
         self._starting: dict[int, str] = {}
         self._started: set[str] = set()
+        self._probation: dict[str, float] = {}
         try:
             os.makedirs(home.run, mode=0o700, exist_ok=True)
             os.chmod(home.run, 0o700)
@@ -91,15 +98,51 @@ class Supervisor:
             poller.register(fd, select.POLLIN)
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             poller.register(news, select.POLLIN)
-            self._fork(self._recover)
-            self._waiting = waiting_for(self._specs())
+            self._begin()
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
-                for fd, _ in poller.poll():
+                for fd, _ in poller.poll(self._until_probation_ends()):
                     actions.get(fd, news.clear)()
                 self._reap()
+                self._end_probation()
         for path in (self.home.socket, f"{self.home.run}/{NOTIFY_SOCKET}", f"{self.home.run}/{EVENTS_SOCKET}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def _begin(self) -> None:
+        """Judge the last boot, and start waiting for all that an autostart waits for."""
+        with contextlib.suppress(OSError):  # a module that was removed, a full disk: containers start all the same
+            safe_mode.judge_this_boot(self.home, asked_for=properties.end_was_asked_for())
+            describe(safe_mode.summary(self.home))
+        kept_back = safe_mode.kept_back(self.home)
+        encrypted = properties.file_encrypted()
+        specs = [spec for spec in self._specs() if spec.autostart]
+        for spec in specs:
+            if spec.name in kept_back:
+                self._log(f"container {spec.name}: does not start by itself, because {kept_back[spec.name]}")
+        for name in safe_mode.marked_names(self.home):
+            self._probation[name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+        self._waiting = autostart.waiting_for(specs, kept_back, encrypted=encrypted)
+        gates = {gate for waited in self._waiting.values() for gate in waited}
+        self._fork(self._recover, autostart.RECOVERED)
+        if autostart.BOOTED in gates:
+            self._fork(partial(_wait, properties.wait_until_booted), autostart.BOOTED)
+        if autostart.UNLOCKED in gates:
+            self._fork(partial(_wait, properties.wait_until_unlocked), autostart.UNLOCKED)
+
+    def _until_probation_ends(self) -> int | None:
+        """Return in how many milliseconds the next marker goes, None when there is none."""
+        if not self._probation:
+            return None
+        return max(0, round((min(self._probation.values()) - time.monotonic()) * 1000) + 1)
+
+    def _end_probation(self) -> None:
+        for name in [name for name, end in self._probation.items() if end <= time.monotonic()]:
+            self._survived(name)
+
+    def _survived(self, name: str) -> None:
+        del self._probation[name]
+        with contextlib.suppress(OSError):
+            safe_mode.unmark(self.home, name)
 
     def _specs(self) -> list[Spec]:
         specs = []
@@ -133,12 +176,22 @@ class Supervisor:
             data = self._notices.recv(65536)
         except BlockingIOError:
             return
+        self._watch_probation(data)
         for subscriber in list(self._subscribers):
             try:
                 subscriber.send(data + b"\n")
             except OSError:  # gone, or too slow to be waited for
                 subscriber.close()
                 self._subscribers.remove(subscriber)
+
+    def _watch_probation(self, data: bytes) -> None:
+        """Time a container that runs with a marker; one that has ended did not take the phone along."""
+        with contextlib.suppress(msgspec.DecodeError):
+            event = msgspec.json.decode(data, type=Event)
+            if event.event == "running" and safe_mode.is_marked(self.home, event.name):
+                self._probation[event.name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+            elif event.event in ("stopped", "failed") and event.name in self._probation:
+                self._survived(event.name)
 
     def _reap(self) -> None:
         """Collect ended workers; the end of a start may be what another container waits for."""
@@ -151,16 +204,12 @@ class Supervisor:
                 break
             if pid in self._starting:
                 self._started.add(self._starting.pop(pid))
-        if self._waiting and "" in self._started:
-            self._start_waiting()
-
-    def _start_waiting(self) -> None:
-        for name in startable(self._waiting, self._starting.values(), self._started):
+        for name in autostart.startable(self._waiting, self._starting.values(), self._started):
             del self._waiting[name]
-            self._fork(partial(self._start, name), name)
+            self._fork(partial(safe_mode.start_on_probation, self.home, name), name)
 
-    def _fork(self, action: Callable[[], None], name: str = "") -> None:
-        """Do `action` in a process of its own; its end is told by `name` (empty: the recovery, which comes first)."""
+    def _fork(self, action: Callable[[], None], name: str) -> None:
+        """Do `action` in a process of its own; its end is told by `name`, a container's or a gate's."""
         pid = fork()
         if pid:
             self._starting[pid] = name
@@ -173,9 +222,6 @@ class Supervisor:
         for sentence in recover(self.home):
             self._log(sentence)
 
-    def _start(self, name: str) -> None:
-        launch.start(self.home, load_spec(self.home, name), StartOptions())
-
     def _log(self, sentence: str) -> None:
         path = f"{self.home.state}/service.log"
         with contextlib.suppress(OSError):
@@ -183,6 +229,12 @@ class Supervisor:
                 os.replace(path, f"{path}.1")
             with open(path, "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
+
+
+def _wait(until: Callable[[], None]) -> None:
+    """Return after `until`, for a service that is still there: the next one waits for itself."""
+    die_with_parent()
+    until()
 
 
 def serve_forever(home: Home, run: Run, *, background: bool) -> int:

@@ -1,0 +1,178 @@
+"""Safe mode: a phone never loops because of what starts by itself.
+
+Before a container is started by the service a marker on disk names it; the marker goes when the phone has lived with
+it for two minutes, or when the container has ended.  One that is found in a later boot says that the phone died with
+it: that container is kept back.  After two such boots in a row, or with the file `safe` in the state folder,
+nothing starts by itself, until the user asks to try again.
+"""
+
+import contextlib
+import os
+
+import msgspec
+from msgspec import Struct
+
+from berth.engine import launch
+from berth.engine.containers import look_up
+from berth.engine.journal import boot_id
+from berth.errors import BerthError
+from berth.home import Home
+from berth.spec import StartOptions
+from berth.store import list_names, load_spec, replace_file, sync_folder
+
+PROBATION_SECONDS = 120.0
+MOST_DEATHS = 2
+
+_WENT_DOWN = "the phone went down while it was starting"
+
+
+class Verdict(Struct, frozen=True):
+    """What earlier boots have shown: `deaths` boots in a row that ended with a marker, the containers `kept_back`.
+
+    `boot` is the boot in which this was judged.
+    """
+
+    boot: str = ""
+    deaths: int = 0
+    kept_back: tuple[str, ...] = ()
+
+
+def judge(before: Verdict, markers: dict[str, str], boot: str, *, asked_for: bool) -> Verdict:
+    """Return the verdict in boot `boot`, given that of an earlier one and the markers (name to boot).
+
+    `asked_for` says that the last boot's end was asked for: whoever turns the phone off has not been failed by it.
+    """
+    if before.boot == boot:
+        return before
+    died_with = {name for name, marked in markers.items() if marked != boot}
+    if died_with and not asked_for:
+        return Verdict(boot, before.deaths + 1, tuple(sorted({*before.kept_back, *died_with})))
+    return Verdict(boot, before.deaths if before.deaths >= MOST_DEATHS else 0, before.kept_back)
+
+
+def judge_this_boot(home: Home, *, asked_for: bool) -> None:
+    """Read the markers of earlier boots, write the verdict and take them away.  Raises OSError."""
+    boot, markers = boot_id(), _markers(home)
+    before = read_verdict(home)
+    verdict = judge(before, markers, boot, asked_for=asked_for)
+    if verdict != before:
+        _write(home, verdict)
+    for name, marked in markers.items():
+        if marked != boot:
+            unmark(home, name)
+
+
+def read_verdict(home: Home) -> Verdict:
+    """Return the last verdict; one that can't be read says nothing."""
+    try:
+        with open(_verdict_path(home), "rb") as file:
+            return msgspec.json.decode(file.read(), type=Verdict)
+    except (OSError, msgspec.DecodeError):
+        return Verdict()
+
+
+def kept_back(home: Home) -> dict[str, str]:
+    """Return why containers do not start by themselves, by name; all of those saved where nothing does."""
+    verdict = read_verdict(home)
+    why = _why_nothing_starts(home, verdict)
+    if why:
+        return dict.fromkeys(list_names(home), why)
+    return dict.fromkeys(verdict.kept_back, _WENT_DOWN)
+
+
+def summary(home: Home) -> str:
+    """Return in one sentence what does not start by itself, and why; "" where everything does."""
+    verdict = read_verdict(home)
+    why = _why_nothing_starts(home, verdict)
+    if why:
+        return f"Safe mode: nothing starts by itself, because {why}"
+    if verdict.kept_back:
+        return f"Safe mode: not started by itself, because {_WENT_DOWN}: {', '.join(verdict.kept_back)}"
+    return ""
+
+
+def _why_nothing_starts(home: Home, verdict: Verdict) -> str:
+    if os.path.exists(_switch_path(home)):
+        return f"{_switch_path(home)} is there"
+    if verdict.deaths >= MOST_DEATHS:
+        return f"the phone went down {verdict.deaths} times in a row while containers were starting"
+    return ""
+
+
+def try_again(home: Home) -> None:
+    """Forget the verdict, and the file that asks for safe mode.  Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_switch_path(home))
+    _write(home, Verdict(boot=boot_id()))
+
+
+def mark(home: Home, name: str) -> None:
+    """Note on the disk itself that container `name` is being started by the service.  Raises OSError."""
+    os.makedirs(_marker_folder(home), mode=0o700, exist_ok=True)
+    with open(_marker(home, name), "w", encoding="utf-8") as file:
+        file.write(f"{boot_id()}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(_marker_folder(home))
+
+
+def unmark(home: Home, name: str) -> None:
+    """Note that the phone survived container `name`.  Raises OSError."""
+    try:
+        os.unlink(_marker(home, name))
+    except FileNotFoundError:
+        return
+    sync_folder(_marker_folder(home))
+
+
+def start_on_probation(home: Home, name: str) -> None:
+    """Start the saved container `name` with a marker, unless it runs.  Raises BerthError, OSError for the marker."""
+    if look_up(home, name).runs:
+        return
+    mark(home, name)
+    try:
+        launch.start(home, load_spec(home, name), StartOptions())
+    except BerthError:
+        unmark(home, name)
+        raise
+
+
+def is_marked(home: Home, name: str) -> bool:
+    """Tell whether container `name` has a marker."""
+    return os.path.exists(_marker(home, name))
+
+
+def marked_names(home: Home) -> list[str]:
+    """Return the containers that have a marker."""
+    return list(_markers(home))
+
+
+def _markers(home: Home) -> dict[str, str]:
+    """Return in which boot each container was marked; one that is empty was cut short, and so is of an earlier boot."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(_marker_folder(home)):
+            with contextlib.suppress(OSError), open(_marker(home, name), encoding="utf-8", errors="replace") as file:
+                found[name] = file.read().strip()
+    return found
+
+
+def _write(home: Home, verdict: Verdict) -> None:
+    os.makedirs(home.state, mode=0o700, exist_ok=True)
+    replace_file(_verdict_path(home), msgspec.json.encode(verdict))
+
+
+def _marker_folder(home: Home) -> str:
+    return f"{home.state}/starting"
+
+
+def _marker(home: Home, name: str) -> str:
+    return f"{_marker_folder(home)}/{name}"
+
+
+def _verdict_path(home: Home) -> str:
+    return f"{home.state}/safe-mode.json"
+
+
+def _switch_path(home: Home) -> str:
+    return f"{home.state}/safe"

@@ -1,0 +1,63 @@
+#!/system/bin/sh
+# Runs the service, and brings it back with growing pauses when it dies.  Root managers start this at boot (late_start)
+# and don't wait for it.  `berth serve` ends with 0 when it was asked to, with 3 when another one serves already.
+set -u
+umask 022
+unset LD_PRELOAD LD_LIBRARY_PATH
+
+MODDIR=${0%/*}
+export BERTH_MODULE="$MODDIR"
+DATA=${BERTH_HOME:-/data/adb/berth}
+LOG=$DATA/service.log
+QUICK_SECONDS=60
+MOST_QUICK_DEATHS=5
+
+say() {
+  echo "$(date '+%Y-%m-%d %H:%M:%S') service.sh: $*" >>"$LOG"
+}
+
+# The clock of a phone jumps when it finds the network; the time since boot does not.
+uptime_seconds() {
+  read -r now _ </proc/uptime
+  echo "${now%%.*}"
+}
+
+# Shows "[$1] " in front of the module's description in the root manager; nothing takes that away.
+describe() {
+  [ -f "$MODDIR/module.prop" ] || return
+  sed "s|^description=\(\[[^]]*\] \)*|description=${1:+[$1] }|" "$MODDIR/module.prop" >"$MODDIR/module.prop.new" &&
+    mv -f "$MODDIR/module.prop.new" "$MODDIR/module.prop"
+}
+
+serve() {
+  (
+    { echo -1000 >/proc/self/oom_score_adj; } 2>/dev/null
+    exec "$MODDIR/bin/berth" serve </dev/null >>"$LOG" 2>&1
+  )
+}
+
+mkdir -p "$DATA" && chmod 0700 "$DATA"
+describe ''
+deaths=0
+pause=1
+while :; do
+  began=$(uptime_seconds)
+  serve
+  code=$?
+  case $code in
+    0 | 3) exit 0 ;;
+  esac
+  if [ $(($(uptime_seconds) - began)) -ge $QUICK_SECONDS ]; then
+    deaths=0
+    pause=1
+  fi
+  deaths=$((deaths + 1))
+  if [ $deaths -eq $MOST_QUICK_DEATHS ]; then
+    say "the service died $deaths times in a row (code $code); it is not started again before the next boot"
+    describe "The service died $deaths times in a row and was stopped; see $LOG"
+    exit 1
+  fi
+  say "the service died (code $code); it comes back in $pause s"
+  sleep $pause
+  pause=$((pause * 2))
+done

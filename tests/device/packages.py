@@ -1,0 +1,68 @@
+"""Debian packages, unpacked and not installed, and the modules of the kernel that is in one of them."""
+
+import lzma
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+def unpack(work: Path, packages: tuple[str, ...], target: Path) -> None:
+    """Unpack Debian packages into `target`; `work` takes what is downloaded.  Raises RuntimeError with apt's words."""
+    downloads = Path(tempfile.mkdtemp(dir=work))
+    command = ["apt-get", "--quiet", "--option", "APT::Sandbox::User=root", "download", *packages]
+    result = subprocess.run(command, check=False, cwd=downloads, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if result.returncode:
+        raise RuntimeError(f"apt-get could not download {' '.join(packages)}:\n{result.stderr.decode()}")
+    for package in downloads.iterdir():
+        subprocess.run(["dpkg-deb", "--extract", package, target], check=True)
+
+
+def depends_on(package: str) -> str:
+    """Return the package that the meta package `package` stands for."""
+    command = ["apt-cache", "depends", "--important", package]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    found = [line.split()[-1] for line in lines if line.strip().startswith("Depends: linux-image")]
+    if not found:
+        raise RuntimeError(f'apt knows no package {package}; run "apt-get update" first')
+    return found[0]
+
+
+def copy_modules(image: Path, target: Path, wanted: tuple[str, ...]) -> None:
+    """Copy the modules `wanted` and those that they need, numbered in the order in which the kernel takes them.
+
+    `image` is the unpacked package of a kernel; what is built into that is left out.
+    """
+    found = {_module_name(path): path for path in (image / "lib/modules").rglob("*.ko*")}
+    target.mkdir()
+    for number, name in enumerate(_in_order(wanted, found)):
+        (target / f"{number:02}-{name}.ko").write_bytes(_read_module(found[name]))
+
+
+def _in_order(wanted: tuple[str, ...], found: dict[str, Path]) -> list[str]:
+    """Return `wanted` with what they depend on in front; one that is not in `found` is built into the kernel."""
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in found and name not in order:
+            for needed in _dependencies(_read_module(found[name])):
+                visit(needed)
+            order[name] = None
+
+    for name in wanted:
+        visit(name)
+    return list(order)
+
+
+def _dependencies(module: bytes) -> list[str]:
+    """Return what the .modinfo section names; depmod's own list is made at installation and in no package."""
+    match = re.search(rb"\0depends=([^\0]*)\0", module)
+    return [name.decode().replace("-", "_") for name in match[1].split(b",") if name] if match else []
+
+
+def _module_name(path: Path) -> str:
+    return path.name.partition(".ko")[0].replace("-", "_")
+
+
+def _read_module(path: Path) -> bytes:
+    return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()

@@ -1,0 +1,165 @@
+"""The running phone: asked as root asks, rebooted, cut off from power, and put back to what it was at some moment."""
+
+import base64
+import contextlib
+import shlex
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tests.device.machine import Done, Machine, NoAnswer, emulator
+from tests.device.phone.system import System, system
+
+BOOT_SECONDS = 240.0  # 10 to 15 on an idle machine
+RESTORE_SECONDS = 60.0
+PROMPT = b"(qemu) "
+MEMORY = 1024  # MiB
+BERTH = "/data/adb/modules/berth/bin/berth"
+HOME = "/data/adb/berth"
+
+
+class Configuration(NamedTuple):
+    """A kind of phone: its root manager, and how its Android lays out cgroups."""
+
+    manager: Literal["magisk", "ksu"]
+    cgroups: Literal["a9", "a11", "a12", "v2"]
+
+
+class Phone(Machine):
+    """A virtual phone; whatever it is asked is done by mksh as root in the root manager's domain."""
+
+    def __init__(self, channel: socket.socket, monitor: socket.socket, console: Path) -> None:
+        super().__init__(channel, console)
+        self._monitor = monitor
+        self._monitor_said(PROMPT)
+
+    def sh(self, script: str, seconds: float = 120.0) -> Done:
+        """Run a shell script on the phone and return how it ended; raises NoAnswer."""
+        encoded = base64.b64encode(script.encode())
+        self._channel.sendall(b"%d %s\n" % (seconds, encoded))
+        code, out, err = self._receive_line(seconds + 30.0, script).split(b" ")
+        return Done(int(code), *(base64.b64decode(text[1:]).decode(errors="backslashreplace") for text in (out, err)))
+
+    def run(self, *argv: str, seconds: float = 120.0) -> Done:
+        return self.sh(shlex.join(argv), seconds)
+
+    def berth(self, *words: str) -> str:
+        return self.output(BERTH, *words)
+
+    def inside(self, name: str, *argv: str) -> Done:
+        return self.run(BERTH, "run", name, "--", *argv)
+
+    def property(self, name: str) -> str:
+        """Return the value of a property of Android's."""
+        return self.output("getprop", name)
+
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+        """Wait until `condition` holds; raises NoAnswer, naming `what`, when it does not within `seconds`."""
+        until = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > until:
+                log = self.sh(f"tail -n 20 {HOME}/service.log; dmesg | tail -n 20").out
+                raise NoAnswer(f"not within {seconds:g} s: {what}; what the phone says:\n{log}")
+            time.sleep(0.2)
+
+    def wait_for_boot(self) -> None:
+        """Return when Android has booted; raises NoAnswer."""
+        while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
+            pass
+        self.wait_until(lambda: self.property("sys.boot_completed") == "1", "the boot is completed")
+
+    def reboot(self) -> None:
+        """Write everything to the disk, start the phone anew, and return when it has booted."""
+        self.output("sync")
+        self.reset()
+
+    def reset(self) -> None:
+        """Cut the phone off from power, and return when it has booted again."""
+        self._received = b""
+        self._command("system_reset")
+        self.wait_for_boot()
+
+    def save(self, moment: str) -> None:
+        """Remember memory and disks as they are now, under the name `moment`."""
+        self._command(f"savevm {moment}")
+
+    def restore(self, moment: str) -> None:
+        """Put memory and disks back to what they were at `moment`."""
+        self._command(f"loadvm {moment}")
+        self._received = b""
+
+    def _command(self, words: str) -> None:
+        self._monitor.sendall(words.encode() + b"\n")
+        said = self._monitor_said(PROMPT).decode(errors="replace")
+        if "Error" in said:
+            raise NoAnswer(f"the emulator refuses {words}: {said}")
+
+    def _monitor_said(self, mark: bytes) -> bytes:
+        self._monitor.settimeout(RESTORE_SECONDS)
+        said = b""
+        while mark not in said:
+            data = self._monitor.recv(65536)
+            if not data:
+                raise NoAnswer(f"the emulator has ended; the end of its console:\n{self.console}")
+            said += data
+        return said
+
+
+@contextlib.contextmanager
+def booted(configuration: Configuration, parcel: Path) -> Iterator[Phone]:
+    """Boot a phone with an empty /data; the files in the folder `parcel` are at /mnt/parcel.
+
+    Raises NoAnswer when it does not boot.
+    """
+    parts = system()
+    with tempfile.TemporaryDirectory(prefix="berth-phone-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        _pack(parcel, folder / "parcel")
+        data = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", parts.data, folder / "data")
+        subprocess.run(data, check=True)
+        channel, channel_end = socket.socketpair()
+        monitor, monitor_end = socket.socketpair()
+        for sock in (channel, monitor):
+            stack.enter_context(sock)
+        console = folder / "console"
+        command = _command(parts, folder, configuration, channel_end.fileno(), monitor_end.fileno())
+        stack.enter_context(emulator(command, console, channel_end, monitor_end))
+        phone = Phone(channel, monitor, console)
+        phone.wait_for_boot()
+        yield phone
+
+
+def _pack(parcel: Path, target: Path) -> None:
+    size = sum(path.lstat().st_blocks * 512 for path in parcel.rglob("*")) + (16 << 20)
+    command: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", "-d", parcel, target, f"{size * 5 // 4096}k"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _command(parts: System, folder: Path, configuration: Configuration, channel: int, monitor: int) -> list[str]:
+    kernel_arguments = (
+        *("console=ttyS0", "quiet", "panic=1", "mitigations=off", "random.trust_cpu=on"),
+        *("security=selinux", "selinux=1", "enforcing=0"),
+        *(f"bench.{name}={value}" for name, value in configuration._asdict().items()),
+    )
+    return [
+        "qemu-system-x86_64",
+        *("-accel", "tcg,thread=multi"),
+        *("-cpu", "max"),
+        *("-smp", "2"),
+        *("-m", str(MEMORY)),
+        *("-nodefaults", "-display", "none"),
+        *("-kernel", str(parts.kernel)),
+        *("-initrd", str(parts.ramdisk)),
+        *("-append", " ".join(kernel_arguments)),
+        *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor"),
+        *("-chardev", f"file,id=console,path={folder}/console,append=on", "-serial", "chardev:console"),
+        *("-device", "virtio-serial", "-chardev", f"socket,id=agent,fd={channel}"),
+        *("-device", "virtserialport,chardev=agent"),
+        *("-drive", f"if=virtio,format=raw,readonly=on,file={parts.system}"),
+        *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),
+        *("-drive", f"if=virtio,format=raw,readonly=on,file={folder}/parcel"),
+    ]

@@ -1,0 +1,150 @@
+"""What only Android has, with small programs in the place of Android's own."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from berth.android import labels, module, properties
+from berth.errors import BerthError
+
+PROP = "id=berth\ndescription=Linux in containers\nversion=1\n"
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH with `getprop`, which prints the file of the property's name beside it."""
+    program(tmp_path, "getprop", f'cat "{tmp_path}/$1" 2>/dev/null')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def test_a_property_is_read(phone: Path) -> None:
+    (phone / "ro.crypto.type").write_text("file\n")
+
+    assert properties.read_property("ro.crypto.type") == "file"
+    assert properties.read_property("ro.other") == ""
+    assert properties.file_encrypted()
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked"),
+    [
+        ("shutdown,userrequested", True),
+        ("reboot,userrequested", True),
+        ("reboot,ota", True),
+        ("shutdown,battery", True),
+        ("reboot", False),
+        ("reboot,rescueparty", False),
+        ("kernel_panic,sysrq", False),
+        ("watchdog", False),
+        ("cold", False),
+        ("", False),
+    ],
+)
+def test_a_crash_is_told_from_a_shutdown(phone: Path, reason: str, asked: bool) -> None:
+    (phone / "sys.boot.reason").write_text(f"{reason}\n")
+
+    assert properties.end_was_asked_for() is asked
+
+
+def waiting() -> "subprocess.Popen[bytes]":
+    code = "from berth.android import properties; properties.wait_until_booted()"
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
+
+
+def test_the_end_of_the_boot_is_waited_for_with_the_root_managers_program(phone: Path) -> None:
+    fifo = phone / "changed"
+    os.mkfifo(fifo)
+    program(phone, "resetprop", f'echo "$*" >{phone}/asked; read -r _ <{fifo}')
+    (phone / "sys.boot_completed").write_text("0\n")
+    with waiting() as process:
+        writer = os.open(fifo, os.O_WRONLY)  # returns when the program reads: it waits
+        assert process.poll() is None
+        (phone / "sys.boot_completed").write_text("1\n")
+        os.write(writer, b"\n")
+        os.close(writer)
+        assert process.wait(20) == 0
+    assert (phone / "asked").read_text() == "-w sys.boot_completed 0\n"
+
+
+def test_without_such_a_program_it_is_looked_for(phone: Path) -> None:
+    began = time.monotonic()
+    with waiting() as process:
+        time.sleep(0.5)
+        assert process.poll() is None
+        (phone / "sys.boot_completed").write_text("1\n")
+        assert process.wait(20) == 0
+    assert time.monotonic() - began < 10
+
+
+def test_elsewhere_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    properties.wait_until_booted()
+    assert not properties.file_encrypted()
+    assert not properties.end_was_asked_for()
+
+
+def test_a_description_is_marked_and_the_mark_replaced_and_taken_away() -> None:
+    marked = module.marked(PROP, "Safe mode [1]\nhere")
+
+    assert marked == PROP.replace("Linux in", "[Safe mode (1) here] Linux in")
+    assert module.marked(marked, "Other") == PROP.replace("Linux in", "[Other] Linux in")
+    assert module.marked(marked, "") == PROP
+
+
+def test_the_modules_own_file_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module.prop").write_text(PROP)
+    monkeypatch.setenv("BERTH_MODULE", str(tmp_path))
+
+    module.describe("Safe mode")
+
+    assert "description=[Safe mode] Linux" in (tmp_path / "module.prop").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["module.prop"]
+
+
+def test_without_a_module_nothing_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BERTH_MODULE", raising=False)
+
+    module.describe("Safe mode")
+
+
+@pytest.mark.system
+def test_an_image_gets_the_label_that_the_kernel_may_read(tmp_path: Path) -> None:
+    """Without SELinux the attribute is kept as any other, on a file system that keeps attributes."""
+    image = Path(__file__).resolve().parents[2] / ".cache" / f"label-{os.getpid()}.img"
+    image.parent.mkdir(exist_ok=True)
+    image.touch()
+    try:
+        labels.label_image(str(image))
+        assert os.getxattr(image, "security.selinux") == labels.IMAGE_LABEL.encode() + b"\0"
+        os.setxattr(image, "security.selinux", b"u:object_r:adb_data_file:s0\0")
+        labels.label_image(str(image))
+        assert os.getxattr(image, "security.selinux") == labels.IMAGE_LABEL.encode() + b"\0"
+    finally:
+        image.unlink()
+
+
+def test_a_label_that_does_not_stay_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edge of the machine is made up here: a kernel that takes the label and keeps another."""
+    image = tmp_path / "box.img"
+    image.touch()
+    monkeypatch.setattr(os, "getxattr", lambda *_: b"u:object_r:adb_data_file:s0\0")
+    monkeypatch.setattr(os, "setxattr", lambda *_: None)
+
+    with pytest.raises(BerthError, match=r"adb_data_file:s0 and does not become u:object_r:vold_data_file:s0"):
+        labels.label_image(str(image))
+
+
+def test_no_device_node_is_labelled() -> None:
+    labels.label_image("/dev/null")

@@ -1,0 +1,139 @@
+"""What safe mode concludes from markers; that it does so on a phone is shown by the device tests."""
+
+from pathlib import Path
+
+import pytest
+
+from berth.engine import safe_mode
+from berth.engine.journal import boot_id
+from berth.engine.safe_mode import Verdict, judge
+from berth.home import Home
+from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, waiting_for
+from berth.spec import Bind, Spec
+from berth.store import save_spec
+
+DIED = {"web": "boot-1"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(str(tmp_path), f"{tmp_path}/run")
+
+
+def test_a_marker_of_an_earlier_boot_keeps_its_container_back() -> None:
+    assert judge(Verdict("boot-1"), DIED, "boot-2", asked_for=False) == Verdict("boot-2", 1, ("web",))
+
+
+def test_a_marker_of_this_boot_says_nothing() -> None:
+    assert judge(Verdict("boot-1"), {"web": "boot-2"}, "boot-2", asked_for=False) == Verdict("boot-2")
+
+
+def test_a_boot_is_judged_once_however_often_the_service_starts() -> None:
+    judged = Verdict("boot-2", 1, ("web",))
+
+    assert judge(judged, {"db": "boot-1"}, "boot-2", asked_for=False) == judged
+
+
+def test_whoever_turns_the_phone_off_has_not_been_failed_by_it() -> None:
+    assert judge(Verdict("boot-1"), DIED, "boot-2", asked_for=True) == Verdict("boot-2")
+
+
+def test_two_deaths_in_a_row_are_counted_and_stay_until_someone_asks() -> None:
+    second = judge(Verdict("boot-2", 1, ("web",)), {"db": "boot-2"}, "boot-3", asked_for=False)
+
+    assert second == Verdict("boot-3", 2, ("db", "web"))
+    assert judge(second, {}, "boot-4", asked_for=False) == Verdict("boot-4", 2, ("db", "web"))
+
+
+def test_a_good_boot_in_between_begins_the_count_anew_but_forgets_no_container() -> None:
+    good = judge(Verdict("boot-2", 1, ("web",)), {}, "boot-3", asked_for=False)
+
+    assert good == Verdict("boot-3", 0, ("web",))
+    assert judge(good, {"db": "boot-3"}, "boot-4", asked_for=False).deaths == 1
+
+
+def test_a_marker_is_judged_and_taken_away(home: Home) -> None:
+    Path(home.state, "starting").mkdir()
+    Path(home.state, "starting", "web").write_text("an earlier boot\n")
+
+    safe_mode.judge_this_boot(home, asked_for=False)
+
+    assert safe_mode.kept_back(home) == {"web": "the phone went down while it was starting"}
+    assert safe_mode.marked_names(home) == []
+    assert safe_mode.read_verdict(home).boot == boot_id()
+
+
+def test_a_marker_of_this_boot_stays_until_it_is_taken_away(home: Home) -> None:
+    safe_mode.mark(home, "web")
+
+    safe_mode.judge_this_boot(home, asked_for=False)
+    assert safe_mode.is_marked(home, "web")
+
+    safe_mode.unmark(home, "web")
+    assert not safe_mode.is_marked(home, "web")
+
+
+def test_a_marker_cut_short_is_taken_for_one_of_an_earlier_boot(home: Home) -> None:
+    Path(home.state, "starting").mkdir()
+    Path(home.state, "starting", "web").touch()
+
+    safe_mode.judge_this_boot(home, asked_for=False)
+
+    assert list(safe_mode.kept_back(home)) == ["web"]
+
+
+def test_the_users_file_keeps_everything_back_until_it_is_tried_again(home: Home) -> None:
+    for name in ("db", "web"):
+        save_spec(home, Spec(name=name, rootfs="/srv"))
+    switch = Path(home.state, "safe")
+    switch.touch()
+
+    assert list(safe_mode.kept_back(home)) == ["db", "web"]
+    assert str(switch) in safe_mode.summary(home)
+
+    safe_mode.try_again(home)
+
+    assert safe_mode.kept_back(home) == {}
+    assert safe_mode.summary(home) == ""
+    assert not switch.exists()
+
+
+def test_a_verdict_that_can_not_be_read_holds_nothing_up(home: Home) -> None:
+    Path(home.state, "safe-mode.json").write_text("{half")
+
+    assert safe_mode.kept_back(home) == {}
+
+
+def test_autostart_waits_for_the_recovery_and_the_end_of_the_boot() -> None:
+    specs = [Spec(name="web", rootfs="/srv", autostart=True), Spec(name="other", rootfs="/srv")]
+
+    assert waiting_for(specs, (), encrypted=True) == {"web": {RECOVERED, BOOTED}}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Spec(name="web", rootfs="/data/media/0/web", autostart=True),
+        Spec(name="web", image="/sdcard/web.img", autostart=True),
+        Spec(name="web", rootfs="/srv", binds=(Bind("/storage", "/mnt"),), autostart=True),
+    ],
+    ids=["rootfs", "image", "bind"],
+)
+def test_what_lies_in_encrypted_storage_waits_for_the_first_unlock(spec: Spec) -> None:
+    assert waiting_for([spec], (), encrypted=True) == {"web": {RECOVERED, BOOTED, UNLOCKED}}
+    assert waiting_for([spec], (), encrypted=False) == {"web": {RECOVERED, BOOTED}}
+
+
+def test_the_unlock_is_not_for_folders_that_only_begin_alike() -> None:
+    spec = Spec(name="web", rootfs="/data/mediation", autostart=True)
+
+    assert waiting_for([spec], (), encrypted=True) == {"web": {RECOVERED, BOOTED}}
+
+
+def test_what_is_kept_back_is_not_waited_for_either() -> None:
+    specs = [
+        Spec(name="web", rootfs="/srv", autostart=True, start_after=("db",)),
+        Spec(name="db", rootfs="/srv", autostart=True),
+    ]
+
+    assert waiting_for(specs, ("db",), encrypted=False) == {"web": {RECOVERED, BOOTED}}
