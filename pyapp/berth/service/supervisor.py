@@ -1,4 +1,4 @@
-"""The supervisor: one thread that waits for callers and forks a worker for each.
+"""The supervisor: one thread that waits for callers and forks a worker for each, and keeps the web process alive.
 
 Everything that a worker needs is imported here, once; a fork of it is ready in a millisecond or two.  It holds
 no state that matters: containers, their monitors and their records live without it.
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from berth.engine import launch
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
@@ -24,16 +26,21 @@ from berth.engine.surroundings import leave_surroundings
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
+from berth.kernel.processes import close_all_but, die_with_parent, end_with, name_process, reset_signals
 from berth.kernel.signals import Wakeup
 from berth.kernel.sockets import listen
 from berth.service.autostart import startable, waiting_for
+from berth.service.companion import Companion
+from berth.service.operations import Operation, Operations
 from berth.service.protocol import peer_of
+from berth.service.settings import load_settings
 from berth.service.worker import Run, work
 from berth.spec import Spec, StartOptions
 from berth.store import list_names, load_spec
 
 _LOG_BYTES = 256 * 1024
+
+Web = Callable[[Home], None]
 
 
 class AlreadyServing(BerthError):
@@ -41,9 +48,12 @@ class AlreadyServing(BerthError):
 
 
 class Supervisor:
-    """Listens on the control socket of `home`, has `run` carry requests out, and passes events on."""
+    """Listens on the control socket of `home`, has `run` carry requests out, and passes events on.
 
-    def __init__(self, home: Home, run: Run) -> None:
+    `web` serves the dashboard, in a process of its own; None for none.
+    """
+
+    def __init__(self, home: Home, run: Run, web: Web | None) -> None:
         """Take the sockets; raises BerthError when another supervisor has them, or the folder can't be had."""
         self.home = home
         self._run = run
@@ -51,6 +61,9 @@ class Supervisor:
         self._waiting: dict[str, frozenset[str]] = {}
         self._starting: dict[int, str] = {}
         self._started: set[str] = set()
+        self._actions: dict[int, Callable[[], None]] = {}
+        self._poller = select.poll()
+        self._web = None if web is None else Companion(partial(self._fork_web, web))
         try:
             os.makedirs(home.run, mode=0o700, exist_ok=True)
             os.chmod(home.run, 0o700)
@@ -59,6 +72,7 @@ class Supervisor:
             self._control = listen(home.socket)
             self._notices = listen(f"{home.run}/{NOTIFY_SOCKET}", socket.SOCK_DGRAM)
             self._events = listen(f"{home.run}/{EVENTS_SOCKET}")
+            self._operations = Operations(home, self._watch, self._fork_worker, self._tell_of)
         except BlockingIOError:
             raise AlreadyServing(f"the service runs already (it holds {home.run}/supervisor.lock)") from None
         except OSError as error:
@@ -66,7 +80,10 @@ class Supervisor:
 
     def descriptors(self) -> tuple[int, ...]:
         """Return what must stay open in a process that takes over after a fork."""
-        return (self._lock, *(sock.fileno() for sock in (self._control, self._notices, self._events)))
+        return (self._lock, *(sock.fileno() for sock in self._listeners()))
+
+    def _listeners(self) -> tuple[socket.socket | Operations, ...]:
+        return self._control, self._notices, self._events, self._operations
 
     def sign(self) -> None:
         """Write the pid of the calling process into the lock file, for whoever wants to end the service."""
@@ -78,28 +95,56 @@ class Supervisor:
 
         Containers go on after that.
         """
-        actions: dict[int, Callable[[], None]] = {
-            self._control.fileno(): self._accept,
-            self._notices.fileno(): self._pass_on,
-            self._events.fileno(): self._subscribe,
-        }
+        self._watch(self._control.fileno(), self._accept)
+        self._watch(self._notices.fileno(), self._pass_on)
+        self._watch(self._events.fileno(), self._subscribe)
         warm_up()
         gc.collect()
         gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
-        poller = select.poll()
-        for fd in actions:
-            poller.register(fd, select.POLLIN)
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
-            poller.register(news, select.POLLIN)
+            self._watch(news.fileno(), news.clear)
             self._fork(self._recover)
-            self._waiting = waiting_for(self._specs())
+            self._waiting = {} if load_settings(self.home).safe_mode else waiting_for(self._specs())
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
-                for fd, _ in poller.poll():
-                    actions.get(fd, news.clear)()
+                if self._web is not None:
+                    self._web.revive()
+                for fd, _ in self._poller.poll(None if self._web is None else self._web.milliseconds()):
+                    if fd in self._actions:  # what was ready before it may have ended it
+                        self._actions[fd]()
                 self._reap()
+            if self._web is not None:
+                self._web.end()
+        self._operations.close()
         for path in (self.home.socket, f"{self.home.run}/{NOTIFY_SOCKET}", f"{self.home.run}/{EVENTS_SOCKET}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def _watch(self, fd: int, action: Callable[[], None] | None) -> None:
+        """Do `action` whenever `fd` is readable, until it is None."""
+        if action is not None:
+            self._actions[fd] = action
+            self._poller.register(fd, select.POLLIN)
+        elif self._actions.pop(fd, None) is not None:
+            self._poller.unregister(fd)
+
+    def _fork_web(self, web: Web) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            reset_signals()
+            close_all_but()
+            die_with_parent(signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(0)
+            name_process("berth: web")
+            end_with(lambda: web(self.home), lambda error: self._log(f"the web process failed: {error!r}"))
+        return pid
+
+    def _fork_worker(self, caller: socket.socket) -> int:
+        pid = os.fork()
+        if pid == 0:
+            work(caller, self._run)
+        return pid
 
     def _specs(self) -> list[Spec]:
         specs = []
@@ -116,8 +161,8 @@ class Supervisor:
         except OSError:
             return  # the caller has gone again
         with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
-            if peer_of(caller)[1] == 0 and os.fork() == 0:
-                work(caller, self._run)
+            if peer_of(caller)[1] == 0:
+                self._fork_worker(caller)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):
@@ -133,6 +178,14 @@ class Supervisor:
             data = self._notices.recv(65536)
         except BlockingIOError:
             return
+        self._broadcast(data)
+
+    def _tell_of(self, operation: Operation) -> None:
+        told = {"event": "operation", "name": operation.container, "at": operation.ended_at or operation.started_at}
+        detail = f"{operation.kind} {operation.state}"
+        self._broadcast(msgspec.json.encode({**told, "detail": detail, "operation": operation}))
+
+    def _broadcast(self, data: bytes) -> None:
         for subscriber in list(self._subscribers):
             try:
                 subscriber.send(data + b"\n")
@@ -149,6 +202,8 @@ class Supervisor:
                 break
             if pid == 0:
                 break
+            if self._web is not None and self._web.ended(pid):
+                self._log("the web process ended and is started again")
             if pid in self._starting:
                 self._started.add(self._starting.pop(pid))
         if self._waiting and "" in self._started:
@@ -185,13 +240,13 @@ class Supervisor:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
 
 
-def serve_forever(home: Home, run: Run, *, background: bool) -> int:
+def serve_forever(home: Home, run: Run, web: Web | None, *, background: bool) -> int:
     """Be the supervisor of `home`; with `background` return at once and leave it to a process of its own.
 
     Raises BerthError when it can't listen; that another one does is fine in the background.
     """
     try:
-        supervisor = Supervisor(home, run)
+        supervisor = Supervisor(home, run, web)
     except AlreadyServing as error:
         if not background:
             raise
