@@ -30,7 +30,9 @@ const VIEWS = {
 
 export function App() {
   const locked = connection.value === "locked";
-  return html`<div class="app" key=${language.value}>
+  const [first, , tab] = place.value;
+  const whole = first === "containers" && ["terminal", "console"].includes(tab);
+  return html`<div class=${whole ? "app whole" : "app"} key=${language.value}>
     <a class="skip" href="#main" onClick=${skipToMain}>${t("skip_to_content")}</a>
     ${!locked && html`<${Navigation} />`}
     <div class="screen">

@@ -27,10 +27,9 @@ export function Container({ parts: [name, tab = "overview"] }) {
   return html`<div class="page wide">
     <header class="page-head">
       <a class="icon-button" href=${link()} aria-label=${t("back")}><${Icon} name="back" /></a>
-      <h1 class="name">${name}</h1>
-      <${StateChip} state=${summary.state} />
+      <div class="head-name"><h1 class="name">${name}</h1><${StateChip} state=${summary.state} /></div>
+      <${CardActions} container=${summary} terminal=${false} />
     </header>
-    <div class="head-actions"><${CardActions} container=${summary} /></div>
     <${Tabs} name=${name} current=${tab} />
     <section role="tabpanel" aria-label=${t(`tab.${tab}`)} class="tab-panel">
       <${Tab} key=${`${name}/${tab}`} summary=${summary} tab=${tab} />

@@ -31,7 +31,7 @@ export function Overview() {
       html`<button class="text-button" aria-pressed=${chosen !== null} onClick=${() => setChosen(chosen ? null : new Set())}>
         <${Icon} name="check" />${t(chosen ? "overview.select_end" : "overview.select")}
       </button>`}
-      ${all.length > 0 && html`<a class="filled-button create" href=${link("create")}><${Icon} name="add" />${t("create.title")}</a>`}
+      ${all.length > 0 && html`<a class="filled-button create" href=${link("create")} aria-label=${t("create.title")}><${Icon} name="add" /><span>${t("create.title")}</span></a>`}
     </header>
     <${HostStrip} />
     <${Attention} />

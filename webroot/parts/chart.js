@@ -16,13 +16,14 @@ export function Chart({ at, curves, shown }) {
   const latest = useRef(data);
   latest.current = data;
   useEffect(() => {
+    const element = box.current;
     let wanted = true;
     let observer = null;
     Promise.all([import("../vendor/uplot.js"), loadStyle("vendor/uplot.css")]).then(([{ default: Plot }]) => {
       if (!wanted) return;
-      chart.current = new Plot(options(box.current, curves, shown), latest.current, box.current);
-      observer = new ResizeObserver(() => chart.current.setSize({ width: box.current.clientWidth, height: HEIGHT }));
-      observer.observe(box.current);
+      chart.current = new Plot(options(element, curves, shown), latest.current, element);
+      observer = new ResizeObserver(() => chart.current.setSize({ width: element.clientWidth, height: HEIGHT }));
+      observer.observe(element);
     });
     return () => {
       wanted = false;

@@ -55,8 +55,8 @@ function Usage({ name }) {
   </div>`;
 }
 
-/** The buttons of a container, or what is being done to it. */
-export function CardActions({ container }) {
+/** The buttons of a container, or what is being done to it; `terminal` is false where there is a tab for that. */
+export function CardActions({ container, terminal = true }) {
   const { name } = container;
   const operation = underWay(state.value.operations, name);
   if (operation) {
@@ -74,10 +74,11 @@ export function CardActions({ container }) {
     </div>`;
   }
   return html`<div class="actions">
-    <a class="tonal-button" href=${link("containers", name, "terminal")} aria-label=${t("action.terminal_named", { name })}>
-      <${Icon} name="terminal" />${t("tab.terminal")}
-    </a>
-    <span class="grow"></span>
+    ${terminal &&
+    html`<a class="tonal-button" href=${link("containers", name, "terminal")} aria-label=${t("action.terminal_named", { name })}>
+        <${Icon} name="terminal" />${t("tab.terminal")}
+      </a>
+      <span class="grow"></span>`}
     <button class="icon-button" title=${t("action.restart")} aria-label=${t("action.restart_named", { name })} onClick=${() => begin(name, "restart")}><${Icon} name="refresh" /></button>
     <button class="icon-button" title=${t("action.stop")} aria-label=${t("action.stop_named", { name })} onClick=${() => begin(name, "stop")}><${Icon} name="stop" /></button>
   </div>`;

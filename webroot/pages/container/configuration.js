@@ -35,11 +35,12 @@ export function Configuration({ summary, answer: { spec: saved }, again }) {
     </div>
     <p class="quiet">${t(`configuration.${shape}_help`)}</p>
     ${views[shape]()}
-    <div class="page-foot">
-      <button class="text-button" disabled=${!changed} onClick=${() => setSpec(saved)}>${t("configuration.discard")}</button>
-      ${isAlive(summary.state) && html`<button class="tonal-button" disabled=${!changed} onClick=${() => save(true)}>${t("configuration.save_restart")}</button>`}
-      <button class="filled-button" disabled=${!changed} onClick=${() => save(false)}>${t("configuration.save")}</button>
-    </div>
+    ${changed &&
+    html`<div class="page-foot">
+      <button class="text-button" onClick=${() => setSpec(saved)}>${t("configuration.discard")}</button>
+      ${isAlive(summary.state) && html`<button class="tonal-button" onClick=${() => save(true)}>${t("configuration.save_restart")}</button>`}
+      <button class="filled-button" onClick=${() => save(false)}>${t("configuration.save")}</button>
+    </div>`}
   `;
 }
 

@@ -71,7 +71,7 @@ function Sessions({ all, shown, choose, close: end, add }) {
     <form class="inline" onSubmit=${submit}>
       <label for=${id} class="hidden">${t("terminal.user")}</label>
       <input id=${id} class="user" value=${user} autocomplete="off" autocapitalize="off" spellcheck=${false} onInput=${(event) => setUser(event.target.value)} />
-      <button class="tonal-button"><${Icon} name="add" />${t("terminal.new")}</button>
+      <button class="tonal-button add" aria-label=${t("terminal.new_named")}><${Icon} name="add" /><span>${t("terminal.new")}</span></button>
     </form>
   </div>`;
 }
