@@ -25,6 +25,8 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import front_end
+
 if sys.version_info < (3, 11):  # noqa: UP036  an older Python gets a sentence, no traceback
     sys.exit("build.py: Python 3.11 or newer is needed; on Debian 12 and later that is what python3 is")
 
@@ -35,6 +37,8 @@ PYTHON = VENV / "bin" / "python"
 BERTH = VENV / "bin" / "berth"
 LOCK = ROOT / "requirements.lock"
 TEST_LOCK = ROOT / "requirements-test.lock"
+WEBROOT = ROOT / "webroot"
+WEBROOT_LOCK = ROOT / "webroot.lock"
 
 # Debian packages by what they are for; the reason is shown before anything is installed.
 RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
@@ -92,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"{options.command} takes no arguments, and here is {shlex.join(options.arguments)}")
     try:
         commands[options.command](options.arguments)
-    except BuildError as error:
+    except (BuildError, front_end.PackageError) as error:
         print(f"build.py {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -110,6 +114,7 @@ def setup() -> None:
     make_venv()
     install_locked(LOCK)
     install_program()
+    make_dashboard()
 
 
 def run() -> None:
@@ -257,6 +262,14 @@ def venv_python_name() -> str:
     return next((VENV / "lib").glob("python3.*")).name
 
 
+def make_dashboard() -> None:
+    """Fetch the packages that the dashboard's page is made with, unless they are there already."""
+    if not (WEBROOT / "vendor").is_dir() and shutil.which("npm") is None:
+        install_packages({"npm": "fetches the packages of the dashboard"})
+    if front_end.make(WEBROOT, WEBROOT_LOCK, CACHE / "packages"):
+        say("put the packages that webroot.lock names into webroot/vendor/")
+
+
 def launcher(python: str, search_path: Sequence[str]) -> str:
     """Return the text of the `berth` command, which starts `python` with `search_path` behind the standard library.
 
@@ -337,7 +350,8 @@ def shell_scripts() -> list[Path]:
 def repository_files() -> Iterator[Path]:
     """Yield the files that belong to the repository, in order, leaving out what is made from them."""
     for folder, folders, files in os.walk(ROOT):
-        folders[:] = sorted(name for name in folders if name == ".ci" or not name.startswith((".", "__pycache__")))
+        made = (".", "__pycache__", *(["vendor"] if Path(folder) == WEBROOT else []))
+        folders[:] = sorted(name for name in folders if name == ".ci" or not name.startswith(made))
         yield from (Path(folder, name) for name in sorted(files))
 
 

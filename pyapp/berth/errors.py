@@ -15,3 +15,7 @@ class UsageError(BerthError):
     """The request itself is wrong: an unknown flag, a malformed value, a missing argument."""
 
     exit_code = 2
+
+
+class MissingError(BerthError):
+    """What the request is about does not exist."""

@@ -15,7 +15,7 @@ import tomli_w
 from msgspec.structs import fields, replace
 
 from berth import rules
-from berth.errors import BerthError, UsageError
+from berth.errors import BerthError, MissingError, UsageError
 from berth.home import Home
 from berth.spec import SPEC_VERSION, Spec, checked
 
@@ -60,7 +60,7 @@ def load_spec(home: Home, name: str) -> Spec:
     try:
         text = _read(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise BerthError(_missing(home, name)) from None
+        raise MissingError(_missing(home, name)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BerthError(f"{path}: it can't be read: {_reason(error)}") from error
     # The folder names the container: a rename that was cut short leaves the old name in the file.
@@ -182,7 +182,7 @@ def remove(home: Home, name: str) -> None:
         sync_folder(home.containers)
         shutil.rmtree(doomed)
     except FileNotFoundError:
-        raise BerthError(_missing(home, name)) from None
+        raise MissingError(_missing(home, name)) from None
     except OSError as error:
         raise BerthError(f"container {rules.quoted(name)} was not removed: {_reason(error)}") from error
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth.cli.layout import PHONE, Column, columns_of, duration, shortened, size, table, wrapped
+from berth.amounts import duration, size
+from berth.cli.layout import PHONE, Column, columns_of, shortened, table, wrapped
 from berth.cli.report import LIST_COLUMNS, SHOW_COLUMNS
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)

@@ -3,9 +3,10 @@
 import os
 import time
 
+from berth.amounts import duration, size
 from berth.cli.escapes import one_line
 from berth.cli.flags import Invocation
-from berth.cli.layout import duration, size, wrapped
+from berth.cli.layout import wrapped
 from berth.cli.output import print_json, room
 from berth.engine.details import Details, read_details
 from berth.engine.device import Device, read_device

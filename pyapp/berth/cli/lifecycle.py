@@ -11,22 +11,17 @@ from berth.cli import specs
 from berth.cli.flags import Invocation
 from berth.cli.inside import attach
 from berth.droidspaces import load_conf
-from berth.engine import containers, launch
+from berth.engine import at_rest, containers, launch
 from berth.engine import recover as recovering
 from berth.engine import safe_mode as safe
 from berth.engine import scan as scanning
 from berth.engine import stop as stopping
-from berth.engine.journal import RunFolder
-from berth.engine.monitor import IMAGE_FOLDER
 from berth.errors import BerthError
 from berth.home import Home, find_home
-from berth.kernel.mounts import read_mounts
 from berth.kernel.processes import end_with, fork
 from berth.service.session import Session
 from berth.spec import Spec
 from berth.store import list_names, load_spec, read_text
-from berth.store import remove as remove_saved
-from berth.store import rename as rename_saved
 
 _STOP_SECONDS = 30.0
 
@@ -134,11 +129,8 @@ def _fork(action: Callable[[str], None], name: str) -> int:
 
 def rename(invocation: Invocation, session: Session) -> int:
     """`berth rename`."""
-    home = find_home(os.environ)
     old, new = invocation.names[0], invocation.words[0]
-    with RunFolder(home, old).locked():
-        _refuse_running(home, old, "be renamed")
-        rename_saved(home, old, new)
+    at_rest.rename(find_home(os.environ), old, new)
     _say(invocation, {"name": new, "was": old}, f"{old}: is now {new}")
     return 0
 
@@ -147,31 +139,15 @@ def remove(invocation: Invocation, session: Session) -> int:
     """`berth rm`."""
     home = find_home(os.environ)
     name = invocation.names[0]
-    spec = load_spec(home, name)
-    root = spec.rootfs or spec.image
-    _refuse_running(home, name, "be removed")
+    root = at_rest.removable(home, name)
     if not invocation.switch("yes"):
         print(f"This forgets container {name}; its root {root} stays.", file=sys.stderr)
         print("Type its name to go on: ", end="", file=sys.stderr, flush=True)
         if session.read_line() != name:
             raise BerthError(f"container {name}: was not removed, because its name was not typed")
-    with RunFolder(home, name).locked():
-        _refuse_running(home, name, "be removed")
-        remove_saved(home, name)
+    at_rest.remove(home, name)
     _say(invocation, {"name": name, "result": "removed", "root": root}, f"{name}: removed; {root} is untouched")
     return 0
-
-
-def _refuse_running(home: Home, name: str, what: str) -> None:
-    """Raise BerthError while the container runs, or while anything of it is still mounted."""
-    condition = containers.look_up(home, name).condition
-    if condition != "stopped":
-        cure = f"berth stop {name}" if condition in ("running", "starting", "unattended") else "berth recover"
-        raise BerthError(f'container {name}: is {condition} and can\'t {what}; run "{cure}" first')
-    for place in (f"{IMAGE_FOLDER}/{name}", home.container(name)):
-        mounted = next((entry.target for entry in read_mounts() if f"{entry.target}/".startswith(f"{place}/")), None)
-        if mounted is not None:
-            raise BerthError(f"container {name}: {mounted} is still mounted, so it can't {what}; unmount that first")
 
 
 def recover(invocation: Invocation, session: Session) -> int:

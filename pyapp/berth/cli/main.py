@@ -4,12 +4,12 @@ import os
 import sys
 from collections.abc import Callable
 
-from berth.cli import checks, info, inside, lifecycle, logs, plans, report
+from berth.cli import checks, dashboard, info, inside, lifecycle, logs, plans, report
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
 from berth.errors import BerthError
-from berth.home import find_home
+from berth.home import Home, find_home
 from berth.service.session import Session
 from berth.service.supervisor import serve_forever
 
@@ -34,6 +34,8 @@ _ACTIONS: dict[str, Action] = {
     "info": info.info,
     "plan": plans.plan,
     "check": checks.check,
+    "dashboard": dashboard.dashboard,
+    "api": dashboard.api,
     "version": report.version,
 }
 
@@ -44,10 +46,17 @@ def serve_if_asked(argv: list[str]) -> int | None:
         invocation = parse(argv)
         if invocation.command != "serve":
             return None
-        return serve_forever(find_home(os.environ), run, background=invocation.switch("background"))
+        return serve_forever(find_home(os.environ), run, _serve_web, background=invocation.switch("background"))
     except BerthError as error:
         print(f"berth: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _serve_web(home: Home) -> None:
+    """Be the web process.  What it needs is imported there only."""
+    from berth.web.process import serve
+
+    serve(home)
 
 
 def run(argv: list[str], session: Session) -> int:

@@ -5,8 +5,9 @@ import os
 from msgspec import Struct
 
 from berth import __version__
+from berth.amounts import duration, size
 from berth.cli.flags import Invocation
-from berth.cli.layout import Column, duration, size, table
+from berth.cli.layout import Column, table
 from berth.cli.output import print_json, room
 from berth.engine import containers
 from berth.engine.containers import Container

@@ -162,6 +162,8 @@ LOGS = (
 )
 LIST = (Flag("names", "switch", "Only the names."), JSON)
 RM = (NAME, Flag("yes", "switch", "Do not ask.", short="y"), JSON)
+DASHBOARD = (Flag("uid", "text", "For the browser of this user; the one who used sudo, or root.", value="UID"), JSON)
+API = (Flag("stream", "switch", "Print the frames of a stream."),)
 SERVE = (Flag("background", "switch", "Detach from the terminal."),)
 
 SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselves again."), JSON)
@@ -190,6 +192,8 @@ _ROWS = (
     Command("check", "", "Tell what this device has and lacks.", flags=(JSON,)),
     Command("events", "[NAME...]", "Print what happens, as it happens.", containers=(0, MANY), flags=(NAMES, JSON)),
     Command("serve", "", "Be the service.", flags=SERVE),
+    Command("dashboard", "", "Print a link that opens the dashboard.", flags=DASHBOARD),
+    Command("api", "METHOD PATH [BODY]", "Ask the dashboard's API, for its page.", words=(0, 3), flags=API),
     Command("version", "", "Print the version.", flags=(JSON,)),
     Command("help", "[COMMAND]", "Explain a command.", words=(0, 1)),
     Command("completion", "|".join(SHELLS), "Print a completion script.", words=(1, 1)),

@@ -19,7 +19,10 @@ EVENTS_SOCKET = "events.sock"
 
 
 class Event(Struct, frozen=True):
-    """Container `name` has come to `event` (starting, running, stopped, stuck, failed); `at` is a Unix time."""
+    """Container `name` has come to `event` (starting, running, stopped, stuck, failed; saved, renamed, removed).
+
+    `at` is a Unix time, `detail` the new name, or why.
+    """
 
     event: str
     name: str

@@ -20,12 +20,15 @@ _CHANGES = IN_CREATE | IN_MODIFY | IN_MOVED_TO | IN_DELETE | IN_MOVE_SELF | IN_D
 class LogReader:
     """Reads the log in a container's `folder`, oldest first; readable for a selector when there may be more.
 
-    `gone` becomes true when the folder is removed or renamed: nothing more will come.
+    `gone` becomes true when the folder is removed or renamed: nothing more will come.  With `after`, the `cursor` of an
+    earlier reader, it begins where that had come to; `missed` says that this was no more there.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, after: str = "") -> None:
         """Begin to watch; raises OSError when there is no such folder."""
         self.gone = False
+        self.missed = False
+        self._after = after
         self._folder = folder
         self._file: int | None = None
         self._inotify = Inotify()
@@ -47,6 +50,8 @@ class LogReader:
         for event in self._inotify.read():
             removed = event.mask & IN_DELETE and event.name == _CURRENT
             self.gone = self.gone or bool(removed or event.mask & (IN_MOVE_SELF | IN_DELETE_SELF))
+        if self._after:
+            self._go_on()
         current = self._open(_CURRENT)
         data = self._rest()  # after opening: a file that has a successor is written to no more
         if current is None:
@@ -63,6 +68,29 @@ class LogReader:
             os.close(self._file)
         self._file = current
         return data + self._rest()
+
+    @property
+    def cursor(self) -> str:
+        """How far it has read: the file's inode and the offset in it, "" for nothing yet."""
+        if self._file is None:
+            return ""
+        return f"{os.fstat(self._file).st_ino}:{os.lseek(self._file, 0, os.SEEK_CUR)}"
+
+    def _go_on(self) -> None:
+        """Open the file that the cursor names, if it is one of the two, at the offset."""
+        inode, _, offset = self._after.partition(":")
+        self._after = ""
+        for name in (_CURRENT, _OLDER):
+            fd = self._open(name)
+            if fd is None:
+                continue
+            found = os.fstat(fd)
+            if str(found.st_ino) == inode and offset.isdecimal() and int(offset) <= found.st_size:
+                os.lseek(fd, int(offset), os.SEEK_SET)
+                self._file = fd
+                return
+            os.close(fd)
+        self.missed = True
 
     def close(self) -> None:
         """Let go of the log."""

@@ -106,6 +106,13 @@ def try_again(home: Home) -> None:
     _write(home, Verdict(boot=boot_id()))
 
 
+def ask_for(home: Home) -> None:
+    """Have nothing start by itself from the next boot on, until `try_again`.  Raises OSError."""
+    os.makedirs(home.state, mode=0o700, exist_ok=True)
+    with open(_switch_path(home), "w", encoding="utf-8"):
+        pass
+
+
 def mark(home: Home, name: str) -> None:
     """Note on the disk itself that container `name` is being started by the service.  Raises OSError."""
     os.makedirs(_marker_folder(home), mode=0o700, exist_ok=True)

@@ -41,9 +41,13 @@ _KILL_SECONDS = 5.0
 def stop(home: Home, name: str, seconds: float) -> None:
     """Stop container `name`, giving its init `seconds` to end by itself; return when everything is undone.
 
-    Raises BerthError when it does not run, or when the kernel holds a process that can't be killed.
+    One that is still starting is given no time.  Raises BerthError when it does not run, or when the kernel holds a
+    process that can't be killed.
     """
     found = look_up(home, name)
+    if found.condition == "starting" and _abort_start(found):
+        _finish_unattended(home, name)
+        return
     if not found.runs:
         raise BerthError(f"container {name}: is {found.condition}, so there is nothing to stop")
     container = found.alive
@@ -62,6 +66,17 @@ def stop(home: Home, name: str, seconds: float) -> None:
         process.close()
         if waiter is not None:
             waiter.close()
+
+
+def _abort_start(found: Container) -> bool:
+    """Kill the monitor of a container that is starting; what it has done so far stands in the record."""
+    if found.record is None or found.record.monitor is None:
+        return False
+    monitor = Process(*found.record.monitor)
+    monitor.send(signal.SIGKILL)
+    ended = monitor.wait(_KILL_SECONDS)
+    monitor.close()
+    return ended
 
 
 def _undone(home: Home, found: Container) -> bool:

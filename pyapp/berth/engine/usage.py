@@ -31,7 +31,7 @@ def read_usage(container: Container) -> Usage:
     """
     alive = container.alive
     groups = list(zip(alive.plan.cgroups, _visible(container, alive), strict=True))
-    pids = _members(alive.pid, [group for _, group in groups])
+    pids = members(container)
     memory = next((used for pair in groups if (used := _memory(*pair)) is not None), None)
     cpu = next((spent for pair in groups if (spent := _cpu_time(*pair)) is not None), None)
     return Usage(
@@ -54,12 +54,16 @@ def _visible(container: Container, alive: Alive) -> list[str]:
     ]
 
 
-def _members(init: int, groups: list[str]) -> set[int]:
-    """The pids in a container: from a cgroup, else those in the PID namespace of its `init`."""
-    for group in groups:
+def members(container: Container) -> set[int]:
+    """Return the pids in a running container: from a cgroup, else those in the PID namespace of its init.
+
+    Raises BerthError when it does not run.
+    """
+    alive = container.alive
+    for group in _visible(container, alive):
         if pids := processes(group):
             return pids
-    namespace = _link(f"/proc/{init}/ns/pid")
+    namespace = _link(f"/proc/{alive.pid}/ns/pid")
     every = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
     return {pid for pid in every if namespace and _link(f"/proc/{pid}/ns/pid") == namespace}
 

@@ -84,6 +84,18 @@ def status_field(pid: int, field: str) -> str | None:
     return None
 
 
+def uid_above(pid: int) -> int:
+    """Return the uid of the nearest process above `pid` that is not root's: who called su or sudo; 0 for none."""
+    while pid > 1:
+        uid, parent = status_field(pid, "Uid"), status_field(pid, "PPid")
+        if uid is None or parent is None:
+            return 0
+        if int(uid.split()[0]):
+            return int(uid.split()[0])
+        pid = int(parent)
+    return 0
+
+
 def catches(pid: int, number: int) -> bool:
     """Tell whether process `pid` has a handler for signal `number`, blocks it (and so will read it), or waits for one.
 

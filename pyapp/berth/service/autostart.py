@@ -1,14 +1,121 @@
 """Which containers start with the service, and when each may: after those it waits for, otherwise all at once."""
 
-from collections.abc import Collection, Iterable, Mapping
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
+import msgspec
+
+from berth.android import properties
+from berth.android.module import describe
 from berth.android.storage import needs_unlock
+from berth.engine import safe_mode
+from berth.engine.events import Event
+from berth.engine.recover import recover
+from berth.errors import BerthError
+from berth.home import Home
+from berth.kernel.processes import die_with_parent
 from berth.spec import Spec
+from berth.store import list_names, load_spec
 
 # What else a start waits for; a space begins no name of a container.
 RECOVERED = " recovered"
 BOOTED = " booted"
 UNLOCKED = " unlocked"
+
+
+class Autostart:
+    """What the service does of itself: it recovers what a crash left, then starts containers, each on probation.
+
+    `fork` does something in a process of its own and returns its pid, `log` takes a sentence.
+    """
+
+    def __init__(self, home: Home, fork: Callable[[Callable[[], None]], int], log: Callable[[str], None]) -> None:
+        self.home = home
+        self._fork = fork
+        self._log = log
+        self._waiting: dict[str, frozenset[str]] = {}
+        self._under_way: dict[int, str] = {}
+        self._done: set[str] = set()
+        self._probation: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Judge the last boot, and start waiting for all that an autostart waits for."""
+        with contextlib.suppress(OSError):  # a module that was removed, a full disk: containers start all the same
+            safe_mode.judge_this_boot(self.home, asked_for=properties.end_was_asked_for())
+            describe(safe_mode.summary(self.home))
+        kept_back = safe_mode.kept_back(self.home)
+        encrypted = properties.file_encrypted()
+        specs = [spec for spec in self._specs() if spec.autostart]
+        for spec in specs:
+            if spec.name in kept_back:
+                self._log(f"container {spec.name}: does not start by itself, because {kept_back[spec.name]}")
+        for name in safe_mode.marked_names(self.home):
+            self._probation[name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+        self._waiting = waiting_for(specs, kept_back, encrypted=encrypted)
+        gates = {gate for waited in self._waiting.values() for gate in waited}
+        self._do(RECOVERED, self._recover)
+        if BOOTED in gates:
+            self._do(BOOTED, partial(_wait, properties.wait_until_booted))
+        if UNLOCKED in gates:
+            self._do(UNLOCKED, partial(_wait, properties.wait_until_unlocked))
+
+    def ended(self, pid: int) -> None:
+        """Take note of the end of process `pid`: it may be what a container waits for."""
+        if pid in self._under_way:
+            self._done.add(self._under_way.pop(pid))
+            for name in startable(self._waiting, self._under_way.values(), self._done):
+                del self._waiting[name]
+                self._do(name, partial(safe_mode.start_on_probation, self.home, name))
+
+    def take_note(self, data: bytes) -> None:
+        """Time a container that runs with a marker, as an event tells; one that has ended spared the phone."""
+        with contextlib.suppress(msgspec.DecodeError):
+            event = msgspec.json.decode(data, type=Event)
+            if event.event == "running" and safe_mode.is_marked(self.home, event.name):
+                self._probation[event.name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+            elif event.event in ("stopped", "failed") and event.name in self._probation:
+                self._survived(event.name)
+
+    def milliseconds(self) -> float | None:
+        """Return in how many milliseconds the next probation ends; None for never."""
+        if not self._probation:
+            return None
+        return max(0.0, min(self._probation.values()) - time.monotonic()) * 1000 + 1
+
+    def end_probations(self) -> None:
+        """Take away the markers of containers that the phone has lived with for long enough."""
+        for name in [name for name, end in self._probation.items() if end <= time.monotonic()]:
+            self._survived(name)
+
+    def _survived(self, name: str) -> None:
+        del self._probation[name]
+        with contextlib.suppress(OSError):
+            safe_mode.unmark(self.home, name)
+
+    def _do(self, name: str, action: Callable[[], None]) -> None:
+        """Do `action` in a process of its own, whose end is told by `name`, a container's or a gate's."""
+        self._under_way[self._fork(action)] = name
+
+    def _recover(self) -> None:
+        for sentence in recover(self.home):
+            self._log(sentence)
+
+    def _specs(self) -> list[Spec]:
+        specs = []
+        for name in list_names(self.home):
+            try:
+                specs.append(load_spec(self.home, name))
+            except BerthError as error:
+                self._log(str(error))
+        return specs
+
+
+def _wait(until: Callable[[], None]) -> None:
+    """Return after `until`, for a service that is still there: the next one waits for itself."""
+    die_with_parent()
+    until()
 
 
 def waiting_for(specs: Iterable[Spec], kept_back: Collection[str], *, encrypted: bool) -> dict[str, frozenset[str]]:

@@ -1,4 +1,4 @@
-"""The supervisor: one thread that waits for callers and forks a worker for each.
+"""The supervisor: one thread that waits for callers and forks a worker for each, and keeps the web process alive.
 
 Everything that a worker needs is imported here, once; a fork of it is ready in a millisecond or two.  It holds
 no state that matters: containers, their monitors and their records live without it.
@@ -18,12 +18,8 @@ from functools import partial
 
 import msgspec
 
-from berth.android import properties
-from berth.android.module import describe
-from berth.engine import safe_mode
 from berth.engine.cgroup_mounts import read_cgroup_mounts
-from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET, Event
-from berth.engine.recover import recover
+from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
@@ -31,13 +27,15 @@ from berth.home import Home
 from berth.kernel.processes import close_all_but, die_with_parent, end_with, fork, name_process, reset_signals
 from berth.kernel.signals import Wakeup
 from berth.kernel.sockets import listen
-from berth.service import autostart
+from berth.service.autostart import Autostart
+from berth.service.companion import Companion
+from berth.service.operations import Operation, Operations
 from berth.service.protocol import peer_of
 from berth.service.worker import Run, work
-from berth.spec import Spec
-from berth.store import list_names, load_spec
 
 _LOG_BYTES = 256 * 1024
+
+Web = Callable[[Home], None]
 
 
 class AlreadyServing(BerthError):
@@ -47,17 +45,20 @@ class AlreadyServing(BerthError):
 
 
 class Supervisor:
-    """Listens on the control socket of `home`, has `run` carry requests out, and passes events on."""
+    """Listens on the control socket of `home`, has `run` carry requests out, and passes events on.
 
-    def __init__(self, home: Home, run: Run) -> None:
+    `web` serves the dashboard, in a process of its own; None for none.
+    """
+
+    def __init__(self, home: Home, run: Run, web: Web | None) -> None:
         """Take the sockets; raises BerthError when another supervisor has them, or the folder can't be had."""
         self.home = home
         self._run = run
         self._subscribers: list[socket.socket] = []
-        self._waiting: dict[str, frozenset[str]] = {}
-        self._starting: dict[int, str] = {}
-        self._started: set[str] = set()
-        self._probation: dict[str, float] = {}
+        self._autostart = Autostart(home, self._fork, self._log)
+        self._actions: dict[int, Callable[[], None]] = {}
+        self._poller = select.poll()
+        self._web = None if web is None else Companion(partial(self._fork_web, web))
         try:
             os.makedirs(home.run, mode=0o700, exist_ok=True)
             os.chmod(home.run, 0o700)
@@ -66,6 +67,7 @@ class Supervisor:
             self._control = listen(home.socket)
             self._notices = listen(f"{home.run}/{NOTIFY_SOCKET}", socket.SOCK_DGRAM)
             self._events = listen(f"{home.run}/{EVENTS_SOCKET}")
+            self._operations = Operations(home, self._watch, self._fork_worker, self._tell_of)
         except BlockingIOError:
             raise AlreadyServing(f"the service runs already (it holds {home.run}/supervisor.lock)") from None
         except OSError as error:
@@ -73,7 +75,10 @@ class Supervisor:
 
     def descriptors(self) -> tuple[int, ...]:
         """Return what must stay open in a process that takes over after a fork."""
-        return (self._lock, *(sock.fileno() for sock in (self._control, self._notices, self._events)))
+        return (self._lock, *(sock.fileno() for sock in self._listeners()))
+
+    def _listeners(self) -> tuple[socket.socket | Operations, ...]:
+        return self._control, self._notices, self._events, self._operations
 
     def sign(self) -> None:
         """Write the pid of the calling process into the lock file, for whoever wants to end the service."""
@@ -85,73 +90,61 @@ class Supervisor:
 
         Containers go on after that.
         """
-        actions: dict[int, Callable[[], None]] = {
-            self._control.fileno(): self._accept,
-            self._notices.fileno(): self._pass_on,
-            self._events.fileno(): self._subscribe,
-        }
+        self._watch(self._control.fileno(), self._accept)
+        self._watch(self._notices.fileno(), self._pass_on)
+        self._watch(self._events.fileno(), self._subscribe)
         warm_up()
         gc.collect()
         gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
-        poller = select.poll()
-        for fd in actions:
-            poller.register(fd, select.POLLIN)
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
-            poller.register(news, select.POLLIN)
-            self._begin()
+            self._watch(news.fileno(), news.clear)
+            self._autostart.begin()
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
-                for fd, _ in poller.poll(self._until_probation_ends()):
-                    actions.get(fd, news.clear)()
+                if self._web is not None:
+                    self._web.revive()
+                for fd, _ in self._poller.poll(self._milliseconds()):
+                    if fd in self._actions:  # what was ready before it may have ended it
+                        self._actions[fd]()
                 self._reap()
-                self._end_probation()
+                self._autostart.end_probations()
+            if self._web is not None:
+                self._web.end()
+        self._operations.close()
         for path in (self.home.socket, f"{self.home.run}/{NOTIFY_SOCKET}", f"{self.home.run}/{EVENTS_SOCKET}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def _begin(self) -> None:
-        """Judge the last boot, and start waiting for all that an autostart waits for."""
-        with contextlib.suppress(OSError):  # a module that was removed, a full disk: containers start all the same
-            safe_mode.judge_this_boot(self.home, asked_for=properties.end_was_asked_for())
-            describe(safe_mode.summary(self.home))
-        kept_back = safe_mode.kept_back(self.home)
-        encrypted = properties.file_encrypted()
-        specs = [spec for spec in self._specs() if spec.autostart]
-        for spec in specs:
-            if spec.name in kept_back:
-                self._log(f"container {spec.name}: does not start by itself, because {kept_back[spec.name]}")
-        for name in safe_mode.marked_names(self.home):
-            self._probation[name] = time.monotonic() + safe_mode.PROBATION_SECONDS
-        self._waiting = autostart.waiting_for(specs, kept_back, encrypted=encrypted)
-        gates = {gate for waited in self._waiting.values() for gate in waited}
-        self._fork(self._recover, autostart.RECOVERED)
-        if autostart.BOOTED in gates:
-            self._fork(partial(_wait, properties.wait_until_booted), autostart.BOOTED)
-        if autostart.UNLOCKED in gates:
-            self._fork(partial(_wait, properties.wait_until_unlocked), autostart.UNLOCKED)
+    def _milliseconds(self) -> float | None:
+        """Return how long nothing is due; None for ever."""
+        due = [self._autostart.milliseconds(), None if self._web is None else self._web.milliseconds()]
+        return min((time for time in due if time is not None), default=None)
 
-    def _until_probation_ends(self) -> int | None:
-        """Return in how many milliseconds the next marker goes, None when there is none."""
-        if not self._probation:
-            return None
-        return max(0, round((min(self._probation.values()) - time.monotonic()) * 1000) + 1)
+    def _watch(self, fd: int, action: Callable[[], None] | None) -> None:
+        """Do `action` whenever `fd` is readable, until it is None."""
+        if action is not None:
+            self._actions[fd] = action
+            self._poller.register(fd, select.POLLIN)
+        elif self._actions.pop(fd, None) is not None:
+            self._poller.unregister(fd)
 
-    def _end_probation(self) -> None:
-        for name in [name for name, end in self._probation.items() if end <= time.monotonic()]:
-            self._survived(name)
+    def _fork_web(self, web: Web) -> int:
+        parent = os.getpid()
+        pid = os.fork()  # with threads to come, Python has to renew what it keeps for them
+        if pid == 0:
+            reset_signals()
+            close_all_but()
+            die_with_parent(signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(0)
+            name_process("berth: web")
+            end_with(lambda: web(self.home), lambda error: self._log(f"the web process failed: {error!r}"))
+        return pid
 
-    def _survived(self, name: str) -> None:
-        del self._probation[name]
-        with contextlib.suppress(OSError):
-            safe_mode.unmark(self.home, name)
-
-    def _specs(self) -> list[Spec]:
-        specs = []
-        for name in list_names(self.home):
-            try:
-                specs.append(load_spec(self.home, name))
-            except BerthError as error:
-                self._log(str(error))
-        return specs
+    def _fork_worker(self, caller: socket.socket) -> int:
+        pid = fork()
+        if pid == 0:
+            work(caller, self._run)
+        return pid
 
     def _accept(self) -> None:
         try:
@@ -159,8 +152,8 @@ class Supervisor:
         except OSError:
             return  # the caller has gone again
         with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
-            if peer_of(caller)[1] == 0 and fork() == 0:
-                work(caller, self._run)
+            if peer_of(caller)[1] == 0:
+                self._fork_worker(caller)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):
@@ -176,22 +169,21 @@ class Supervisor:
             data = self._notices.recv(65536)
         except BlockingIOError:
             return
-        self._watch_probation(data)
+        self._autostart.take_note(data)
+        self._broadcast(data)
+
+    def _tell_of(self, operation: Operation) -> None:
+        told = {"event": "operation", "name": operation.container, "at": operation.ended_at or operation.started_at}
+        detail = f"{operation.kind} {operation.state}"
+        self._broadcast(msgspec.json.encode({**told, "detail": detail, "operation": operation}))
+
+    def _broadcast(self, data: bytes) -> None:
         for subscriber in list(self._subscribers):
             try:
                 subscriber.send(data + b"\n")
             except OSError:  # gone, or too slow to be waited for
                 subscriber.close()
                 self._subscribers.remove(subscriber)
-
-    def _watch_probation(self, data: bytes) -> None:
-        """Time a container that runs with a marker; one that has ended did not take the phone along."""
-        with contextlib.suppress(msgspec.DecodeError):
-            event = msgspec.json.decode(data, type=Event)
-            if event.event == "running" and safe_mode.is_marked(self.home, event.name):
-                self._probation[event.name] = time.monotonic() + safe_mode.PROBATION_SECONDS
-            elif event.event in ("stopped", "failed") and event.name in self._probation:
-                self._survived(event.name)
 
     def _reap(self) -> None:
         """Collect ended workers; the end of a start may be what another container waits for."""
@@ -202,25 +194,18 @@ class Supervisor:
                 break
             if pid == 0:
                 break
-            if pid in self._starting:
-                self._started.add(self._starting.pop(pid))
-        for name in autostart.startable(self._waiting, self._starting.values(), self._started):
-            del self._waiting[name]
-            self._fork(partial(safe_mode.start_on_probation, self.home, name), name)
+            if self._web is not None and self._web.ended(pid):
+                self._log("the web process ended and is started again")
+            self._autostart.ended(pid)
 
-    def _fork(self, action: Callable[[], None], name: str) -> None:
-        """Do `action` in a process of its own; its end is told by `name`, a container's or a gate's."""
+    def _fork(self, action: Callable[[], None]) -> int:
+        """Do `action` in a process of its own and return its pid."""
         pid = fork()
-        if pid:
-            self._starting[pid] = name
-            return
-        reset_signals()
-        close_all_but()
-        end_with(action, lambda error: self._log(str(error)))
-
-    def _recover(self) -> None:
-        for sentence in recover(self.home):
-            self._log(sentence)
+        if pid == 0:
+            reset_signals()
+            close_all_but()
+            end_with(action, lambda error: self._log(str(error)))
+        return pid
 
     def _log(self, sentence: str) -> None:
         path = f"{self.home.state}/service.log"
@@ -231,19 +216,13 @@ class Supervisor:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
 
 
-def _wait(until: Callable[[], None]) -> None:
-    """Return after `until`, for a service that is still there: the next one waits for itself."""
-    die_with_parent()
-    until()
-
-
-def serve_forever(home: Home, run: Run, *, background: bool) -> int:
+def serve_forever(home: Home, run: Run, web: Web | None, *, background: bool) -> int:
     """Be the supervisor of `home`; with `background` return at once and leave it to a process of its own.
 
     Raises BerthError when it can't listen; that another one does is fine in the background.
     """
     try:
-        supervisor = Supervisor(home, run)
+        supervisor = Supervisor(home, run, web)
     except AlreadyServing as error:
         if not background:
             raise

@@ -1,0 +1,148 @@
+"""The packages of the dashboard: fetched by locked hash, copied to `webroot/vendor/`.
+
+`webroot/` is plain ES modules and needs no bundler, but packages on a registry import each other by bare names
+("preact"), which a browser resolves only by an import map, and `script-src 'self'` refuses those.  So the few files
+that are needed lie flat beside each other and their imports become relative.  Standard library only, as build.py.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+COMPRESSED = {".css", ".html", ".js", ".json", ".svg"}
+FEWEST_BYTES = 512  # below this a compressed file saves nothing
+
+
+class PackageError(Exception):
+    """A package of the dashboard can't be had; `str()` is the sentence to show."""
+
+
+class Part(NamedTuple):
+    """One file that the page uses: where it is in its package, and the bare name that others import it by."""
+
+    package: str
+    member: str
+    imported_as: str = ""
+    export: str = ""  # for a classic script: the variable that becomes the module's default export
+
+
+PARTS = {
+    "preact.js": Part("preact", "dist/preact.mjs", "preact"),
+    "hooks.js": Part("preact", "hooks/dist/hooks.mjs", "preact/hooks"),
+    "htm.js": Part("htm", "dist/htm.mjs", "htm"),
+    "signals-core.js": Part("@preact/signals-core", "dist/signals-core.mjs", "@preact/signals-core"),
+    "signals.js": Part("@preact/signals", "dist/signals.mjs", "@preact/signals"),
+    "uplot.js": Part("uplot", "dist/uPlot.iife.min.js", export="uPlot"),  # there is no small ES module of it
+    "uplot.css": Part("uplot", "dist/uPlot.min.css"),
+    "xterm.js": Part("@xterm/xterm", "lib/xterm.mjs", "@xterm/xterm"),
+    "xterm.css": Part("@xterm/xterm", "css/xterm.css"),
+    "xterm-fit.js": Part("@xterm/addon-fit", "lib/addon-fit.mjs"),
+}
+
+
+def make(webroot: Path, lock: Path, cache: Path) -> bool:
+    """Make `webroot/vendor/` what `lock` and the catalogues say; return whether anything had to be fetched or copied.
+
+    Raises PackageError where npm can't fetch a package or its hash is not the locked one.
+    """
+    vendor, stamp = webroot / "vendor", webroot / "vendor" / "made-from"
+    identity = hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    vendor.mkdir(exist_ok=True)
+    (vendor / "languages.json").write_text(json.dumps(languages(webroot / "locales"), ensure_ascii=False))
+    if stamp.is_file() and stamp.read_text() == identity:
+        return False
+    locked = read_lock(lock)
+    members = {name: read_package(fetched(name, *entry, cache)) for name, entry in locked.items()}
+    for name, part in PARTS.items():
+        (vendor / name).write_text(as_module(part, members[part.package][part.member]), encoding="utf-8")
+    (vendor / "licences.json").write_text(json.dumps(licences(locked, members)))
+    stamp.write_text(identity)
+    return True
+
+
+def read_lock(lock: Path) -> dict[str, tuple[str, str]]:
+    """Return version and integrity ("sha512-BASE64") by package from lines of these three words."""
+    lines = [line.split() for line in lock.read_text().splitlines() if line and not line.startswith("#")]
+    return {name: (version, integrity) for name, version, integrity in lines}
+
+
+def languages(locales: Path) -> dict[str, str]:
+    """Return what each language calls itself, by the name of its catalogue: a new file there is a new language."""
+    return {path.stem: json.loads(path.read_text("utf-8"))["language"] for path in sorted(locales.glob("*.json"))}
+
+
+def fetched(name: str, version: str, integrity: str, cache: Path) -> Path:
+    """Return the archive of a package, which npm fetches unless it is in `cache`; its hash is checked in any case."""
+    cache.mkdir(parents=True, exist_ok=True)
+    archive = cache / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
+    if not archive.is_file():
+        command = ["npm", "pack", "--silent", "--ignore-scripts", f"{name}@{version}"]
+        try:
+            failed = subprocess.run(command, check=False, cwd=cache, stdout=subprocess.DEVNULL).returncode
+        except FileNotFoundError:
+            raise PackageError("npm is not installed; install Debian's npm and run this again") from None
+        if failed or not archive.is_file():
+            raise PackageError(f"npm could not fetch {name} {version}; see its message above, check the network")
+    digest = hashlib.sha512(archive.read_bytes()).digest()
+    if f"sha512-{base64.b64encode(digest).decode()}" != integrity:
+        archive.unlink()
+        raise PackageError(f"{name} {version} is not what the lock file says (its hash differs), and was thrown away")
+    return archive
+
+
+def read_package(archive: Path) -> dict[str, str]:
+    """Return the text of the parts and of the licence in `archive` by path; nothing is unpacked."""
+    wanted = {part.member for part in PARTS.values()} | {"LICENSE", "package.json"}
+    found: dict[str, str] = {}
+    with tarfile.open(archive) as package:
+        for member in package:
+            path = member.name.partition("/")[2]
+            if path in wanted and (file := package.extractfile(member)):
+                found[path] = file.read().decode()
+    return found
+
+
+def licences(locked: dict[str, tuple[str, str]], members: dict[str, dict[str, str]]) -> list[dict[str, str]]:
+    """Return name, version, the licence's short name and its text, for the page's About."""
+    return [
+        {
+            "name": name,
+            "version": version,
+            "licence": json.loads(members[name]["package.json"])["license"],
+            "text": members[name].get("LICENSE", ""),
+        }
+        for name, (version, _) in locked.items()
+    ]
+
+
+def as_module(part: Part, text: str) -> str:
+    """Return `text` as the page can load it: relative imports, no source map, a default export for a classic script."""
+    text = re.sub(r"\n?(//# sourceMappingURL=.*|/\*# sourceMappingURL=.*?\*/)", "", text)
+    if part.export:
+        text += f"\nexport default {part.export};\n"
+    neighbours = {other.imported_as: name for name, other in PARTS.items() if other.imported_as}
+    return re.sub(
+        r"(\b(?:from|import)\s*)([\"'])([@\w/.-]+)\2",
+        lambda found: f'{found[1]}"./{neighbours[found[3]]}"' if found[3] in neighbours else found[0],
+        text,
+    )
+
+
+def files(webroot: Path) -> Iterator[Path]:
+    """Yield the files that a browser may ask for."""
+    yield from (path for path in sorted(webroot.rglob("*")) if path.is_file() and path.suffix in COMPRESSED)
+
+
+def precompress(webroot: Path) -> None:
+    """Put FILE.gz beside every FILE of a finished `webroot` where that saves something; the same bytes every time."""
+    for path in files(webroot):
+        content = path.read_bytes()
+        if len(content) >= FEWEST_BYTES:
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(content, 9, mtime=0))

@@ -1,0 +1,56 @@
+"""`berth dashboard` and `berth api`: the ways into the dashboard that only root has."""
+
+import os
+import sys
+
+from berth import values
+from berth.cli.flags import Invocation
+from berth.cli.output import print_json, write_bytes
+from berth.errors import BerthError, UsageError
+from berth.home import find_home
+from berth.kernel.processes import uid_above
+from berth.service.session import Session
+
+
+def dashboard(invocation: Invocation, session: Session) -> int:
+    """`berth dashboard`: print a link that opens the dashboard, once and soon."""
+    from berth.web import published
+    from berth.web.access import TICKET_SECONDS, Access
+
+    home = find_home(os.environ)
+    found = published.read(home)
+    if found is None:
+        raise BerthError(
+            'the dashboard is not there, because no service runs; start it with "berth serve --background"'
+        )
+    text = invocation.text("uid")
+    uid = uid_above(session.pid) if text is None else values.count("--uid", text)
+    ticket = Access(home).make_ticket(uid)
+    url = f"{found.url}#ticket={ticket}"
+    if invocation.json:
+        print_json({"url": url, "uid": uid, "seconds": TICKET_SECONDS})
+        return 0
+    print(url)
+    print(f"Open this within {TICKET_SECONDS:.0f} seconds, as the user with uid {uid}.", file=sys.stderr)
+    return 0
+
+
+def api(invocation: Invocation, session: Session) -> int:
+    """`berth api`: the exit code is 0 whenever there is an answer, be it a problem."""
+    from berth.web import bridge  # the service, which this process is a fork of, needs none of it
+
+    home, words = find_home(os.environ), invocation.words
+    if invocation.switch("stream"):
+        if len(words) > 1:
+            raise UsageError("api: --stream takes the subscriptions in base64 and nothing else")
+        bridge.stream(home, bridge.decoded(words[0] if words else ""), session.connection.fileno(), write_bytes)
+        return 0
+    if words == ("-",):
+        bridge.answer_apart(home, sys.stdin.buffer.read())
+        return 0
+    if len(words) not in (2, 3):
+        raise UsageError("api: write: berth api METHOD PATH [BODY], the body in base64")
+    caller = bridge.root(uid_above(session.pid))
+    given = bridge.call(home, caller, words[0], words[1], bridge.decoded(words[2] if len(words) > 2 else ""))
+    write_bytes(bridge.shown(given))
+    return 0

@@ -1,0 +1,265 @@
+"""Operations: commands that take long, carried out for whoever asked and has perhaps gone since.
+
+The supervisor owns them, so that they outlive a page and the web process.  Each is a worker that runs an ordinary
+command; what it prints is the operation's log.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from berth.errors import BerthError, MissingError
+from berth.home import Home
+from berth.kernel.sockets import connect, listen
+from berth.service.protocol import Connection, peer_of
+
+OPERATIONS_SOCKET = "operations.sock"
+_LOG_BYTES = 32 * 1024  # with every byte written as \\u0000 still less than a packet
+_PACKET_BYTES = 256 * 1024
+_KEPT = 50
+
+OperationState = Literal["running", "done", "failed", "cancelled"]
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One operation; times are Unix times.
+
+    `sentence` is what to show of it: the last line it printed, or why it failed.  `progress` is from 0 to 1, None where
+    nobody can know; `log` is empty where operations are listed.
+    """
+
+    id: str
+    kind: str
+    container: str
+    state: OperationState = "running"
+    progress: float | None = None
+    sentence: str = ""
+    started_at: float
+    ended_at: float | None = None
+    log: str = ""
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """What the supervisor is asked: to start `argv` as an operation, to tell of one or all, to cancel one.
+
+    `undo` is the command that takes back what a cancelled one may have done.
+    """
+
+    call: Literal["start", "list", "show", "cancel"]
+    id: str = ""
+    container: str = ""
+    argv: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+
+
+class Told(Struct, frozen=True):
+    """The answer: `operations`, or why there is none."""
+
+    operations: tuple[Operation, ...] = ()
+    error: str = ""
+    missing: bool = False
+
+
+def ask(home: Home, question: Ask) -> tuple[Operation, ...]:
+    """Ask the supervisor of `home`; raises BerthError when none runs, MissingError for no such one."""
+    try:
+        with connect(f"{home.run}/{OPERATIONS_SOCKET}", socket.SOCK_SEQPACKET) as sock:
+            sock.send(msgspec.json.encode(question))
+            data = sock.recv(_PACKET_BYTES)
+    except OSError as error:
+        raise BerthError('the service does not run; start it with "berth serve --background"') from error
+    if not data:
+        raise BerthError("the service ended while it was asked; ask again")
+    told = msgspec.json.decode(data, type=Told)
+    if told.error:
+        raise MissingError(told.error) if told.missing else BerthError(told.error)
+    return told.operations
+
+
+class _Run:
+    """An operation that is under way: its worker's pid, the connection to that, and the reading end of its output."""
+
+    def __init__(self, operation: Operation, ask: Ask) -> None:
+        self.operation = operation
+        self.undo = ask.undo
+        self.output = bytearray()
+        self.cancelled = False
+        self.pid = 0
+        self.connection: Connection | None = None
+        self.reader = -1
+
+
+class Operations:
+    """The supervisor's operations.
+
+    `watch(fd, action)` has `action` called when `fd` is readable, `watch(fd, None)` ends that; `fork` forks a worker on
+    a socket and returns its pid; `tell` is called with every operation that has changed.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        watch: Callable[[int, Callable[[], None] | None], None],
+        fork: Callable[[socket.socket], int],
+        tell: Callable[[Operation], None],
+    ) -> None:
+        self._watch = watch
+        self._fork = fork
+        self._tell = tell
+        self._ended: dict[str, Operation] = {}
+        self._runs: dict[str, _Run] = {}
+        self.path = f"{home.run}/{OPERATIONS_SOCKET}"
+        self._listener = listen(self.path, socket.SOCK_SEQPACKET)
+        watch(self._listener.fileno(), self._accept)
+
+    def fileno(self) -> int:
+        """Return the listener's descriptor, which must stay open where a process takes over."""
+        return self._listener.fileno()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            caller, _ = self._listener.accept()
+            if peer_of(caller)[1] != 0:
+                caller.close()
+                return
+            caller.setblocking(False)
+            self._watch(caller.fileno(), lambda: self._answer(caller))
+
+    def _answer(self, caller: socket.socket) -> None:
+        self._watch(caller.fileno(), None)
+        with caller, contextlib.suppress(OSError, msgspec.MsgspecError):
+            data = caller.recv(_PACKET_BYTES)
+            if data:
+                caller.send(msgspec.json.encode(self._told(msgspec.json.decode(data, type=Ask))))
+
+    def _told(self, question: Ask) -> Told:
+        if question.call == "list":
+            running = [run.operation for run in self._runs.values()]
+            return Told((*(replace(ended, log="") for ended in self._ended.values()), *running))
+        if question.call == "start":
+            try:
+                return Told((self._start(question),))
+            except OSError as error:
+                return Told(error=f"{question.argv[0]} {question.container}: can't be begun: {error.strerror}")
+        run = self._runs.get(question.id)
+        if run is not None:
+            if question.call == "cancel":
+                self._cancel(run)
+            return Told((replace(run.operation, log=_text(run.output)),))
+        if question.id in self._ended:
+            return Told((self._ended[question.id],))
+        return Told(error="there is no such operation any more", missing=True)
+
+    def _start(self, question: Ask) -> Operation:
+        kind = question.argv[0]
+        begun = Operation(
+            id=secrets.token_hex(8),
+            kind=kind,
+            container=question.container,
+            sentence=f"{kind} {question.container}",
+            started_at=time.time(),
+        )
+        run = _Run(begun, question)
+        self._carry_out(run, question.argv)
+        self._runs[begun.id] = run
+        self._tell(begun)
+        return begun
+
+    def _carry_out(self, run: _Run, argv: tuple[str, ...]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            run.pid = self._fork(theirs)
+        run.connection = Connection(ours)
+        run.reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(writer, True)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            run.connection.send({"call": "command", "argv": argv, "cwd": "/", "env": {}}, (null, writer, writer))
+        finally:
+            os.close(null)
+            os.close(writer)
+        self._watch(run.reader, lambda: self._read(run))
+        self._watch(run.connection.fileno(), lambda: self._hear(run))
+
+    def _read(self, run: _Run) -> None:
+        """Take what was printed; at its end wait for the exit code only."""
+        try:
+            data = os.read(run.reader, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._watch(run.reader, None)
+            return
+        run.output += data
+        del run.output[:-_LOG_BYTES]
+
+    def _hear(self, run: _Run) -> None:
+        """Take what the worker tells; nobody hears from one that was killed."""
+        assert run.connection is not None
+        try:
+            message, descriptors = run.connection.receive()
+        except (OSError, ValueError):
+            message, descriptors = None, []
+        for fd in descriptors:
+            os.close(fd)
+        if message is not None and "exit" not in message:
+            return
+        self._read(run)
+        self._let_go(run)
+        if run.cancelled and run.undo:
+            undo, run.undo = run.undo, ()
+            with contextlib.suppress(OSError):
+                self._carry_out(run, undo)
+                return
+        self._end(run, None if message is None else message["exit"])
+
+    def _let_go(self, run: _Run) -> None:
+        assert run.connection is not None
+        self._watch(run.reader, None)
+        self._watch(run.connection.fileno(), None)
+        os.close(run.reader)
+        run.connection.close()
+
+    def _end(self, run: _Run, code: int | None) -> None:
+        before, log = run.operation, _text(run.output)
+        last = log.rstrip("\n").rpartition("\n")[2].removeprefix("berth: ")
+        state: OperationState = "cancelled" if run.cancelled else "done" if code == 0 else "failed"
+        sentence = last or before.sentence
+        if run.cancelled:
+            sentence = f"{before.kind} {before.container}: was cancelled"
+        elif code is None:
+            sentence = f'{before.kind} {before.container}: its process was killed; run "berth recover"'
+        ended = replace(before, state=state, sentence=sentence, progress=1.0, ended_at=time.time(), log=log)
+        del self._runs[before.id]
+        self._ended[before.id] = ended
+        while len(self._ended) > _KEPT:
+            del self._ended[next(iter(self._ended))]
+        self._tell(replace(ended, log=""))
+
+    def _cancel(self, run: _Run) -> None:
+        """Kill the worker, which leads a session of its own; a crash of it at any point can be undone."""
+        if not run.cancelled:
+            run.cancelled = True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(run.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # with what it forked, such as a checker of images
+                os.killpg(run.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Stop listening; what is under way goes on without an owner."""
+        self._listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def _text(data: bytearray) -> str:
+    return bytes(data).decode(errors="replace")

@@ -1,0 +1,203 @@
+"""Who may use the API: tokens, hashed at rest, and the one-use tickets that a browser gets its token by.
+
+A token is for the uid that it was made for; a uid with a token is a paired one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from berth.errors import BerthError, MissingError, UsageError
+from berth.home import Home
+
+TICKET_SECONDS = 30.0
+_USE_SECONDS = 600.0  # how exact the last use is: each note of it is a write to the flash
+_MOST_TOKENS = 64
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """A token without its secret; times are Unix times, `used_at` is exact to ten minutes."""
+
+    id: str
+    name: str
+    uid: int
+    digest: str
+    created_at: float
+    used_at: float | None = None
+
+
+class Ticket(Struct, frozen=True):
+    """For whom a ticket is good, and until when (CLOCK_BOOTTIME)."""
+
+    uid: int
+    until: float
+
+
+class Access:
+    """The tokens and tickets of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._state = home.state
+        self._path = f"{home.state}/access.json"
+        self._folder = f"{home.run}/tickets"
+        self._seen: tuple[int, int, int] | None = None
+        self._tokens: tuple[Token, ...] = ()
+
+    def tokens(self) -> tuple[Token, ...]:
+        """Return all tokens, oldest first."""
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return ()
+        seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if seen != self._seen:
+            try:
+                with open(self._path, "rb") as file:
+                    self._tokens = msgspec.json.decode(file.read(), type=tuple[Token, ...])
+            except (OSError, msgspec.MsgspecError) as error:
+                raise BerthError(f"{self._path}: it can't be read; remove it and pair your browser again") from error
+            self._seen = seen
+        return self._tokens
+
+    def add(self, name: str, uid: int) -> tuple[Token, str]:
+        """Make a token for `uid` and return it with its secret, which nobody can tell again.  Raises BerthError."""
+        if not _NAME.fullmatch(name):
+            raise UsageError("name: a token's name has 1 to 64 letters and no control characters")
+        secret = secrets.token_urlsafe(32)
+        token = Token(id=secrets.token_hex(6), name=name, uid=uid, digest=_digest(secret), created_at=time.time())
+
+        def added(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+            if len(tokens) >= _MOST_TOKENS:
+                raise BerthError(f"there are {_MOST_TOKENS} tokens already; revoke one first")
+            return (*tokens, token)
+
+        self._change(added)
+        return token, secret
+
+    def revoke(self, identity: str) -> None:
+        """Forget a token; raises MissingError where there is none."""
+
+        def without(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+            kept = tuple(token for token in tokens if token.id != identity)
+            if len(kept) == len(tokens):
+                raise MissingError("there is no such token; it may have been revoked already")
+            return kept
+
+        self._change(without)
+
+    def find(self, secret: str, uid: int) -> Token | None:
+        """Return the token with this secret, None where there is none, or it is another uid's; root may use all."""
+        digest, found = _digest(secret), None
+        for token in self.tokens():
+            if hmac.compare_digest(token.digest, digest) and uid in (0, token.uid):
+                found = token
+        return found
+
+    def note_use(self, token: Token) -> None:
+        """Remember that `token` is used now; a disk that refuses loses no more than that."""
+        now = time.time()
+        if token.used_at is not None and 0 <= now - token.used_at < _USE_SECONDS:
+            return
+        with contextlib.suppress(OSError, BerthError):
+            self._change(
+                lambda tokens: tuple(replace(one, used_at=now) if one.id == token.id else one for one in tokens)
+            )
+
+    def is_paired(self, uid: int) -> bool:
+        """Whether there is a token for `uid`."""
+        return any(token.uid == uid for token in self.tokens())
+
+    def make_ticket(self, uid: int) -> str:
+        """Return a ticket by which a process of `uid` gets a token, once, within TICKET_SECONDS.  Raises OSError."""
+        self._remove_old()
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        ticket = secrets.token_urlsafe(32)
+        data = msgspec.json.encode(Ticket(uid, _now() + TICKET_SECONDS))
+        path = f"{self._folder}/{_digest(ticket)}"
+        fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(f"{path}.new", path)
+        return ticket
+
+    def is_awaited(self, uid: int) -> bool:
+        """Whether a ticket for `uid` lives."""
+        return any(ticket.uid == uid and _now() < ticket.until for _, ticket in self._tickets())
+
+    def use_ticket(self, ticket: str, uid: int) -> bool:
+        """Use a ticket up; False when it was used, is too old, or is for another uid (then it stays)."""
+        path = f"{self._folder}/{_digest(ticket)}"
+        found = _read_ticket(path)
+        if found is None or found.uid != uid:
+            return False
+        try:
+            os.unlink(path)  # of two that use it at once, one gets here
+        except FileNotFoundError:
+            return False
+        return _now() < found.until
+
+    def _tickets(self) -> Iterator[tuple[str, Ticket]]:
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._folder):
+                path = f"{self._folder}/{name}"
+                ticket = _read_ticket(path)
+                if ticket is not None:
+                    yield path, ticket
+
+    def _remove_old(self) -> None:
+        for path, ticket in list(self._tickets()):
+            if _now() >= ticket.until:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+    def _change(self, change: Callable[[tuple[Token, ...]], tuple[Token, ...]]) -> None:
+        """Write what `change` makes of the tokens, atomically, with nobody else writing meanwhile."""
+        try:
+            os.makedirs(self._state, mode=0o700, exist_ok=True)
+            lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BerthError(f"{self._path}: tokens can't be kept there: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            data = msgspec.json.encode(change(self.tokens()))
+            fresh = os.open(f"{self._path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fresh, data)
+                os.fsync(fresh)
+            finally:
+                os.close(fresh)
+            os.rename(f"{self._path}.new", self._path)
+        except OSError as error:
+            raise BerthError(f"{self._path}: tokens can't be kept there: {error.strerror}") from error
+        finally:
+            os.close(lock)
+
+
+def _digest(secret: str) -> str:
+    """256 random bits need no salt and no slow hash."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
+
+
+def _read_ticket(path: str) -> Ticket | None:
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=Ticket)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,92 @@
+"""The API's routes about the device and the service."""
+
+from berth import __version__
+from berth.engine import safe_mode
+from berth.engine.device import read_device
+from berth.engine.inspect import read_host
+from berth.engine.probes import read_probes
+from berth.engine.requirements import fulfilled, requirements
+from berth.errors import BerthError
+from berth.service.operations import Ask, ask
+from berth.spec import Spec
+from berth.store import Home, list_names, load_spec
+from berth.web import published
+from berth.web.models import AutostartEntry, Check, OperationList, Service, Settings
+from berth.web.routes import Call
+
+
+def service(call: Call) -> Service:
+    """The service itself, and where it listens."""
+    found = published.read(call.home)
+    return Service(
+        version=__version__,
+        pid=found.pid if found else None,
+        port=found.port if found else None,
+        running=_runs(call.home),
+    )
+
+
+def _runs(home: Home) -> bool:
+    try:
+        ask(home, Ask(call="list"))
+    except BerthError:
+        return False
+    return True
+
+
+def host(call: Call) -> object:
+    """The device."""
+    return read_device(call.home)
+
+
+def check(call: Call) -> Check:
+    """What the device has of what containers need."""
+    found = read_host()
+    judged = requirements(found, read_probes(call.home, found))
+    return Check(fulfilled(judged), judged)
+
+
+def settings(call: Call) -> Settings:
+    """What holds for all containers."""
+    chosen = [spec for spec in _specs(call.home) if spec.autostart]
+    return Settings(
+        safe_mode=bool(safe_mode.summary(call.home)),
+        kept_back=safe_mode.kept_back(call.home),
+        autostart=tuple(AutostartEntry(spec.name, spec.start_after) for spec in chosen),
+    )
+
+
+def _specs(home: Home) -> list[Spec]:
+    specs = []
+    for name in list_names(home):
+        try:
+            specs.append(load_spec(home, name))
+        except BerthError:
+            continue  # the list of containers says what is wrong with it
+    return specs
+
+
+def change_settings(call: Call) -> Settings:
+    """Change what holds for all containers; without safe mode, those that were kept back are tried again."""
+    if call.body.safe_mode is not None:
+        change = safe_mode.ask_for if call.body.safe_mode else safe_mode.try_again
+        try:
+            change(call.home)
+        except OSError as error:
+            raise BerthError(f"safe mode: can't be changed in {call.home.state}: {error.strerror}") from error
+    return settings(call)
+
+
+def operations(call: Call) -> OperationList:
+    """What is under way, and what ended lately."""
+    return OperationList(ask(call.home, Ask(call="list")))
+
+
+def operation(call: Call) -> object:
+    """One operation with its log."""
+    return ask(call.home, Ask(call="show", id=call.words["id"]))[0]
+
+
+def cancel(call: Call) -> object:
+    """End an operation, and take back what it has done."""
+    return ask(call.home, Ask(call="cancel", id=call.words["id"]))[0]

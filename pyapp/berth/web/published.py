@@ -1,0 +1,49 @@
+"""Where the web process listens, told in a file that only root can read."""
+
+import contextlib
+import os
+
+import msgspec
+from msgspec import Struct
+
+from berth.home import Home
+from berth.kernel.processes import start_time
+
+
+class Listening(Struct, frozen=True):
+    """Its port, and the process by pid and start time (clock ticks)."""
+
+    port: int
+    pid: int
+    started: int
+    url: str
+
+
+def write(home: Home, port: int) -> None:
+    """Publish `port` as the calling process's; raises OSError."""
+    told = Listening(port, os.getpid(), start_time(os.getpid()) or 0, f"http://127.0.0.1:{port}/")
+    path = _path(home)
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "wb") as file:
+        file.write(msgspec.json.encode(told))
+    os.rename(f"{path}.new", path)
+
+
+def read(home: Home) -> Listening | None:
+    """Return where the web process of `home` listens; None while none does."""
+    try:
+        with open(_path(home), "rb") as file:
+            told = msgspec.json.decode(file.read(), type=Listening)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return told if start_time(told.pid) == told.started else None
+
+
+def withdraw(home: Home) -> None:
+    """Take the file away."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path(home))
+
+
+def _path(home: Home) -> str:
+    return f"{home.run}/web.json"

@@ -1,0 +1,260 @@
+"""What a stream can tell of: events, statistics, a log, a terminal, a console.  One class for each."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from berth.engine.containers import all_names, look_up
+from berth.engine.events import EVENTS_SOCKET
+from berth.engine.journal import RunFolder
+from berth.engine.log import LogReader
+from berth.engine.stop import call_monitor
+from berth.errors import BerthError, MissingError
+from berth.home import Home
+from berth.kernel.sockets import connect
+from berth.service.operations import Ask, ask
+from berth.service.terminal import OUTPUT, PACKET_BYTES
+from berth.service.terminals import view
+from berth.store import load_spec
+from berth.web.containers import summary
+from berth.web.encoding import to_base64
+from berth.web.models import Subscription
+from berth.web.samples import sample, sample_host
+
+Frame = dict[str, Any]  # a frame's other words are of its kind's own types
+_CHUNK = 32 * 1024
+
+
+class Source(Protocol):
+    """One subscription: `fileno` is readable, or `due` seconds are over, when `more` has frames."""
+
+    ended: bool
+
+    def fileno(self) -> int | None:
+        """Return the descriptor to wait for, None for none."""
+
+    def due(self) -> float | None:
+        """Return the seconds until there is more without it, None for never."""
+
+    def first(self) -> Iterator[Frame]:
+        """Yield what there is to tell at once."""
+
+    def more(self) -> Iterator[Frame]:
+        """Yield what there is to tell now; raises BerthError when that is over for a reason."""
+
+    def close(self) -> None:
+        """Let go of what it reads."""
+
+
+def open_source(home: Home, wanted: Subscription) -> Source:
+    """Return the source of a subscription; raises BerthError where it can't be had."""
+    if wanted.kind == "events":
+        return _Events(home)
+    if wanted.kind == "statistics":
+        return _Statistics(home, wanted.containers, wanted.seconds)
+    if wanted.kind == "log":
+        return _Log(home, wanted.container, wanted.cursor)
+    if wanted.kind == "terminal":
+        return _Terminal(home, wanted.terminal, wanted.position)
+    return _Console(home, wanted.container)
+
+
+class _Events:
+    """What happens to containers and operations; begun by how they all are, so that nothing is ever missed."""
+
+    def __init__(self, home: Home) -> None:
+        self.ended = False
+        self._home = home
+        self._rest = b""
+        try:
+            self._sock = connect(f"{home.run}/{EVENTS_SOCKET}")
+        except OSError as error:
+            raise BerthError('the service does not run; start it with "berth serve --background"') from error
+
+    def fileno(self) -> int | None:
+        return self._sock.fileno()
+
+    def due(self) -> float | None:
+        return None
+
+    def first(self) -> Iterator[Frame]:
+        yield {
+            "kind": "state",
+            "containers": [summary(self._home, name) for name in all_names(self._home)],
+            "operations": ask(self._home, Ask(call="list")),
+        }
+
+    def more(self) -> Iterator[Frame]:
+        data = self._sock.recv(65536)
+        if not data:
+            raise BerthError("the service has ended; reload the page when it runs again")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            event: Frame = msgspec.json.decode(line)
+            if "operation" in event:
+                yield {"kind": "operation", "operation": event["operation"]}
+            else:
+                yield {"kind": "event", **event, "container": self._summary(event)}
+
+    def _summary(self, event: Frame) -> object:
+        name = event["detail"] if event["event"] == "renamed" else event["name"]
+        return summary(self._home, name) if name in all_names(self._home) else None
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Statistics:
+    """Samples of the device and of running containers."""
+
+    def __init__(self, home: Home, containers: tuple[str, ...], seconds: float) -> None:
+        self.ended = False
+        self._home = home
+        self._containers = containers
+        self._seconds = seconds
+        self._next = 0.0
+
+    def fileno(self) -> int | None:
+        return None
+
+    def due(self) -> float | None:
+        return max(0.0, self._next - time.monotonic())
+
+    def first(self) -> Iterator[Frame]:
+        return self.more()
+
+    def more(self) -> Iterator[Frame]:
+        self._next = time.monotonic() + self._seconds
+        samples = {}
+        for name in self._containers or all_names(self._home):
+            if look_up(self._home, name).runs:
+                try:
+                    samples[name] = sample(self._home, name)
+                except BerthError:
+                    continue  # ended just now
+        host = sample_host(self._home)
+        yield {"kind": "statistics", "at": host.at, "host": host, "containers": samples}
+
+    def close(self) -> None:
+        pass
+
+
+class _Log:
+    """What a container's console says, from where an earlier stream had come to."""
+
+    def __init__(self, home: Home, container: str, cursor: str) -> None:
+        self.ended = False
+        if look_up(home, container).condition == "stopped":
+            load_spec(home, container)
+        try:
+            self._reader = LogReader(home.container(container), cursor)
+        except OSError:
+            raise MissingError(f"container {container}: has no log, because it was never saved") from None
+
+    def fileno(self) -> int | None:
+        return self._reader.fileno()
+
+    def due(self) -> float | None:
+        return None
+
+    def first(self) -> Iterator[Frame]:
+        return self.more()
+
+    def more(self) -> Iterator[Frame]:
+        data = self._reader.read()
+        cursor, missed = self._reader.cursor, self._reader.missed
+        for begin in range(0, len(data), _CHUNK):
+            last = begin + _CHUNK >= len(data)
+            told = {"cursor": cursor if last else "", "missed": missed and begin == 0}
+            yield {"kind": "log", "data": to_base64(data[begin : begin + _CHUNK]), **told}
+        self._reader.missed = False
+        if self._reader.gone:
+            self.ended = True
+            yield {"kind": "end"}
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class _Terminal:
+    """A terminal's output.  It is read only when the page takes it, so that a slow page slows its program down."""
+
+    def __init__(self, home: Home, identity: str, position: int) -> None:
+        self.ended = False
+        self._sock = view(home, identity, position)
+
+    def fileno(self) -> int | None:
+        return self._sock.fileno()
+
+    def due(self) -> float | None:
+        return None
+
+    def first(self) -> Iterator[Frame]:
+        return iter(())
+
+    def more(self) -> Iterator[Frame]:
+        try:
+            packet = self._sock.recv(OUTPUT.size + PACKET_BYTES)
+        except ConnectionResetError:
+            packet = b""
+        if not packet:
+            raise BerthError("the terminal was closed")
+        kind, number, missed = OUTPUT.unpack_from(packet)
+        if kind == b"e":
+            self.ended = True
+            yield {"kind": "end", "code": number}
+        else:
+            yield {"kind": "output", "data": to_base64(packet[OUTPUT.size :]), "position": number, "missed": missed}
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Console:
+    """A container's console, begun by the last of what it said."""
+
+    def __init__(self, home: Home, container: str) -> None:
+        self.ended = False
+        found = look_up(home, container)
+        if not found.runs:
+            raise BerthError(f"container {container}: is {found.condition}; it has no console now")
+        conn = call_monitor(RunFolder(home, container), "attach")
+        if conn is None:
+            raise BerthError(
+                f'container {container}: runs without its monitor, so without a console; run "berth recover"'
+            )
+        self._sock = conn
+        self._position = 0
+        _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
+        for fd in descriptors:
+            os.close(fd)
+
+    def fileno(self) -> int | None:
+        return self._sock.fileno()
+
+    def due(self) -> float | None:
+        return None
+
+    def first(self) -> Iterator[Frame]:
+        return iter(())
+
+    def more(self) -> Iterator[Frame]:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._sock, _CHUNK, 1)
+        except ConnectionResetError:
+            data, descriptors = b"", []
+        for fd in descriptors:  # of the terminal of the next boot
+            os.close(fd)
+        if not data:
+            self.ended = True
+            yield {"kind": "end"}
+            return
+        self._position += len(data)
+        yield {"kind": "output", "data": to_base64(data), "position": self._position, "missed": 0}
+
+    def close(self) -> None:
+        self._sock.close()

@@ -1,0 +1,50 @@
+"""The API's routes about who may use it."""
+
+from berth.web import audit as audits
+from berth.web.access import Access
+from berth.web.models import Audit, NewToken, TokenEntry, Tokens
+from berth.web.routes import Call, HttpError
+from berth.web.streams import end_streams
+
+
+def tokens(call: Call) -> Tokens:
+    """All tokens."""
+    return Tokens(
+        tuple(
+            TokenEntry(
+                id=token.id,
+                name=token.name,
+                uid=token.uid,
+                created_at=token.created_at,
+                used_at=token.used_at,
+                current=token.id == call.caller.token,
+            )
+            for token in Access(call.home).tokens()
+        )
+    )
+
+
+def create(call: Call) -> NewToken:
+    """Make a token for the caller's uid."""
+    token, secret = Access(call.home).add(call.body.name, call.caller.uid)
+    return NewToken(secret, token.id, token.name)
+
+
+def revoke(call: Call) -> None:
+    """Make a token worthless, and end what it still streams."""
+    Access(call.home).revoke(call.words["id"])
+    end_streams(call.home, call.words["id"])
+
+
+def pair(call: Call) -> NewToken:
+    """Give a token for a ticket."""
+    access = Access(call.home)
+    if not access.use_ticket(call.body.ticket, call.caller.uid):
+        raise HttpError(403, 'this link was used before or is too old; open the dashboard again by "berth dashboard"')
+    token, secret = access.add("browser", call.caller.uid)
+    return NewToken(secret, token.id, token.name)
+
+
+def audit(call: Call) -> Audit:
+    """What was done lately."""
+    return Audit(audits.latest(call.home))

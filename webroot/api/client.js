@@ -1,0 +1,55 @@
+/** The API for the views: calls, subscriptions, and whether there is a connection. */
+
+import { signal } from "../view.js";
+import { Problem } from "./problem.js";
+import { Stream } from "./stream.js";
+import { findDoor, forget } from "./way_in.js";
+
+/** "connecting", "open", "lost" (being tried again) or "locked" (the page has no right to come in). */
+export const connection = signal("connecting");
+/** Why the page is locked, where there is more to say than that it has no token. */
+export const refusal = signal("");
+
+let door = null;
+let stream = null;
+
+/** Find a way in and open the stream. */
+export async function connect() {
+  try {
+    door = await findDoor();
+  } catch (problem) {
+    refusal.value = problem.message;
+  }
+  if (!door) {
+    connection.value = "locked";
+    return;
+  }
+  stream = new Stream(door, (state) => (state === "refused" ? lock() : (connection.value = state)));
+  void stream.run();
+}
+
+/** The body of the answer to `method` on `path` (behind /api/v1).  Raises Problem. */
+export async function call(method, path, body) {
+  if (!door) throw new Problem(401, "");
+  try {
+    return await door.call(method, path, body);
+  } catch (problem) {
+    if (problem.status === 401) lock();
+    throw problem;
+  }
+}
+
+/** Take each frame of a subscription (see Stream.subscribe); returns how to stop. */
+export function subscribe(request, take) {
+  return stream ? stream.subscribe(request, take) : () => {};
+}
+
+/** The path of a container, of what lies below it where `rest` says so. */
+export function containerPath(name, ...rest) {
+  return ["/containers", encodeURIComponent(name), ...rest].join("/");
+}
+
+function lock() {
+  forget();
+  connection.value = "locked";
+}

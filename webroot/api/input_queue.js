@@ -1,0 +1,55 @@
+/**
+ * What is typed into a terminal on its way to the service: one request in flight, what is typed meanwhile goes together
+ * in the next, and each has a number so that one sent twice over a bad connection is taken once.
+ */
+
+import { toBase64 } from "./bytes.js";
+
+const RETRY = 300; // ms; a program that takes no input, or a service that is away
+const LARGEST = 16_384; // bytes in one request
+
+export class InputQueue {
+  #post;
+  #fail;
+  #waiting = [];
+  #number = 0;
+  #busy = false;
+  #writer = crypto.randomUUID();
+
+  /** `post` sends a body and raises Problem; `fail` hears of one that will not go away. */
+  constructor(post, fail) {
+    this.#post = post;
+    this.#fail = fail;
+  }
+
+  /** Send `bytes` behind all that was sent before. */
+  send(bytes) {
+    this.#waiting.push(...bytes);
+    if (!this.#busy) void this.#drain();
+  }
+
+  async #drain() {
+    this.#busy = true;
+    while (this.#waiting.length) {
+      const data = toBase64(this.#waiting.splice(0, LARGEST));
+      if (!(await this.#deliver({ writer: this.#writer, number: ++this.#number, data }))) this.#waiting = [];
+    }
+    this.#busy = false;
+  }
+
+  /** Whether it arrived; the same number again until the service has it or says that it never will. */
+  async #deliver(body) {
+    for (;;) {
+      try {
+        await this.#post(body);
+        return true;
+      } catch (problem) {
+        if (![0, 409, 429, 503].includes(problem.status)) {
+          this.#fail(problem);
+          return false;
+        }
+      }
+      await new Promise((keep) => setTimeout(keep, RETRY));
+    }
+  }
+}

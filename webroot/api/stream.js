@@ -1,0 +1,111 @@
+/**
+ * The page's one stream: everything that comes by itself comes through it.
+ *
+ * A subscription lives until it is given back, however often the connection is lost: each remembers where it is
+ * (`cursor`, `position`) and asks for what follows when the stream is opened again.
+ */
+
+import { Problem } from "./problem.js";
+
+const LONGEST_PAUSE = 15_000; // ms between attempts to reconnect
+const STEADY = 5_000; // ms after which a stream that ended is opened again without a pause
+
+export class Stream {
+  #door;
+  #onState;
+  #subscriptions = new Map();
+  #id = null;
+  #changes = Promise.resolve();
+  #abort = null;
+  #wake = null;
+  #counter = 0;
+
+  /** `onState` hears "open", "lost" (it will be tried again) and "refused" (the token is of no use). */
+  constructor(door, onState) {
+    this.#door = door;
+    this.#onState = onState;
+    addEventListener("online", () => this.#wake?.());
+    document.addEventListener("visibilitychange", () => document.hidden || this.#wake?.());
+  }
+
+  /** Subscribe to what `request` (a subscription without id) names; each frame goes to `take`.  Returns how to stop. */
+  subscribe(request, take) {
+    const id = `s${++this.#counter}`;
+    const subscription = { id, ...request };
+    this.#subscriptions.set(id, { subscription, take });
+    this.#change({ add: [subscription], drop: [] });
+    return () => {
+      if (this.#subscriptions.delete(id)) this.#change({ add: [], drop: [id] });
+    };
+  }
+
+  /** Keep the stream open until the token is refused. */
+  async run() {
+    for (let pause = 500; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      const began = Date.now();
+      const problem = await this.#once();
+      if (problem?.status === 401) return this.#onState("refused");
+      this.#onState("lost");
+      if (Date.now() - began > STEADY) pause = 500;
+      await this.#sleep(pause);
+    }
+  }
+
+  async #once() {
+    this.#abort = new AbortController();
+    const wanted = [...this.#subscriptions.values()].map((entry) => entry.subscription);
+    const asked = new Set(wanted.map((subscription) => subscription.id));
+    try {
+      await this.#door.stream(wanted, (frame) => this.#take(frame, asked), this.#abort.signal);
+      return null;
+    } catch (error) {
+      return error instanceof Problem ? error : new Problem(0, String(error));
+    } finally {
+      this.#id = null;
+    }
+  }
+
+  #take(frame, asked) {
+    if (frame.kind === "hello") return this.#opened(frame.stream, asked);
+    const entry = this.#subscriptions.get(frame.sub);
+    if (!entry) return;
+    if ("cursor" in frame) entry.subscription.cursor = frame.cursor;
+    if ("position" in frame) entry.subscription.position = frame.position;
+    if (frame.kind === "end" || frame.kind === "error") this.#subscriptions.delete(frame.sub);
+    entry.take(frame);
+  }
+
+  /** Make up for what was subscribed and given back while the stream was being opened. */
+  #opened(id, asked) {
+    this.#id = id;
+    const entries = [...this.#subscriptions.values()].map((entry) => entry.subscription);
+    const add = entries.filter((subscription) => !asked.has(subscription.id));
+    const drop = [...asked].filter((known) => !this.#subscriptions.has(known));
+    if (add.length || drop.length) this.#change({ add, drop });
+    this.#onState("open");
+  }
+
+  /** Send a change behind those before it; one that can't be made ends the stream, and the next has it from the start. */
+  #change(change) {
+    const id = this.#id;
+    if (id === null) return;
+    this.#changes = this.#changes.then(async () => {
+      if (this.#id !== id) return;
+      try {
+        await this.#door.call("POST", `/streams/${id}/subscriptions`, change);
+      } catch {
+        if (this.#id === id) this.#abort.abort();
+      }
+    });
+  }
+
+  #sleep(milliseconds) {
+    return new Promise((keep) => {
+      const timer = setTimeout(keep, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        keep();
+      };
+    });
+  }
+}

@@ -1,0 +1,48 @@
+/** How the page comes to a door: by the manager's bridge, a ticket in the fragment, or the token of this tab. */
+
+import { BridgeDoor, hasBridge } from "./bridge.js";
+import { HttpDoor } from "./http.js";
+
+const KEPT = "berth.token";
+const PATIENCE = 2000; // ms for 127.0.0.1 to answer a manager's web view; Android 17 may refuse it
+
+/** The door to use, null where the page has no right to any.  Raises Problem where a ticket is refused. */
+export async function findDoor() {
+  if (hasBridge()) return doorOfManager();
+  const ticket = takeTicket();
+  if (ticket) keep((await new HttpDoor("", null).call("POST", "/pair", { ticket })).token);
+  const token = sessionStorage.getItem(KEPT);
+  return token ? new HttpDoor("", token) : null;
+}
+
+/** Forget the token, which is of no use any more. */
+export function forget() {
+  sessionStorage.removeItem(KEPT);
+}
+
+function keep(token) {
+  sessionStorage.setItem(KEPT, token);
+}
+
+/** The ticket in the address, which is taken out of the address and of the history at once. */
+function takeTicket() {
+  const found = /^#ticket=([\w-]+)$/.exec(location.hash);
+  if (!found) return null;
+  history.replaceState(null, "", location.pathname);
+  return found[1];
+}
+
+/** 127.0.0.1 where the web view lets us reach it, else the bridge.  The token stays in memory: modules share an origin. */
+async function doorOfManager() {
+  const bridge = new BridgeDoor();
+  const { port } = await bridge.call("GET", "/service");
+  if (!port) return bridge;
+  const { token } = await bridge.call("POST", "/tokens", { name: "manager" });
+  const door = new HttpDoor(`http://127.0.0.1:${port}`, token);
+  try {
+    await door.call("GET", "/service", undefined, { signal: AbortSignal.timeout(PATIENCE) });
+    return door;
+  } catch {
+    return bridge;
+  }
+}

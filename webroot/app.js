@@ -1,0 +1,97 @@
+/** The frame around every view: where one can go, where one is, and what is the matter. */
+
+import { connection, refusal } from "./api/client.js";
+import { language, t } from "./language.js";
+import { Overview } from "./pages/overview.js";
+import { Questions } from "./parts/dialog.js";
+import { Icon } from "./parts/icon.js";
+import { Lazy } from "./parts/loading.js";
+import { Notices } from "./parts/notice.js";
+import { link, place } from "./router.js";
+import { operations } from "./state.js";
+import { html, useEffect, useRef } from "./view.js";
+
+const DESTINATIONS = [
+  { parts: [], icon: "box", label: "nav.containers" },
+  { parts: ["operations"], icon: "tasks", label: "nav.operations" },
+  { parts: ["check"], icon: "shield", label: "nav.check" },
+  { parts: ["settings"], icon: "settings", label: "nav.settings" },
+];
+
+// Views that are not the first one are loaded when they are first looked at.
+const VIEWS = {
+  containers: { name: "Container", load: () => import("./pages/container.js") },
+  create: { name: "Create", load: () => import("./pages/create.js") },
+  operations: { name: "Operations", load: () => import("./pages/operations.js") },
+  check: { name: "Check", load: () => import("./pages/check.js") },
+  settings: { name: "Settings", load: () => import("./pages/settings.js") },
+  about: { name: "About", load: () => import("./pages/about.js") },
+};
+
+export function App() {
+  const locked = connection.value === "locked";
+  const [first, , tab] = place.value;
+  const whole = first === "containers" && ["terminal", "console"].includes(tab);
+  return html`<div class=${whole ? "app whole" : "app"} key=${language.value}>
+    <a class="skip" href="#main" onClick=${skipToMain}>${t("skip_to_content")}</a>
+    ${!locked && html`<${Navigation} />`}
+    <div class="screen">
+      ${connection.value === "lost" && html`<div class="banner warn" role="status">${t("connection.lost")}</div>`}
+      ${locked ? html`<${Locked} />` : html`<${CurrentView} />`}
+    </div>
+    <${Notices} />
+    <${Questions} />
+  </div>`;
+}
+
+function skipToMain(event) {
+  event.preventDefault();
+  document.querySelector("main")?.focus();
+}
+
+function Navigation() {
+  const [first] = place.value;
+  const busy = operations.value.filter((operation) => operation.state === "running").length;
+  const isHere = (parts) => (parts[0] ?? "containers") === (["create", undefined].includes(first) ? "containers" : first);
+  return html`<nav class="navigation" aria-label=${t("nav.label")}>
+    <a class="brand" href=${link()} aria-label="Berth"><img src="icon.svg" alt="" width="40" height="40" /><span>Berth</span></a>
+    ${DESTINATIONS.map(
+      ({ parts, icon, label }) =>
+        html`<a href=${link(...parts)} aria-current=${isHere(parts) ? "page" : undefined}>
+          <span class="pill"><${Icon} name=${icon} />${label === "nav.operations" && busy > 0 && html`<span class="badge">${busy}</span>`}</span>
+          <span>${t(label)}</span>
+        </a>`,
+    )}
+  </nav>`;
+}
+
+function CurrentView() {
+  const [first, ...rest] = place.value;
+  const main = useRef(null);
+  const shown = useRef(null);
+  useEffect(() => {
+    const here = JSON.stringify([first, rest[0]]);
+    if (shown.current !== null && shown.current !== here) {
+      main.current.focus({ preventScroll: true }); // or a screen reader stays where the old view was
+      scrollTo(0, 0);
+    }
+    shown.current = here;
+  }, [first, rest[0]]);
+  const view = VIEWS[first];
+  return html`<main id="main" tabindex="-1" ref=${main}>
+    ${view ? html`<${Lazy} key=${`${first}/${rest[0]}`} ...${view} parts=${rest} />` : html`<${Overview} />`}
+  </main>`;
+}
+
+function Locked() {
+  return html`<main id="main" tabindex="-1" class="locked">
+    <img src="icon.svg" alt="" width="72" height="72" />
+    <h1>${t("locked.title")}</h1>
+    ${refusal.value && html`<p class="banner error" role="alert">${refusal.value}</p>`}
+    <p>${t("locked.text")}</p>
+    <ol class="points">
+      <li>${t("locked.phone")}</li>
+      <li>${t("locked.computer")} <code>berth dashboard</code></li>
+    </ol>
+  </main>`;
+}

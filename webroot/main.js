@@ -1,0 +1,16 @@
+/** The page's first step: its words, its way in, its first view. */
+
+import { hasBridge } from "./api/bridge.js";
+import { connect, subscribe } from "./api/client.js";
+import { App } from "./app.js";
+import { loadLanguage } from "./language.js";
+import { reduce, state } from "./state.js";
+import { takeManagersColours } from "./theme.js";
+import { html, render } from "./view.js";
+
+if (hasBridge()) takeManagersColours();
+await Promise.all([loadLanguage(), connect()]);
+subscribe({ kind: "events" }, (frame) => {
+  state.value = reduce(state.value, frame);
+});
+render(html`<${App} />`, document.getElementById("app"));

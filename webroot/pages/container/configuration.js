@@ -1,0 +1,78 @@
+/** What a container is given: as a form, as it is stored, and what a start would make of it. */
+
+import { attempt, begin } from "../../actions.js";
+import { call, containerPath } from "../../api/client.js";
+import { t } from "../../language.js";
+import { notify } from "../../parts/notice.js";
+import { Waiting } from "../../parts/loading.js";
+import { PlanList } from "../../parts/plan_list.js";
+import { SpecForm } from "../../parts/spec_form.js";
+import { isAlive } from "../../state.js";
+import { html, useEffect, useId, useState } from "../../view.js";
+import { agreed } from "../create.js";
+
+const SHAPES = ["form", "raw", "plan"];
+
+export function Configuration({ summary, answer: { spec: saved }, again }) {
+  const [shape, setShape] = useState("form");
+  const [spec, setSpec] = useState(saved);
+  if (!saved) return html`<p class="quiet">${t("configuration.not_saved")}</p>`;
+  const changed = JSON.stringify(spec) !== JSON.stringify(saved);
+  const save = async (restart) => {
+    if (!(await agreed(spec)) || !(await attempt("PUT", containerPath(summary.name), { spec }))) return;
+    notify(t(isAlive(summary.state) && !restart ? "configuration.saved_later" : "configuration.saved"));
+    again();
+    if (restart) await begin(summary.name, "restart");
+  };
+  const views = {
+    form: () => html`<${SpecForm} spec=${spec} change=${setSpec} />`,
+    raw: () => html`<${Raw} spec=${spec} change=${setSpec} />`,
+    plan: () => html`<${Planned} spec=${spec} />`,
+  };
+  return html`
+    <div class="segments" role="group" aria-label=${t("configuration.shape")}>
+      ${SHAPES.map((one) => html`<button key=${one} aria-pressed=${shape === one} onClick=${() => setShape(one)}>${t(`configuration.${one}`)}</button>`)}
+    </div>
+    <p class="quiet">${t(`configuration.${shape}_help`)}</p>
+    ${views[shape]()}
+    ${changed &&
+    html`<div class="page-foot">
+      <button class="text-button" onClick=${() => setSpec(saved)}>${t("configuration.discard")}</button>
+      ${isAlive(summary.state) && html`<button class="tonal-button" onClick=${() => save(true)}>${t("configuration.save_restart")}</button>`}
+      <button class="filled-button" onClick=${() => save(false)}>${t("configuration.save")}</button>
+    </div>`}
+  `;
+}
+
+/** The spec as JSON; it becomes the spec as soon as it can be read. */
+function Raw({ spec, change }) {
+  const id = useId();
+  const [text, setText] = useState(() => JSON.stringify(spec, null, 2));
+  const [wrong, setWrong] = useState("");
+  const input = (event) => {
+    setText(event.target.value);
+    try {
+      change(JSON.parse(event.target.value));
+      setWrong("");
+    } catch (error) {
+      setWrong(error.message);
+    }
+  };
+  return html`<div class="field">
+    <label for=${id}>${t("configuration.raw")}</label>
+    <textarea id=${id} class="code" rows="18" spellcheck=${false} autocapitalize="off" aria-invalid=${wrong ? true : undefined} aria-describedby=${`${id}-help`}
+      value=${text} onInput=${input}></textarea>
+    <p id=${`${id}-help`} class="wrong">${wrong}</p>
+  </div>`;
+}
+
+function Planned({ spec }) {
+  const [found, setFound] = useState({});
+  useEffect(() => {
+    call("POST", "/plan", { spec }).then(
+      (value) => setFound({ value }),
+      (problem) => setFound({ problem }),
+    );
+  }, []);
+  return found.value ? html`<${PlanList} groups=${found.value.groups} />` : html`<${Waiting} problem=${found.problem} />`;
+}

@@ -1,0 +1,47 @@
+/** Curves of the last two minutes. */
+
+import { t } from "../../language.js";
+import { Chart } from "../../parts/chart.js";
+import { isAlive } from "../../state.js";
+import { look, usage } from "../../usage.js";
+import { html, useEffect } from "../../view.js";
+import { number, percent, size } from "../../words.js";
+
+export function Statistics({ summary }) {
+  useEffect(look, []);
+  if (!isAlive(summary.state)) return html`<p class="quiet">${t("container.not_running")}</p>`;
+  const samples = usage.value.containers[summary.name] ?? [];
+  const last = samples.at(-1);
+  const series = (read) => samples.map((sample) => read(sample) ?? null);
+  const pressures = Object.keys(last?.pressure ?? {});
+  const charts = [
+    { id: "cpu", now: percent(last?.cpu), shown: percent, curves: [["statistics.cpu", series((s) => s.cpu)]] },
+    { id: "memory", now: size(last?.memory), shown: size, curves: [["statistics.memory", series((s) => s.memory)]] },
+    last?.network && {
+      id: "network",
+      now: `↓ ${size(last.received)}/s  ↑ ${size(last.sent)}/s`,
+      shown: size,
+      curves: [["statistics.received", series((s) => s.received)], ["statistics.sent", series((s) => s.sent)]],
+    },
+    pressures.length > 0 && {
+      id: "pressure",
+      now: pressures.map((kind) => `${kind} ${percent(last.pressure[kind])}`).join(" · "),
+      shown: percent,
+      curves: pressures.map((kind) => [`statistics.pressure.${kind}`, series((s) => s.pressure[kind])]),
+    },
+  ].filter(Boolean);
+  return html`
+    <dl class="strip">
+      <div class="tile"><dt>${t("statistics.processes")}</dt><dd>${last ? number(last.processes) : "–"}</dd></div>
+      <div class="tile"><dt>${t("statistics.limit")}</dt><dd>${last?.memory_limit ? size(last.memory_limit) : t("statistics.no_limit")}</dd></div>
+    </dl>
+    <div class="charts">
+      ${charts.map(
+        ({ id, now, shown, curves }) =>
+          html`<section class="card" key=${id}><h2>${t(`statistics.${id}`)}</h2><p class="big">${now}</p>
+            <p class="quiet">${t(`statistics.${id}_help`)}</p>
+            <${Chart} at=${samples.map((sample) => sample.at)} curves=${curves} shown=${shown} /></section>`,
+      )}
+    </div>
+  `;
+}

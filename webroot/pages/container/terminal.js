@@ -1,0 +1,94 @@
+/** Shells inside a container: several, of any user, each held by the service until it ends. */
+
+import { attempt } from "../../actions.js";
+import { call } from "../../api/client.js";
+import { InputQueue } from "../../api/input_queue.js";
+import { t } from "../../language.js";
+import { Icon } from "../../parts/icon.js";
+import { Waiting } from "../../parts/loading.js";
+import { notify } from "../../parts/notice.js";
+import { Screen } from "../../parts/screen.js";
+import { isAlive } from "../../state.js";
+import { html, useEffect, useId, useMemo, useState } from "../../view.js";
+
+export function Terminals({ summary }) {
+  const [all, setAll] = useState(null);
+  const [shown, setShown] = useState(null);
+  const alive = isAlive(summary.state);
+  const add = async (user) => {
+    const made = await attempt("POST", "/terminals", { container: summary.name, user, rows: 24, columns: 80, argv: [] });
+    setAll((before) => [...(before ?? []), ...(made ? [made] : [])]);
+    if (made) setShown(made.id);
+  };
+  useEffect(() => {
+    if (!alive) return;
+    call("GET", "/terminals").then(
+      ({ terminals }) => {
+        const own = terminals.filter((one) => one.container === summary.name && one.ended === null);
+        if (!own.length) return add("root"); // who comes here wants a shell
+        setAll(own);
+        setShown(own.at(-1).id);
+      },
+      (problem) => {
+        setAll([]);
+        notify(problem.message, "error");
+      },
+    );
+  }, [summary.name, alive]);
+  if (!alive) return html`<p class="quiet">${t("container.not_running")}</p>`;
+  if (!all) return html`<${Waiting} />`;
+  const forget = (id) => {
+    const left = all.filter((one) => one.id !== id);
+    setAll(left);
+    if (shown === id) setShown(left.at(-1)?.id ?? null);
+  };
+  const current = all.find((one) => one.id === shown);
+  return html`<div class="terminals">
+    <${Sessions} all=${all} shown=${shown} choose=${setShown} close=${(id) => close(id).then(() => forget(id))} add=${add} />
+    ${current ? html`<${Session} key=${current.id} terminal=${current} closed=${() => forget(current.id)} />` : html`<p class="quiet">${t("terminal.none")}</p>`}
+  </div>`;
+}
+
+function close(id) {
+  return attempt("DELETE", `/terminals/${encodeURIComponent(id)}`);
+}
+
+function Sessions({ all, shown, choose, close: end, add }) {
+  const id = useId();
+  const [user, setUser] = useState("root");
+  const submit = (event) => {
+    event.preventDefault();
+    void add(user.trim() || "root");
+  };
+  return html`<div class="sessions">
+    ${all.map(
+      (one, index) =>
+        html`<span class="session" key=${one.id}>
+          <button aria-pressed=${one.id === shown} onClick=${() => choose(one.id)}>${index + 1} · ${one.user}</button>
+          <button class="icon-button" aria-label=${t("terminal.close", { number: index + 1 })} onClick=${() => end(one.id)}><${Icon} name="close" size=${20} /></button>
+        </span>`,
+    )}
+    <form class="inline" onSubmit=${submit}>
+      <label for=${id} class="hidden">${t("terminal.user")}</label>
+      <input id=${id} class="user" value=${user} autocomplete="off" autocapitalize="off" spellcheck=${false} onInput=${(event) => setUser(event.target.value)} />
+      <button class="tonal-button add" aria-label=${t("terminal.new_named")}><${Icon} name="add" /><span>${t("terminal.new")}</span></button>
+    </form>
+  </div>`;
+}
+
+function Session({ terminal, closed }) {
+  const path = `/terminals/${encodeURIComponent(terminal.id)}`;
+  const queue = useMemo(
+    () => new InputQueue((body) => call("POST", `${path}/input`, body), (problem) => notify(problem.message, "error")),
+    [terminal.id],
+  );
+  const ended = (frame) => {
+    notify(frame.detail ?? t("terminal.ended", { code: frame.code ?? 0 }), frame.detail ? "error" : "info");
+    closed();
+  };
+  return html`<${Screen} label=${t("terminal.label", { user: terminal.user, name: terminal.container })}
+    request=${{ kind: "terminal", terminal: terminal.id, position: 0 }}
+    send=${(bytes) => queue.send(bytes)}
+    resize=${(rows, columns) => call("POST", `${path}/size`, { rows, columns }).catch(() => {})}
+    ended=${ended} />`;
+}

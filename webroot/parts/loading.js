@@ -1,0 +1,52 @@
+/** What is fetched once for a view, and a view that is loaded when it is first looked at. */
+
+import { html, useEffect, useState } from "../view.js";
+import { call } from "../api/client.js";
+import { t } from "../language.js";
+
+/**
+ * The answer to GET `path`, and a function that asks again: `{value, problem, again}`.  A late answer to an earlier
+ * path is dropped.
+ */
+export function useAnswer(path) {
+  const [found, setFound] = useState({ path: null });
+  const [round, setRound] = useState(0);
+  useEffect(() => {
+    let wanted = true;
+    call("GET", path).then(
+      (value) => wanted && setFound({ path, value }),
+      (problem) => wanted && setFound({ path, problem }),
+    );
+    return () => {
+      wanted = false;
+    };
+  }, [path, round]);
+  const current = found.path === path ? found : {};
+  return { value: current.value, problem: current.problem, again: () => setRound((before) => before + 1) };
+}
+
+/** Shown until an answer is there, or instead of one that failed. */
+export function Waiting({ problem, again }) {
+  if (!problem) return html`<div class="waiting" role="status"><span class="spinner"></span>${t("loading")}</div>`;
+  return html`<div class="banner error" role="alert">
+    <span>${problem.message}</span>
+    ${again && html`<button class="text-button" onClick=${again}>${t("try_again")}</button>`}
+  </div>`;
+}
+
+/** A view in a module of its own: `load` imports it, `name` is what it exports. */
+export function Lazy({ load, name, ...properties }) {
+  const [found, setFound] = useState({ name: null });
+  useEffect(() => {
+    let wanted = true;
+    load().then(
+      (module) => wanted && setFound({ name, View: module[name] }),
+      (problem) => wanted && setFound({ name, problem }),
+    );
+    return () => {
+      wanted = false;
+    };
+  }, [name]);
+  if (found.name !== name || !found.View) return html`<${Waiting} problem=${found.name === name && found.problem} />`;
+  return html`<${found.View} ...${properties} />`;
+}

@@ -1,0 +1,92 @@
+/**
+ * What can be asked for in a container, as the form shows it: one table, read by Create and by Configuration.
+ *
+ * `kind` says how a value is entered; the words are `option.KEY` and `option.KEY.help` in the catalogue.
+ */
+
+import { parseSize, printSize } from "./words.js";
+
+const PRIVILEGES = ["nomask", "nocaps", "noseccomp", "unfiltered-dev"];
+
+export const GROUPS = [
+  { id: "limits", options: [{ key: "memory", kind: "size" }, { key: "cpus", kind: "number", step: "0.1" }, { key: "pids_limit", kind: "number", step: "1" }] },
+  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "none"], usual: "host" }, { key: "dns", kind: "words" }, { key: "hostname", kind: "text" }] },
+  { id: "storage", options: [{ key: "binds", kind: "binds" }, { key: "fsck", kind: "choice", choices: ["auto", "always", "never"], usual: "auto" }] },
+  { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words" }, { key: "init", kind: "text", usual: "/sbin/init" }, { key: "env", kind: "pairs" }] },
+  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }] },
+  { id: "security", options: [{ key: "cap_drop", kind: "words" }, { key: "cap_add", kind: "words", danger: true }, { key: "hw_access", kind: "switch", danger: true }, { key: "privileged", kind: "set", choices: PRIVILEGES, danger: true }, { key: "hooks", kind: "hooks", danger: true }] },
+];
+
+/** How the value of a kind stands in a text field, and how it is read back; `read` returns undefined for "not given". */
+export const NOTATION = {
+  text: { print: (value) => value ?? "", read: (text) => text.trim() || undefined },
+  number: { print: (value) => value ?? "", read: (text) => (text.trim() ? Number(text) : undefined) },
+  size: { print: printSize, read: (text) => parseSize(text) ?? undefined },
+  words: { print: (value = []) => value.join("\n"), read: (text) => some(text.split(/[\s,]+/).filter(Boolean)) },
+  binds: {
+    print: (value = []) => value.map((bind) => `${bind.source}:${bind.destination}${bind.read_only ? ":ro" : ""}`).join("\n"),
+    read: (text) => some(lines(text).map(readBind)),
+  },
+  pairs: {
+    print: (value = {}) => Object.entries(value).map(([key, text]) => `${key}=${text}`).join("\n"),
+    read: (text) => {
+      const pairs = lines(text).map((line) => splitOnce(line, "="));
+      return pairs.length ? Object.fromEntries(pairs) : undefined;
+    },
+  },
+  hooks: {
+    print: (value = []) => value.map((hook) => `${hook.stage}=${hook.path}`).join("\n"),
+    read: (text) =>
+      some(
+        lines(text).map((line) => {
+          const [stage, path] = splitOnce(line, "=");
+          return { stage, path };
+        }),
+      ),
+  },
+};
+
+/** Pure: `spec` with `key` set, or left out where `value` is undefined or what it usually is. */
+export function withOption(spec, key, value, usual) {
+  const { [key]: _, ...rest } = spec;
+  const left = value === undefined || value === usual || value === false || (Array.isArray(value) && !value.length);
+  return left ? rest : { ...rest, [key]: value };
+}
+
+/** Pure: how many options of `group` differ from what they usually are. */
+export function countSet(spec, group) {
+  return group.options.filter(({ key }) => key in spec).length;
+}
+
+/** Pure: the keys of the sentences that say what can happen with `spec`; none for a container that is kept apart. */
+export function dangers(spec) {
+  return [
+    ...(spec.privileged ?? []).map((privilege) => `danger.${privilege}`),
+    spec.hw_access && "danger.hw_access",
+    spec.cap_add?.length > 0 && "danger.cap_add",
+    spec.hooks?.length > 0 && "danger.hooks",
+    (spec.binds ?? []).some((bind) => !bind.read_only && isSystem(bind.source)) && "danger.binds",
+  ].filter(Boolean);
+}
+
+function isSystem(path) {
+  return path === "/" || /^\/(data|dev|etc|metadata|persist|proc|sys|system|usr|vendor)(\/(adb|system|data|user)(\/|$)|\/?$)/.test(path);
+}
+
+function readBind(line) {
+  const [source, destination = "", mode] = line.split(":");
+  return mode === "ro" ? { source, destination, read_only: true } : { source, destination };
+}
+
+function splitOnce(line, mark) {
+  const index = line.indexOf(mark);
+  return index < 0 ? [line, ""] : [line.slice(0, index), line.slice(index + 1)];
+}
+
+function lines(text) {
+  return text.split("\n").map((line) => line.trim()).filter(Boolean);
+}
+
+function some(values) {
+  return values.length ? values : undefined;
+}

@@ -1,0 +1,52 @@
+/** What the service told: one state, changed by frames of the `events` subscription in one pure function. */
+
+import { computed, signal } from "./view.js";
+
+/** Containers by name, operations by id, and whether the first word has come. */
+export const state = signal({ ready: false, containers: {}, operations: {} });
+
+/** Summaries of all containers, in the order of their names. */
+export const containers = computed(() =>
+  Object.values(state.value.containers).sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true })),
+);
+
+/** Operations, the latest first. */
+export const operations = computed(() =>
+  Object.values(state.value.operations).sort((a, b) => b.started_at - a.started_at),
+);
+
+/** Pure: the state after `frame`, never the same object where something changed. */
+export function reduce(before, frame) {
+  switch (frame.kind) {
+    case "state":
+      return { ready: true, containers: by("name", frame.containers), operations: by("id", frame.operations) };
+    case "operation":
+      return { ...before, operations: { ...before.operations, [frame.operation.id]: frame.operation } };
+    case "event":
+      return { ...before, containers: afterEvent(before.containers, frame) };
+    default:
+      return before;
+  }
+}
+
+/** Pure: the operation that is under way for container `name`, undefined where there is none. */
+export function underWay(operationsById, name) {
+  return Object.values(operationsById).find((one) => one.container === name && one.state === "running");
+}
+
+/** Pure: whether a container in this `condition` has processes. */
+export function isAlive(condition) {
+  return ["starting", "running", "stuck", "unattended"].includes(condition);
+}
+
+function afterEvent(known, { event, name, container, detail }) {
+  const after = { ...known };
+  if (event === "removed" || !container || container.name !== name) delete after[name];
+  if (event === "renamed" && detail) delete after[detail];
+  if (event !== "removed" && container) after[container.name] = container;
+  return after;
+}
+
+function by(key, things) {
+  return Object.fromEntries(things.map((thing) => [thing[key], thing]));
+}

@@ -1,0 +1,60 @@
+/** Numbers and times as people read them, in the language of the page. */
+
+import { language, t } from "./language.js";
+
+const UNITS = ["B", "KB", "MB", "GB", "TB"];
+
+/** `bytes` with three digits and a unit (of 1024); a dash where it is not known. */
+export function size(bytes) {
+  if (bytes === null || bytes === undefined) return "–";
+  let unit = 0;
+  let amount = bytes;
+  while (amount >= 1000 && unit < UNITS.length - 1) {
+    amount /= 1024;
+    unit += 1;
+  }
+  const digits = unit > 0 && amount < 10 ? 1 : 0;
+  return `${number(amount, digits)} ${UNITS[unit]}`;
+}
+
+export function number(amount, digits = 0) {
+  return new Intl.NumberFormat(language.value, {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  }).format(amount);
+}
+
+export function percent(amount) {
+  return amount === null || amount === undefined ? "–" : `${number(amount, amount < 10 ? 1 : 0)} %`;
+}
+
+/** `seconds` since the epoch as date and time. */
+export function moment(seconds) {
+  return new Intl.DateTimeFormat(language.value, { dateStyle: "medium", timeStyle: "medium" }).format(seconds * 1000);
+}
+
+/** How long `seconds` are, in the largest fitting unit. */
+export function duration(seconds) {
+  const steps = [
+    ["time.days", 86400],
+    ["time.hours", 3600],
+    ["time.minutes", 60],
+  ];
+  for (const [key, length] of steps) if (seconds >= length) return t(key, { count: Math.floor(seconds / length) });
+  return t("time.seconds", { count: Math.max(0, Math.floor(seconds)) });
+}
+
+/** Pure: bytes for "512M", "1.5G" or a plain number, as the command line reads them; null for nothing, NaN for neither. */
+export function parseSize(text) {
+  const found = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*$/i.exec(text);
+  if (!text.trim()) return null;
+  return found ? Math.round(found[1] * 1024 ** " kmgt".indexOf(found[2].toLowerCase() || " ")) : NaN;
+}
+
+/** Pure: `bytes` as parseSize reads it back without loss. */
+export function printSize(bytes) {
+  if (bytes === null || bytes === undefined) return "";
+  for (const [power, unit] of [[4, "T"], [3, "G"], [2, "M"], [1, "K"]])
+    if (bytes >= 1024 ** power && bytes % 1024 ** power === 0) return `${bytes / 1024 ** power}${unit}`;
+  return String(bytes);
+}
