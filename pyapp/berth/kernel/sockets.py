@@ -44,9 +44,9 @@ def listen(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
     return sock
 
 
-def connect(path: str) -> socket.socket:
-    """Return a stream socket connected to `path`; raises OSError when nobody listens there."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """Return a socket connected to `path`; raises OSError when nobody listens there."""
+    sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
     try:
         with short_path(path) as address:
             sock.connect(address)
