@@ -22,7 +22,12 @@ from berth.spec import Spec
 
 EFFECT = "network"
 _SERVE_SECONDS = 20.0
+_ATTEMPTS = 3
 _QUICK_SECONDS = 5.0  # a net process that ends sooner is not started again
+
+
+class _EndedError(BerthError):
+    """The net process ended before it answered."""
 
 
 class Membership:
@@ -64,8 +69,7 @@ class Membership:
         os.close(silence)
 
     def _connect_again(self) -> int:
-        sock = _connect(self.home, self._mounts)
-        _ask(sock, Request(call="watch", name=self.name))
+        sock, _ = _call(self.home, Request(call="watch", name=self.name), self._mounts)
         self._connected = time.monotonic()
         return sock.detach()
 
@@ -75,15 +79,13 @@ def join(home: Home, spec: Spec) -> Membership:
 
     Raises BerthError: a port is taken, no address is free.
     """
-    sock = _connect(home)
-    answer = _ask(sock, Request(call="reserve", name=spec.name, wish=wish_of(spec)))
+    sock, answer = _call(home, Request(call="reserve", name=spec.name, wish=wish_of(spec)))
     return Membership(home, spec.name, sock, answer.lease)
 
 
 def rejoin(home: Home, name: str) -> Membership:
     """Return the membership of a container that has one, for a monitor that came later; raises BerthError."""
-    sock = _connect(home)
-    _ask(sock, Request(call="watch", name=name))
+    sock, _ = _call(home, Request(call="watch", name=name))
     return Membership(home, name, sock)
 
 
@@ -92,19 +94,17 @@ def leave(run: str, name: str) -> None:
     folder = NetFolder(run)
     if not folder.remains() and not os.path.exists(folder.socket):
         return
-    sock = _connect(Home(os.path.dirname(run), run))
     try:
-        _ask(sock, Request(call="detach", name=name))
+        sock, _ = _call(Home(os.path.dirname(run), run), Request(call="detach", name=name))
     except BerthError as error:
         raise OSError(str(error)) from error
-    finally:
-        sock.close()
+    sock.close()
 
 
 def settle(home: Home) -> None:
     """Have what a killed net process left behind taken over, or taken back where no container needs it."""
     if NetFolder(home.run).remains():
-        _connect(home).close()
+        _call(home, Request(call="status"))[0].close()
 
 
 def status(home: Home) -> Answer:
@@ -112,11 +112,28 @@ def status(home: Home) -> Answer:
     folder = NetFolder(home.run)
     if not folder.remains():
         return Answer()
-    sock = _connect(home)
-    try:
-        return _ask(sock, Request(call="status"))
-    finally:
-        sock.close()
+    sock, answer = _call(home, Request(call="status"))
+    sock.close()
+    return answer
+
+
+def _call(home: Home, request: Request, mounts: int | None = None) -> tuple[socket.socket, Answer]:
+    """Connect and ask; return the connection, to be held or closed, and the answer.  Raises BerthError, OSError.
+
+    A net process that is being killed may still take a connection, so that is tried again.
+    """
+    for attempt in range(_ATTEMPTS):
+        sock = _connect(home, mounts)
+        try:
+            return sock, _ask(sock, request)
+        except _EndedError:
+            sock.close()
+            if attempt == _ATTEMPTS - 1:
+                raise
+        except BaseException:
+            sock.close()
+            raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _ask(sock: socket.socket, request: Request) -> Answer:
@@ -129,7 +146,7 @@ def _ask(sock: socket.socket, request: Request) -> Answer:
     finally:
         sock.settimeout(None)
     if answer is None:
-        raise BerthError("the net process was killed; try again, and look at network.log if it happens again")
+        raise _EndedError("the net process was killed; try again, and look at network.log if it happens again")
     if answer.error:
         raise BerthError(answer.error)
     return answer

@@ -6,6 +6,7 @@ from one that was killed, and one that finds its rules flushed by netd, do the s
 
 import os
 import shutil
+from collections.abc import Callable
 from ipaddress import IPv4Network
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink, open_inside, open_namespace
 from berth.network.ports import refuse_taken
 from berth.network.records import Book, Records
+from berth.network.services import Services
 from berth.network.tables import same_route, wanted_routes, wanted_rules
 from berth.network.uplinks import choose_uplink
 
@@ -35,9 +37,8 @@ _LEAST_MTU = 1280  # of IPv6
 class Hub:
     """Gives containers their network and takes it away again.  Raises BerthError and OSError."""
 
-    def __init__(self, home: Home, loop: Loop) -> None:
+    def __init__(self, home: Home, loop: Loop, complain: Callable[[str], None]) -> None:
         self.records = Records(home)
-        self.loop = loop
         self.netlink = Netlink()
         self.own_namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.reserved: dict[str, tuple[Wish, Lease]] = {}
@@ -46,6 +47,7 @@ class Hub:
         self.facts: dict[Family, Facts] = {}
         self.changed: Changed | None = None
         self._firewalls: dict[Family, Iptables] = {}
+        self._services = Services(loop, self.members, self._mtu, complain)
 
     # What containers ask for.
 
@@ -105,6 +107,7 @@ class Hub:
         self.records.save_member(member)
         self._set_up_inside(member)
         self.settle()
+        self._services.add(member)
         return lease
 
     def detach(self, name: str) -> None:
@@ -113,6 +116,7 @@ class Hub:
         member = self.members.pop(name, None)
         if member is not None:
             self.uplinks.pop(name, None)
+            self._services.remove(name)
             links.remove_link(self.netlink, member.link, _alias(name))
             if self.members:
                 self.settle()
@@ -134,11 +138,13 @@ class Hub:
             self.changed = None
         if self.changed is None:
             return
-        self.members = {member.wish.name: member for member in self.records.members()}
+        self.members.update({member.wish.name: member for member in self.records.members()})
         if self.members:
             self._look()
             self._choose_uplinks()
             self.settle(check=True)
+            for member in self.members.values():
+                self._services.add(member)
 
     def follow(self) -> bool:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
@@ -164,6 +170,7 @@ class Hub:
 
     def end(self) -> None:
         """Take back all that was changed on the host.  There is no member any more."""
+        self._services.close()
         if self.changed is None:
             return
         for family in _FAMILIES:

@@ -29,6 +29,10 @@ class Loop:
         """Call `action` in `seconds`, once, unless `what` was put off already."""
         self._later.setdefault(what, (time.monotonic() + seconds, action))
 
+    def cancel(self, what: str) -> None:
+        """Forget what was put off as `what`."""
+        self._later.pop(what, None)
+
     def turn(self) -> None:
         """Wait for the next news and deal with it."""
         due = min((at for at, _ in self._later.values()), default=None)
@@ -38,4 +42,5 @@ class Loop:
                 action()
         now = time.monotonic()
         for what in [what for what, (at, _) in self._later.items() if at <= now]:
-            self._later.pop(what)[1]()
+            if what in self._later:  # one before it may have cancelled it
+                self._later.pop(what)[1]()

@@ -45,7 +45,7 @@ class _Server:
         self._listener = listener
         self._log = log
         self._loop = Loop()
-        self._hub = Hub(home, self._loop)
+        self._hub = Hub(home, self._loop, log)
         self._news = Netlink(_NEWS)
         self._held: dict[socket.socket, str] = {}
 
