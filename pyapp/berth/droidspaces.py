@@ -8,6 +8,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from msgspec import Struct
 
@@ -98,7 +99,7 @@ def convert(
     kept = {key: value for key, value in entries.items() if key not in _READ}
     if "env_file" in entries and variables is None:
         kept["env_file"] = entries["env_file"]
-    if "net_mode" in entries and entries["net_mode"] not in ("host", "none"):
+    if "net_mode" in entries and entries["net_mode"] not in ("host", "nat", "none"):
         kept["net_mode"] = entries["net_mode"]
     privileged = [item.strip().lower() for item in entries.get("privileged", "").split(",") if item.strip()]
     if not set(privileged) <= {*PRIVILEGES, "full"}:
@@ -141,12 +142,12 @@ def _name(entries: Mapping[str, str], root: str | None, path: str) -> str:
 
 
 def _network(mode: str, path: str, chosen: bool) -> Network:
-    if mode == "none":
-        return "none"
-    if mode == "host" or chosen:
+    if mode in ("host", "nat", "none"):
+        return cast(Network, mode)
+    if chosen:
         return "host"
-    # Shared unasked, the network would expose what NAT had kept inside; only the user can decide that.
-    raise UsageError(f"{path}: net_mode={mode} comes in a later version; add --net=host or --net=none")
+    # Shared unasked, the network would expose what a gateway had kept inside; only the user can decide that.
+    raise UsageError(f"{path}: net_mode={mode} comes in a later version; add --net=host, nat or none")
 
 
 def _binds(text: str, path: str) -> tuple[Bind, ...]:

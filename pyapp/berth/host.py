@@ -35,11 +35,26 @@ class DeviceNode(Struct, frozen=True):
     gid: int = 0
 
 
+class Lease(Struct, frozen=True, kw_only=True):
+    """What a container has on the network of its own: its `address` in `subnet` (CIDR) and the MAC of its link.
+
+    `gateway` is the phone's address there, and the name server; `address6` and `gateway6` are "" without IPv6.
+    """
+
+    address: str
+    subnet: str
+    gateway: str
+    mac: str
+    address6: str = ""
+    gateway6: str = ""
+
+
 class Host(Struct, frozen=True, kw_only=True):
     """The device as `plan` sees it.
 
     `machine` is uname's (aarch64, armv7l, x86_64, i686, riscv64); `memory` is in bytes; `tools` maps a tool's name to
-    its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers.
+    its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers,
+    `lease` is what the network has for this container.
     """
 
     kernel: tuple[int, int]
@@ -56,6 +71,7 @@ class Host(Struct, frozen=True, kw_only=True):
     tools: dict[str, str] = {}
     devices: tuple[DeviceNode, ...] = ()
     dns: tuple[str, ...] = ()
+    lease: Lease | None = None
 
 
 ResolvConf = Literal["missing", "file", "link", "link-to-run"]

@@ -23,6 +23,8 @@ MEMORY_LEAST = 1 << 20
 MEMORY_MOST = (1 << 63) - 1
 CPUS_LEAST = 0.01  # the scheduler refuses a quota under 1 ms in its period of 100 ms
 CPUS_MOST = 8192.0  # NR_CPUS is never configured higher
+PORT_MOST = 65535
+LINK_ROOM = 16  # IFNAMSIZ
 PIDS_MOST = 1 << 22  # PID_MAX_LIMIT on 64-bit kernels
 
 
@@ -112,6 +114,31 @@ def address(label: str, value: str) -> str:
     raise UsageError(f"{label} {quoted(value)}: this is no address; write one such as 9.9.9.9 or 2620:fe::fe")
 
 
+def address4(label: str, value: str) -> str:
+    """An IPv4 address."""
+    found = address(label, value)
+    if ":" in found:
+        raise UsageError(f"{label} {quoted(value)}: this must be an IPv4 address, such as 172.28.0.10")
+    return found
+
+
+def port(label: str, value: int) -> int:
+    """The number of a TCP or UDP port."""
+    if 1 <= value <= PORT_MOST:
+        return value
+    raise UsageError(f"{label} {value}: a port is a number from 1 to {PORT_MOST}")
+
+
+def link(label: str, value: str) -> str:
+    """The name of a network interface, in which * and ? stand for others."""
+    if 0 < len(value) < LINK_ROOM and value.isascii() and set(value) <= _IN_LINKS:
+        return value
+    raise UsageError(
+        f"{label} {quoted(value)}: this is no network interface; write one such as wlan0 or rmnet*, "
+        f"{LINK_ROOM - 1} long at most"
+    )
+
+
 def capability(label: str, value: str) -> str:
     """A capability by the kernel's name, CAP_NET_ADMIN, or ALL; `net_admin` is taken as well.  See capabilities(7)."""
     known = value.upper().removeprefix("CAP_") if value.isascii() else ""
@@ -166,6 +193,7 @@ def _is_host_label(part: str) -> bool:
 
 
 _IN_NAMES = LETTERS | DIGITS | frozenset("._-")
+_IN_LINKS = LETTERS | DIGITS | frozenset("._-:+@*?")
 _IN_HOSTNAMES = LETTERS | DIGITS | frozenset("-")
 _IN_VARIABLES = LETTERS | DIGITS | frozenset("_")
 

@@ -19,7 +19,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Privilege = Literal["nomask", "nocaps", "noseccomp", "unfiltered-dev"]
 HookStage = Literal["prestart", "prechroot", "poststop"]
-Network = Literal["host", "none"]
+Network = Literal["host", "nat", "none"]
+Protocol = Literal["tcp", "udp"]
 FsckPolicy = Literal["auto", "always", "never"]
 
 PRIVILEGES: tuple[Privilege, ...] = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
@@ -32,6 +33,19 @@ class Bind(Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     destination: str
     read_only: bool = False
+
+
+class Port(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Show `count` ports of the container from `container` up as the phone's from `host` up, at its address `bind`.
+
+    Without `bind`, at all addresses that the phone has.
+    """
+
+    host: int
+    container: int
+    count: int = 1
+    protocol: Protocol = "tcp"
+    bind: str | None = None
 
 
 class Hook(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +69,11 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     hostname: str | None = None
     init: str = "/sbin/init"
     net: Network = "host"
+    ip: str | None = None
+    ports: tuple[Port, ...] = ()
+    upstream: tuple[str, ...] = ()
+    isolated: bool = False
+    disable_ipv6: bool = False
     binds: tuple[Bind, ...] = ()
     env: dict[str, str] = {}
     dns: tuple[str, ...] = ()
@@ -98,6 +117,8 @@ def checked(spec: Spec) -> Spec:
     )
     rules.unique("binds", (bind.destination for bind in binds))
     rules.environment("env", spec.env)
+    ports = tuple(_checked_port(port) for port in spec.ports)
+    _refuse_shared_ports(ports)
     if spec.name in spec.start_after:
         raise UsageError(f"start_after {rules.quoted(spec.name)}: a container can't wait for itself; leave it out")
     return replace(
@@ -108,6 +129,9 @@ def checked(spec: Spec) -> Spec:
         hostname=None if spec.hostname is None else rules.hostname("hostname", spec.hostname),
         init=rules.inner_path("init", spec.init),
         binds=binds,
+        ip=None if spec.ip is None else rules.address4("ip", spec.ip),
+        ports=ports,
+        upstream=tuple(rules.link("upstream", pattern) for pattern in spec.upstream),
         dns=tuple(rules.address("dns", address) for address in spec.dns),
         memory=None if spec.memory is None else rules.memory("memory", spec.memory),
         cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
@@ -118,3 +142,22 @@ def checked(spec: Spec) -> Spec:
         start_after=tuple(rules.name("start_after", name) for name in spec.start_after),
         extra={rules.text("extra", key): rules.text("extra", value) for key, value in spec.extra.items()},
     )
+
+
+def _checked_port(port: Port) -> Port:
+    for number in (port.host, port.container):
+        rules.port("ports", number)
+        rules.port("ports", number + port.count - 1)
+    if port.count < 1:
+        raise UsageError(f"ports: {port.count} is no number of ports; it counts from 1")
+    return replace(port, bind=None if port.bind is None else rules.address("ports", port.bind))
+
+
+def _refuse_shared_ports(ports: tuple[Port, ...]) -> None:
+    """Raise UsageError where two of `ports` would take the same port of the phone."""
+    taken: set[tuple[str, int]] = set()
+    for port in ports:
+        for number in range(port.host, port.host + port.count):
+            if (port.protocol, number) in taken:
+                raise UsageError(f"ports: {number}/{port.protocol} of the phone is given twice; leave one of them out")
+            taken.add((port.protocol, number))

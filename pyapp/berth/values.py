@@ -68,7 +68,7 @@ def choice(label: str, text: str, choices: Sequence[str]) -> str:
 
 def network(label: str, text: str, choices: Sequence[str]) -> str:
     """One of the networks `choices`; Droidspaces' others get a sentence of their own."""
-    if text in ("nat", "gateway"):
+    if text == "gateway":
         raise UsageError(f'{label} "{text}": this network comes in a later version; use {" or ".join(choices)}')
     return choice(label, text, choices)
 
@@ -83,6 +83,42 @@ def privileges(label: str, items: Sequence[str], choices: Sequence[str]) -> tupl
 def absolute(label: str, text: str, directory: str) -> str:
     """The host's path `text`, taken from `directory` where it is relative."""
     return rules.path(label, text if text.startswith("/") or not text else f"{directory}/{text}")
+
+
+def port(label: str, text: str) -> tuple[int, int, int, str, str | None]:
+    """First port of the phone and of the container, how many, protocol and address, from `[ADDR:]HOST:CONT[/tcp|udp]`.
+
+    `8080` is short for `8080:8080`; `1000-2000:3000-4000` are ranges; an IPv6 address is written in brackets.
+    """
+    ports, slash, protocol = text.partition("/")
+    if slash and protocol not in ("tcp", "udp"):
+        raise UsageError(f"{label} {rules.quoted(text)}: {rules.quoted(protocol)} is neither tcp nor udp")
+    where, bracket, rest = ports[1:].partition("]:") if ports.startswith("[") else ("", "", ports)
+    if ports.startswith("[") and not bracket:
+        raise UsageError(f"{label} {rules.quoted(text)}: an address in brackets is written [::1]:8080:80")
+    fields = rest.split(":")
+    if len(fields) > 2 and not bracket:
+        where, fields = fields[0], fields[1:]
+    if len(fields) > 2:
+        raise UsageError(f"{label} {rules.quoted(text)}: this is no port; write one such as 8080:80 or [::1]:8080:80")
+    first, count = _port_range(label, text, fields[0])
+    inner, inner_count = _port_range(label, text, fields[-1])
+    if count != inner_count:
+        raise UsageError(f"{label} {rules.quoted(text)}: {count} ports don't fit {inner_count}; make them equal")
+    return first, inner, count, protocol or "tcp", rules.address(label, where) if where else None
+
+
+def _port_range(label: str, text: str, word: str) -> tuple[int, int]:
+    """The first number and how many, from `80` or `80-89`."""
+    first, dash, last = word.partition("-")
+    numbers = []
+    for digits in (first, last if dash else first):
+        if not digits or len(digits) > _DIGITS_MOST or not set(digits) <= rules.DIGITS:
+            raise UsageError(f"{label} {rules.quoted(text)}: {rules.quoted(digits)} is no port; write 8080:80 or 80-89")
+        numbers.append(rules.port(f"{label} {rules.quoted(text)}:", int(digits)))
+    if numbers[1] < numbers[0]:
+        raise UsageError(f"{label} {rules.quoted(text)}: the range {word} runs backwards; write the lower port first")
+    return numbers[0], numbers[1] - numbers[0] + 1
 
 
 def bind(label: str, text: str, directory: str) -> tuple[str, str, bool]:

@@ -14,7 +14,7 @@ from berth import rules, values
 from berth.cli.flags import Invocation
 from berth.cli.table import FSCK_POLICIES, HOOK_STAGES, NETWORKS, PRIVILEGES
 from berth.errors import UsageError
-from berth.spec import Bind, Hook, Spec, StartOptions, checked
+from berth.spec import Bind, Hook, Port, Spec, StartOptions, checked
 
 Read = Callable[[str], str]
 
@@ -24,6 +24,8 @@ _SWITCHES = {
     "force-cgroupv1": "force_cgroupv1",
     "hw-access": "hw_access",
     "autostart": "autostart",
+    "isolated": "isolated",
+    "disable-ipv6": "disable_ipv6",
 }
 _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "hostname": ("hostname", rules.hostname),
@@ -31,13 +33,15 @@ _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "net": ("net", partial(values.network, choices=NETWORKS)),
     "fsck": ("fsck", partial(values.choice, choices=FSCK_POLICIES)),
 }
-_LIMITS: dict[str, tuple[str, Callable[[str, str], object]]] = {
+_LIFTABLE: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "memory": ("memory", values.size),
     "cpus": ("cpus", values.processors),
+    "ip": ("ip", rules.address4),
     "pids-limit": ("pids_limit", values.processes),
 }
 _LISTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "dns": ("dns", rules.address),
+    "upstream": ("upstream", rules.link),
     "cap-add": ("cap_add", rules.capability),
     "cap-drop": ("cap_drop", rules.capability),
     "start-after": ("start_after", rules.name),
@@ -91,6 +95,8 @@ def one_off_from(invocation: Invocation, *, directory: str, read: Read) -> Spec:
         for (source, destination), flag, read_only in shown
     )
     changes = _changes(invocation, directory, read)
+    if changes.get("net") == "nat":
+        raise UsageError("--net=nat: a one-off container has no network of its own; start a container, or use host")
     return checked(replace(Spec(name=invocation.name or "one-off"), **root, **{**changes, "binds": binds}))
 
 
@@ -137,7 +143,7 @@ def _changes(invocation: Invocation, directory: str, read: Read) -> dict[str, ob
     for flag, (field, parse) in _TEXTS.items():
         if (text := invocation.text(flag)) is not None:
             changes[field] = parse(f"--{flag}", text)
-    for flag, (field, parse) in _LIMITS.items():
+    for flag, (field, parse) in _LIFTABLE.items():
         if (text := invocation.text(flag)) is not None:
             changes[field] = None if text == "none" else parse(f"--{flag}", text)
     for flag, (field, parse) in _LISTS.items():
@@ -152,6 +158,12 @@ def _changes(invocation: Invocation, directory: str, read: Read) -> dict[str, ob
         hooks = (values.hook("--hook", item, HOOK_STAGES) for item in _listed(invocation, "hook"))
         changes["hooks"] = tuple(
             msgspec.convert({"stage": stage, "path": path}, Hook) for stage, path in dict.fromkeys(hooks)
+        )
+    if "port" in options:
+        ports = (values.port("--port", item) for item in _listed(invocation, "port"))
+        changes["ports"] = tuple(
+            msgspec.convert(dict(zip(("host", "container", "count", "protocol", "bind"), port, strict=True)), Port)
+            for port in dict.fromkeys(ports)
         )
     if options.keys() & {"env", "env-file"}:
         changes["env"] = environment(invocation, read)

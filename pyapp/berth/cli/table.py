@@ -73,7 +73,7 @@ class Command:
         return next((flag for flag in self.flags if spelled[1:] == flag.short), None)
 
 
-NETWORKS = ("host", "none")
+NETWORKS = ("host", "nat", "none")
 FSCK_POLICIES = ("auto", "always", "never")
 PRIVILEGES = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
 HOOK_STAGES = ("prestart", "prechroot", "poststop")
@@ -81,8 +81,8 @@ SHELLS = ("bash", "mksh")
 
 # Flags of Droidspaces whose feature is not here yet: said so, rather than "did you mean".
 NOT_YET = (
-    "port", "upstream", "nat-ip", "gateway", "gateway-container", "gateway-net", "gateway-iface", "gateway-bridge",
-    "gpu", "virgl", "virgl-flags", "pulse-audio", "termux-x11", "tx11-flags", "allow-userns", "disable-ipv6",
+    "gateway", "gateway-container", "gateway-net", "gateway-iface", "gateway-bridge",
+    "gpu", "virgl", "virgl-flags", "pulse-audio", "termux-x11", "tx11-flags", "allow-userns",
     "enable-android-storage", "selinux-permissive",
 )  # fmt: skip
 
@@ -92,7 +92,20 @@ HELP = Flag("help", "switch", "Show this.")
 JSON = Flag("json", "switch", "Print JSON for programs.")
 ROOTFS = Flag("rootfs", "text", "Directory that is its root.", short="r", value="DIR")
 HOSTNAME = Flag("hostname", "text", "Its host name.", short="h", value="HOST")
-NET = Flag("net", "text", "The device's network, or nothing but loopback.", value="host|none", choices=NETWORKS)
+NET = Flag(
+    "net",
+    "text",
+    "The device's network, one of its own that reaches out by NAT, or nothing but loopback.",
+    value="host|nat|none",
+    choices=NETWORKS,
+)
+NAT = (
+    Flag("port", "list", "NAT: show its ports as the device's.", value="[ADDR:]HOST[:CONT][/tcp|udp]"),
+    Flag("ip", "text", "NAT: its address.", value="ADDRESS", aliases=("nat-ip",)),
+    Flag("upstream", "list", "NAT: leave by the first of these interfaces that is up.", value="LINK"),
+    Flag("isolated", "switch", "NAT: keep other containers away."),
+    Flag("disable-ipv6", "switch", "NAT: without IPv6."),
+)
 ENV = Flag("env", "each", "Set a variable.", value="KEY=VALUE")
 ENV_FILE = Flag("env-file", "each", "Read variables from a file.", short="E", value="FILE")
 ALL = Flag("all", "switch", "All running containers.")
@@ -124,6 +137,7 @@ SPEC = (
     Flag("volatile", "switch", "Keep changes in memory, for this start only.", short="V"),
     Flag("volatile-size", "text", "Room for them; half of memory where not given.", value="SIZE"),
     NET,
+    *NAT,
     Flag("bind-mount", "list", "Show a path of the device inside.", short="B", value="SRC:DST[:ro]", aliases=("bind",)),
     ENV,
     ENV_FILE,

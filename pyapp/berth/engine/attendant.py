@@ -14,6 +14,7 @@ from berth.engine.channel import Channel
 from berth.engine.containers import look_up
 from berth.engine.events import announce
 from berth.engine.journal import Journal, RunFolder, State, read_record
+from berth.engine.network import rejoin
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
@@ -55,11 +56,14 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     journal = Journal.take_over(folder.journal)
     if record is None or record.init is None or record.plan is None or journal is None:
         raise BerthError("its record is not whole")
+    member = rejoin(home, name) if record.plan.lease else None
     take_own_mounts()
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
     init = Process(*record.init)
     board = Switchboard(folder)
+    if member is not None:
+        board.listeners = member.listener(lambda sentence: None)
     report.send({"watching": True})
     report.close()
     _serve(board, init)

@@ -114,7 +114,8 @@ def read_details(home: Home, name: str) -> Details:
         volatile=record.options.volatile if record else False,
         options=record.options if record else None,
         usage=read_usage(container) if container.runs else None,
-        network=_network(made) if made else spec.net,
+        network=spec.net if not made else _network(made),
+        address=made.lease.address if made and made.lease else None,
         binds=spec.binds,
         namespaces=made.namespaces if made else (),
         cgroups=_groups(made) if made else (),
@@ -183,6 +184,8 @@ def _mounted_image(container: Container) -> MountEntry | None:
 
 
 def _network(made: Plan) -> str:
+    if made.lease is not None:
+        return "nat"
     return "none" if "network" in made.namespaces else "host"
 
 

@@ -3,10 +3,13 @@
 import os
 import stat
 
+from msgspec.structs import replace
+
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
 from berth.engine.monitor import Started, start_monitor
+from berth.engine.network import join
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
 from berth.errors import BerthError
@@ -33,8 +36,11 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
             host = read_host(devices=spec.hw_access)
             decided = check(spec, options, host)
+            member = join(home, spec) if spec.net == "nat" else None
             save_spec(home, spec)
-            return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock)
+            if member is not None:
+                host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
+            return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock, member=member)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
 

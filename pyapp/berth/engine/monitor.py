@@ -29,6 +29,7 @@ from berth.engine.hotplug import Hotplug
 from berth.engine.init import Birth
 from berth.engine.inspect import read_rootfs
 from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
+from berth.engine.network import EFFECT, Membership
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
@@ -75,6 +76,7 @@ class Monitor:
         reached: Callable[[str], None],
         *,
         plan: Plan | None,
+        member: Membership | None,
     ) -> None:
         self.home = home
         self.spec = spec
@@ -82,6 +84,7 @@ class Monitor:
         self.host = host
         self.decided = plan
         self.reached = reached
+        self.member = member
         self.folder = RunFolder(home, spec.name)
         self.board: Switchboard | None = None
         self.guard: Guard | None = None
@@ -91,7 +94,8 @@ class Monitor:
 
         `lock` is held until there is a record: a second start must not come between, even if the caller is killed.
         """
-        leave_surroundings((report.fileno(), lock), self.host.cgroups)
+        network = self.member.filenos() if self.member else ()
+        leave_surroundings((report.fileno(), lock, *network), self.host.cgroups)
         name_process(f"berth: {self.spec.name}")
         become_subreaper()
         setsid()
@@ -240,6 +244,10 @@ class Monitor:
 
     def _take_init(self, init: Process) -> None:
         self._save(init=(init.pid, init.started or 0))
+        if self.member is not None:
+            number = self.journal.intend(EFFECT, self.spec.name)
+            self.member.attach(init.pid)
+            self.journal.done(number, self.member.lease.address if self.member.lease else "")
 
     def _take_console(self, master: int, slave: int) -> None:
         assert self.board is not None
@@ -257,6 +265,8 @@ class Monitor:
         with Wakeup(signal.SIGCHLD) as news:
             while True:
                 began = time.monotonic()
+                if self.member is not None:
+                    board.listeners |= self.member.listener(self._complain)
                 with self._devices_followed(init.pid, board):
                     status = board.serve(partial(_reap, init.pid, news), news.fileno())
                 init.close()
@@ -283,9 +293,11 @@ class Monitor:
             return
         devices = self.plan.devices
         hotplug = Hotplug(init, self.spec, self.host, devices, redefine=self._redefine_devices, complain=self._complain)
-        board.listeners = dict.fromkeys(hotplug.filenos(), hotplug.follow)
+        listeners = dict.fromkeys(hotplug.filenos(), hotplug.follow)
+        board.listeners |= listeners
         yield
-        board.listeners = {}
+        for fd in listeners:
+            del board.listeners[fd]
         hotplug.close()
 
     def _redefine_devices(self, policy: DevicePolicy) -> None:
@@ -378,17 +390,18 @@ def start_monitor(
     *,
     plan: Plan | None,
     lock: int,
+    member: Membership | None = None,
 ) -> Started:
     """Fork a monitor for `spec` and return what came of the start once its init has been executed.
 
-    `lock` is the descriptor that holds the container's lock.  Raises BerthError with the failing step; then nothing is
-    left of the attempt.
+    `lock` is the descriptor that holds the container's lock, `member` its place on the network.  Raises BerthError with
+    the failing step; then nothing is left of the attempt.
     """
     ours, theirs = Channel.pair()
     pid = fork()
     if pid == 0:
         end_with(
-            lambda: Monitor(home, spec, options, host, reached, plan=plan).run(theirs, lock),
+            lambda: Monitor(home, spec, options, host, reached, plan=plan, member=member).run(theirs, lock),
             lambda error: _leave_last_words(home, spec.name, error, theirs),
         )
     theirs.close()

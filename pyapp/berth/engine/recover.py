@@ -7,6 +7,7 @@ from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.containers import init_of, look_up, run_folder_names
 from berth.engine.journal import Effect, Journal, RunFolder, State, boot_id, read_record
+from berth.engine.network import settle
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.undo import undo
 from berth.errors import BerthError
@@ -82,6 +83,10 @@ def recover(home: Home) -> list[str]:
             continue
         except (BerthError, OSError) as error:
             said.append(f"container {name}: could not be recovered: {error}")
+    try:
+        settle(home)
+    except (BerthError, OSError) as error:
+        said.append(f"the network could not be put right: {error}")
     return said
 
 

@@ -9,6 +9,7 @@ import os
 
 from berth.engine import cgroups
 from berth.engine.journal import Effect, Journal, State, identity_of
+from berth.engine.network import EFFECT, leave
 from berth.kernel.call import KernelError
 from berth.kernel.paths import open_in_root
 
@@ -25,6 +26,8 @@ def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_b
                 _remove_mountpoint(state, effect)
             elif effect.kind == "folder":
                 _remove_folder(effect)
+            elif effect.kind == EFFECT:
+                _leave_network(journal, effect, this_boot=this_boot)
             elif this_boot:
                 cgroups.undo(effect.kind, effect.target, effect.identity)
         except OSError as error:
@@ -33,6 +36,11 @@ def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_b
             with contextlib.suppress(OSError):  # a full disk: whoever finds the entry again finds nothing there
                 journal.undone(effect.number)
     return troubles
+
+
+def _leave_network(journal: Journal, effect: Effect, *, this_boot: bool) -> None:
+    if this_boot:
+        leave(os.path.dirname(os.path.dirname(os.path.dirname(journal.path))), effect.target)
 
 
 def _remove_mountpoint(state: State | None, effect: Effect) -> None:

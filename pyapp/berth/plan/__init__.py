@@ -55,6 +55,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         init_kind=rootfs.init_kind,
         volatile=options.volatile,
         volatile_size=options.volatile_size or host.memory // 2,
+        lease=host.lease if spec.net == "nat" else None,
         warnings=(*warnings, *_warnings(host)),
     )
 

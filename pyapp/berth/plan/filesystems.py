@@ -133,10 +133,11 @@ def bind_steps(spec: Spec) -> tuple[Step, ...]:
 def resolver_steps(spec: Spec, host: Host, rootfs: Rootfs) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """Return the steps that give the container its DNS servers, and warnings.
 
-    A link into /run gets its target there; a regular file is the user's and stays, unless `--dns` was given; a
-    missing one gets an empty mount point.  Without servers to name, nothing is done.
+    A link into /run gets its target there; a regular file is the user's and stays, unless `--dns` was given or only
+    the network of the container's own has a server that can be reached; a missing one gets an empty mount point.
+    Without servers to name, nothing is done.
     """
-    servers = spec.dns or (host.dns if spec.net == "host" else ())
+    servers = spec.dns or _servers(spec, host)
     if not servers:
         return (), ()
     text = "".join(f"nameserver {server}\n" for server in servers)
@@ -148,7 +149,15 @@ def resolver_steps(spec: Spec, host: Host, rootfs: Rootfs) -> tuple[tuple[Step, 
             return (Resolvers("/etc/resolv.conf", servers, "the rootfs has none"),), ()
         case "file" if spec.dns:
             return (Resolvers("/etc/resolv.conf", servers, "--dns"),), ()
+        case "file" if spec.net == "nat":
+            return (Resolvers("/etc/resolv.conf", servers, "the phone answers for names, whatever its uplink"),), ()
         case "link" if spec.dns:
             target = rootfs.resolv_conf_target
             return (), (f"--dns: /etc/resolv.conf is a link to {target}, which is not there; names may not resolve",)
     return (), ()
+
+
+def _servers(spec: Spec, host: Host) -> tuple[str, ...]:
+    if spec.net == "nat":
+        return (host.lease.gateway,) if host.lease else ()
+    return host.dns if spec.net == "host" else ()

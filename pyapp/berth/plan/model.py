@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from berth.host import InitKind
+from berth.host import InitKind, Lease
 
 
 class Mount(Struct, frozen=True, tag=True):
@@ -228,4 +228,5 @@ class Plan(Struct, frozen=True, kw_only=True):
     volatile_size: int = 0
     read_only_root: bool = False
     console: bool = True
+    lease: Lease | None = None
     warnings: tuple[str, ...] = ()

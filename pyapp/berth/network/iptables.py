@@ -1,0 +1,56 @@
+"""Carries rules out by the system's own iptables, the one tool every Android has.
+
+netd, Docker and others change the same tables at the same time, so every call waits for the lock (`-w`), and only whole
+chains of Berth's own are replaced, each in one transaction.
+"""
+
+import subprocess
+from typing import Final
+
+from berth.errors import BerthError
+from berth.network.firewall import Ground, missing_jumps, removal_text, rules_text
+from berth.network.model import Family
+
+_NAMES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
+_WAIT_SECONDS: Final = "5"
+
+
+class Iptables:
+    """The firewall of one address family; `folder` is where the tools are."""
+
+    kind = "iptables"
+
+    def __init__(self, folder: str, family: Family) -> None:
+        self._save = [f"{folder}/{_NAMES[family]}-save"]
+        self._restore = [f"{folder}/{_NAMES[family]}-restore", "--noflush", "-w", _WAIT_SECONDS]
+
+    def apply(self, ground: Ground, *, check: bool) -> None:
+        """Make the rules those of `ground`; with `check`, put back what another program took away.
+
+        Raises BerthError with what iptables said.
+        """
+        missing = missing_jumps(self._saved()) if check else ()
+        self._run(self._restore, rules_text(ground, missing))
+
+    def remove(self) -> None:
+        """Take away all of Berth's; raises BerthError."""
+        if text := removal_text(self._saved()):
+            self._run(self._restore, text)
+
+    def is_whole(self) -> bool:
+        """Tell whether the built-in chains still lead to Berth's."""
+        return not missing_jumps(self._saved())
+
+    def _saved(self) -> str:
+        return self._run(self._save, "")
+
+    @staticmethod
+    def _run(command: list[str], text: str) -> str:
+        try:
+            done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise BerthError(f"{command[0]}: {error.strerror}; the firewall can't be set up by it") from error
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+            raise BerthError(f"{command[0]}: {said[0]}; the firewall was not changed")
+        return done.stdout

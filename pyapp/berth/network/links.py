@@ -1,0 +1,212 @@
+"""Makes and removes what the kernel has for containers: links, addresses, routes, rules.  See rtnetlink(7)."""
+
+import contextlib
+import errno
+import socket
+from typing import Final
+
+from berth.kernel.call import KernelError
+from berth.network.model import Family, Route, Rule
+from berth.network.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_DELROUTE,
+    RTM_DELRULE,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWROUTE,
+    RTM_NEWRULE,
+    RTM_SETLINK,
+    Fields,
+    Netlink,
+    index_of,
+)
+
+_IFF_UP: Final = 0x1
+_IFA_F_NODAD: Final = 0x02
+_RTPROT_STATIC: Final = 4
+_MAIN: Final = 254
+_ONLINK: Final = 4
+_GONE: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
+_AF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+_WHOLE: Final = {4: 32, 6: 128}
+
+
+def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner: str, mac: str, mtu: int) -> int:
+    """Make a veth pair, its other end `inner` in `namespace`, in the place of an old one; return the index of ours.
+
+    Raises KernelError.  See veth(4).
+    """
+    remove_link(netlink, name, alias)
+    peer = {
+        "attrs": [["IFLA_IFNAME", inner], ["IFLA_ADDRESS", mac], ["IFLA_MTU", mtu], ["IFLA_NET_NS_FD", namespace]],
+    }
+    data = {"attrs": [["VETH_INFO_PEER", peer]]}
+    info = {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", data]]}
+    attributes = {"IFLA_IFNAME": name, "IFLA_MTU": mtu, "IFLA_LINKINFO": info}
+    netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, attributes)
+    index = index_of(name)
+    if index is None:
+        raise KernelError("if_nametoindex", errno.ENODEV, name)
+    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)
+    return index
+
+
+def remove_link(netlink: Netlink, name: str, alias: str) -> None:
+    """Remove the link `name` if it carries `alias`, which is how ours are told from a stranger's.
+
+    One that has no alias yet was made by a process that was killed in that moment: its name is enough.
+    """
+    for found in netlink.dump(RTM_GETLINK, name):
+        if found["IFLA_IFNAME"] == name and found.get("IFLA_IFALIAS", alias) == alias:
+            with unless_gone():
+                netlink.ask(RTM_DELLINK, name, index=found["index"])
+
+
+def find(netlink: Netlink, name: str) -> int:
+    """Return the index of the link `name` where `netlink` was opened; raises KernelError (ENODEV)."""
+    for found in netlink.dump(RTM_GETLINK, name):
+        if found["IFLA_IFNAME"] == name:
+            return int(found["index"])
+    raise KernelError("netlink", errno.ENODEV, name)
+
+
+def switch_on(netlink: Netlink, index: int, *, mtu: int | None = None) -> None:
+    """Switch a link on, and give it an MTU; raises KernelError."""
+    netlink.ask(RTM_SETLINK, f"link {index}", attrs={"IFLA_MTU": mtu}, index=index, flags=_IFF_UP, change=_IFF_UP)
+
+
+def set_mtu(netlink: Netlink, index: int, mtu: int) -> None:
+    """Give a link that may have gone another MTU."""
+    with unless_gone():
+        netlink.ask(RTM_SETLINK, f"link {index}", attrs={"IFLA_MTU": mtu}, index=index)
+
+
+def add_address(netlink: Netlink, index: int, address: str, length: int, *, family: Family = 4) -> None:
+    """Give a link an address; one that it has already is fine.  IPv6 is usable at once (no DAD)."""
+    flags = _IFA_F_NODAD if family == 6 else 0
+    attributes = {"IFA_LOCAL": address, "IFA_ADDRESS": address, "IFA_FLAGS": flags or None}
+    netlink.ask(
+        RTM_NEWADDR,
+        address,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        attributes,
+        family=_AF[family],
+        prefixlen=length,
+        index=index,
+        flags=flags,
+    )
+
+
+def remove_address(netlink: Netlink, index: int, address: str, length: int, *, family: Family = 4) -> None:
+    """Take an address from a link; one that is not there is fine."""
+    with unless_gone():
+        attributes = {"IFA_LOCAL": address, "IFA_ADDRESS": address}
+        netlink.ask(RTM_DELADDR, address, 0, attributes, family=_AF[family], prefixlen=length, index=index)
+
+
+def add_route(netlink: Netlink, route: Route, *, family: Family = 4) -> None:
+    """Add `route` in the place of one like it; raises KernelError."""
+    mode = NLM_F_CREATE | NLM_F_REPLACE
+    netlink.ask(RTM_NEWROUTE, _shown(route), mode, _route(route), **_route_header(route, family))
+
+
+def add_way_out(netlink: Netlink, index: int, gateway: str, *, family: Family = 4) -> None:
+    """Make `gateway`, which is behind link `index`, the default; raises KernelError."""
+    if family == 6:
+        add_route(netlink, Route(table=_MAIN, destination=f"{gateway}/128", link=index), family=6)
+    add_route(netlink, Route(table=_MAIN, link=index, gateway=gateway), family=family)
+
+
+def remove_route(netlink: Netlink, route: Route, *, family: Family = 4) -> None:
+    """Remove `route`; one that has gone is fine."""
+    with unless_gone():
+        netlink.ask(RTM_DELROUTE, _shown(route), 0, _route(route), **_route_header(route, family))
+
+
+def add_rule(netlink: Netlink, rule: Rule, *, family: Family = 4) -> None:
+    """Add `rule`; one like it that is there already is fine."""
+    try:
+        mode = NLM_F_CREATE | NLM_F_EXCL
+        netlink.ask(RTM_NEWRULE, _shown_rule(rule), mode, _rule(rule), **_rule_header(rule, family))
+    except KernelError as error:
+        if error.errno != errno.EEXIST:
+            raise
+
+
+def remove_rule(netlink: Netlink, rule: Rule, *, family: Family = 4) -> None:
+    """Remove `rule`; one that has gone is fine."""
+    with unless_gone():
+        netlink.ask(RTM_DELRULE, _shown_rule(rule), 0, _rule(rule), **_rule_header(rule, family))
+
+
+def _route(route: Route) -> Fields:
+    return {
+        "RTA_TABLE": route.table,
+        "RTA_DST": route.destination.partition("/")[0] or None,
+        "RTA_OIF": route.link or None,
+        "RTA_GATEWAY": route.gateway,
+        "RTA_PRIORITY": route.metric or None,
+    }
+
+
+def _route_header(route: Route, family: Family) -> Fields:
+    length = int(route.destination.partition("/")[2] or _WHOLE[family]) if route.destination else 0
+    return {
+        "family": _AF[family],
+        "dst_len": length,
+        "table": 0,
+        "type": route.kind,
+        "scope": route.scope,
+        "proto": _RTPROT_STATIC,
+        "flags": _ONLINK if route.gateway and family == 4 else 0,
+    }
+
+
+def _rule(rule: Rule) -> Fields:
+    return {
+        "FRA_PRIORITY": rule.priority,
+        "FRA_TABLE": rule.table or None,
+        "FRA_SRC": rule.source.partition("/")[0] or None,
+        "FRA_DST": rule.destination.partition("/")[0] or None,
+    }
+
+
+def _rule_header(rule: Rule, family: Family) -> Fields:
+    def length(net: str) -> int:
+        return int(net.partition("/")[2] or _WHOLE[family]) if net else 0
+
+    return {
+        "family": _AF[family],
+        "src_len": length(rule.source),
+        "dst_len": length(rule.destination),
+        "table": 0,
+        "action": rule.action,
+    }
+
+
+def _shown(route: Route) -> str:
+    return f"route to {route.destination or 'everywhere'} in table {route.table}"
+
+
+def _shown_rule(rule: Rule) -> str:
+    return f"rule {rule.priority}"
+
+
+def unless_gone() -> contextlib.AbstractContextManager[None]:
+    """Pass over a KernelError that says that the object, or the link it belongs to, is not there."""
+    return _Unless(_GONE)
+
+
+class _Unless(contextlib.AbstractContextManager[None]):
+    """Passes over a KernelError with one of `numbers`."""
+
+    def __init__(self, numbers: tuple[int, ...]) -> None:
+        self._numbers = numbers
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return isinstance(error, KernelError) and error.errno in self._numbers

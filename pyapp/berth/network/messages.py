@@ -1,0 +1,59 @@
+"""What is said to the net process and what it answers: one message per packet on its socket."""
+
+import socket
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from berth.host import Lease
+from berth.network.model import Uplink, Wish
+from berth.spec import Port
+
+ROOM = 1 << 18
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A request about container `name`.
+
+    "reserve" an address for `wish`, "attach" process `pid`, "watch" it (hold on to know when the net process ends),
+    "detach" it; "status" tells of all.
+    """
+
+    call: Literal["reserve", "attach", "watch", "detach", "status"]
+    name: str = ""
+    wish: Wish | None = None
+    pid: int = 0
+
+
+class MemberStatus(Struct, frozen=True, kw_only=True):
+    """A container on the network, and where its traffic goes."""
+
+    name: str
+    lease: Lease
+    link: str
+    ports: tuple[Port, ...]
+    uplink: Uplink
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What came of it; `error` is a sentence."""
+
+    error: str = ""
+    lease: Lease | None = None
+    members: tuple[MemberStatus, ...] = ()
+    firewall: str = ""
+
+
+def send(sock: socket.socket, message: Request | Answer) -> None:
+    """Send one message; raises OSError."""
+    sock.send(msgspec.json.encode(message))
+
+
+def receive_answer(sock: socket.socket) -> Answer | None:
+    """Wait for the answer; None when the net process has ended."""
+    try:
+        data = sock.recv(ROOM)
+    except ConnectionResetError:
+        return None
+    return msgspec.json.decode(data, type=Answer) if data else None

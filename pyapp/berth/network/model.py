@@ -1,0 +1,120 @@
+"""What is asked of the net process, what it remembers, and how links, routes and rules are told: plain values."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from berth.host import Lease
+from berth.spec import Port, Spec
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What a container wants of the network, as its Spec says it."""
+
+    name: str
+    ip: str | None = None
+    ports: tuple[Port, ...] = ()
+    upstream: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    isolated: bool = False
+    ipv6: bool = True
+    hostname: str = ""
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A container on the network; `pid` is its init on the host, `index` that of the phone's end of its link."""
+
+    wish: Wish
+    lease: Lease
+    link: str
+    pid: int
+    index: int = 0
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """What was changed on the host for all containers together: `sysctls` holds the values found, by file."""
+
+    boot: str
+    subnet: str
+    prefix6: str = ""
+    sysctls: dict[str, str] = {}
+    firewall: str = ""
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """A route of the kernel's: `destination` is CIDR, "" for the default; `kind` is RTN_* (1: unicast)."""
+
+    table: int
+    destination: str = ""
+    link: int = 0
+    gateway: str | None = None
+    metric: int = 0
+    kind: int = 1
+    scope: int = 0
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """A routing rule; `action` is FR_ACT_* (1: look up `table`, 6 to 8: refuse).  See ip-rule(8)."""
+
+    priority: int
+    action: int = 1
+    table: int = 0
+    mark: int = 0
+    mask: int = 0
+    iif: str = ""
+    oif: str = ""
+    source: str = ""
+    destination: str = ""
+    users: tuple[int, int] | None = None
+    least_prefix: int = -1
+    inverted: bool = False
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """A network interface; `up` is whether it is switched on and has a carrier."""
+
+    index: int
+    name: str
+    mtu: int
+    up: bool
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """The phone's own network as the kernel tells it, of one address `family`, without what is Berth's."""
+
+    links: tuple[Link, ...]
+    routes: tuple[Route, ...]
+    rules: tuple[Rule, ...]
+    addresses: tuple[str, ...] = ()
+
+
+class Uplink(Struct, frozen=True, kw_only=True):
+    """Where a container's traffic goes: tables in which to look, in order; () leaves it to the phone's own rules.
+
+    `copied` are routes for a table of Berth's own; `closed` says that nothing else may be used.
+    """
+
+    link: str = ""
+    index: int = 0
+    mtu: int = 1500
+    tables: tuple[int, ...] = ()
+    copied: tuple[Route, ...] = ()
+    closed: bool = False
+    reason: str = ""
+
+
+Family = Literal[4, 6]
+
+
+def wish_of(spec: Spec) -> Wish:
+    """Return what `spec` asks of the network."""
+    return Wish(
+        name=spec.name,
+        ip=spec.ip,
+        ports=spec.ports,
+        upstream=spec.upstream,
+        dns=spec.dns,
+        isolated=spec.isolated,
+        ipv6=not spec.disable_ipv6,
+        hostname=spec.hostname or spec.name,
+    )

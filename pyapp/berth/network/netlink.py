@@ -1,0 +1,165 @@
+"""A netlink socket that asks and waits for the answer, on pyroute2's messages.  See netlink(7), rtnetlink(7)."""
+
+import errno
+import os
+import socket
+import struct
+from typing import Any, Final, Self
+
+from berth.kernel.call import KernelError
+from berth.network.codec import fibmsg, ifaddrmsg, ifinfmsg, nlmsg, rtmsg
+
+# linux/netlink.h, linux/rtnetlink.h
+NLM_F_REQUEST: Final = 0x001
+NLM_F_ACK: Final = 0x004
+NLM_F_DUMP: Final = 0x300
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+_NLMSG_ERROR: Final = 2
+_NLMSG_DONE: Final = 3
+
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_SETLINK: Final = 19
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_GETROUTE: Final = 26
+RTM_NEWRULE: Final = 32
+RTM_DELRULE: Final = 33
+RTM_GETRULE: Final = 34
+
+_HEADER: Final = struct.Struct("=IHHII")
+_CLASSES: Final[dict[int, type[nlmsg]]] = {
+    **dict.fromkeys((RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK), ifinfmsg),
+    **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR), ifaddrmsg),
+    **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE), rtmsg),
+    **dict.fromkeys((RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE), fibmsg),
+}
+_ROOM: Final = 1 << 18
+_SOL_NETLINK: Final = 270
+_NETLINK_GET_STRICT_CHK: Final = 12
+
+Fields = dict[str, Any]  # a message's fields: numbers, addresses as text, nested attributes as lists
+
+
+class Netlink:
+    """A route netlink socket in the network namespace in which it was opened.
+
+    `groups` (RTMGRP_* bits) makes it one that only listens; then `drain` empties it.
+    """
+
+    def __init__(self, groups: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        if groups:
+            self._socket.setblocking(False)
+        self._socket.bind((0, groups))
+        self._number = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Pass over all that has been announced; that some of it was lost (ENOBUFS) makes no difference."""
+        while True:
+            try:
+                self._socket.recv(_ROOM)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+    def ask(self, kind: int, about: str, mode: int = 0, attrs: Fields | None = None, **fields: Any) -> None:
+        """Send one request (NLM_F_* in `mode`) with header `fields` and attributes `attrs`, and wait for its end.
+
+        Raises KernelError naming what it was `about`.
+        """
+        self._converse(kind, about, mode | NLM_F_ACK, attrs or {}, fields)
+
+    def dump(self, kind: int, about: str, **fields: Any) -> list[Fields]:
+        """Return every object of a kind, header fields and attributes in one dictionary; raises KernelError."""
+        answers = self._converse(kind, about, NLM_F_DUMP, {}, fields)
+        return [{**{key: answer[key] for key, _ in answer.fields}, **_attributes(answer)} for answer in answers]
+
+    def _converse(self, kind: int, about: str, mode: int, attrs: Fields, fields: Fields) -> list[Any]:
+        message = _CLASSES[kind]()
+        for key, value in fields.items():
+            message[key] = value
+        message["attrs"] = [[key, value] for key, value in attrs.items() if value is not None]
+        self._number += 1
+        message["header"]["type"] = kind
+        message["header"]["flags"] = NLM_F_REQUEST | mode
+        message["header"]["sequence_number"] = self._number
+        message.encode()
+        self._socket.send(bytes(message.data))
+        answers: list[Any] = []
+        while self._receive(about, answers):
+            pass
+        return answers
+
+    def _receive(self, about: str, answers: list[Any]) -> bool:
+        """Add the messages of one packet to `answers`; False when that was the last."""
+        data = self._socket.recv(_ROOM)
+        offset = 0
+        while offset < len(data):
+            length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
+            body = data[offset : offset + length]
+            offset += (length + 3) & ~3
+            if kind == _NLMSG_DONE:
+                return False
+            if kind == _NLMSG_ERROR:
+                code = -struct.unpack_from("=i", body, _HEADER.size)[0]
+                if code:
+                    raise KernelError("netlink", code, about)
+                return False
+            answer = _CLASSES[kind](body)
+            answer.decode()
+            answers.append(answer)
+        return True
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _attributes(answer: Any) -> Fields:
+    return {attribute[0]: attribute[1] for attribute in answer["attrs"]}
+
+
+def index_of(name: str) -> int | None:
+    """Return the index of the link `name` in the caller's network namespace; None where there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
+
+
+def open_inside(namespace: int, own: int) -> Netlink:
+    """Return a socket in the network namespace open at `namespace`, the caller going back to the one open at `own`.
+
+    For single-threaded callers.  Raises KernelError.
+    """
+    from berth.kernel.namespaces import setns
+
+    setns(namespace, "network")
+    try:
+        return Netlink()
+    finally:
+        setns(own, "network")
+
+
+def open_namespace(pid: int) -> int:
+    """Return a descriptor of the network namespace of process `pid`; raises OSError when that is gone."""
+    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,0 +1,156 @@
+"""The net process: one for all containers with `--net=nat`, there as long as the first and the last of them.
+
+It is forked by whoever needs it first, waits in one poll for requests and for the kernel's news of the network, and can
+be killed at any time: the kernel goes on forwarding, and the next net process begins with what the records say.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+
+import msgspec
+
+from berth.errors import BerthError
+from berth.home import Home
+from berth.kernel.call import explain
+from berth.network.hub import Hub
+from berth.network.loop import Loop
+from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
+from berth.network.netlink import Netlink
+from berth.network.records import NetFolder
+
+# RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE and, by its number 19, IPV6_RULE
+_NEWS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
+_SETTLING_SECONDS = 0.03  # a change of network is many messages
+_LOG_BYTES = 64 * 1024
+
+
+def serve(home: Home, listener: socket.socket) -> None:
+    """Serve requests on `listener` until no container needs a network and nobody asks for one."""
+    log = _log_of(home)
+    try:
+        _Server(home, listener, log).run()
+    except BaseException as error:
+        log("".join(traceback.format_exception(error)))
+        raise
+
+
+class _Server:
+    def __init__(self, home: Home, listener: socket.socket, log: Callable[[str], None]) -> None:
+        self._folder = NetFolder(home.run)
+        self._listener = listener
+        self._log = log
+        self._loop = Loop()
+        self._hub = Hub(home, self._loop, log)
+        self._news = Netlink(_NEWS)
+        self._held: dict[socket.socket, str] = {}
+
+    def run(self) -> None:
+        self._hub.take_over()
+        self._loop.watch(self._listener.fileno(), self._accept)
+        self._loop.watch(self._news.fileno(), self._hear)
+        while not self._may_end():
+            self._loop.turn()
+
+    def _may_end(self) -> bool:
+        """Whether nobody needs this process, and nobody can come to do so: whoever connects holds the lock."""
+        if self._held or self._hub.members:
+            return False
+        lock = os.open(self._folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._accept()
+        if self._held:
+            os.close(lock)
+            return False
+        self._hub.end()
+        os.unlink(self._folder.socket)
+        return True  # the lock is let go by the end of the process
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            caller, _ = self._listener.accept()
+            caller.setblocking(False)
+            self._held[caller] = ""
+            self._loop.watch(caller.fileno(), lambda: self._serve(caller))
+
+    def _serve(self, caller: socket.socket) -> None:
+        try:
+            data = caller.recv(ROOM)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._loop.forget(caller.fileno())
+            self._hub.release(self._held.pop(caller))
+            caller.close()
+            return
+        try:
+            answer = self._answer(msgspec.json.decode(data, type=Request), caller)
+        except BerthError as error:
+            answer = Answer(error=str(error))
+        except OSError as error:
+            self._log("".join(traceback.format_exception(error)))
+            answer = Answer(error=f"the network could not be changed: {explain(error)}")
+        with contextlib.suppress(OSError):  # the caller was killed meanwhile
+            send(caller, answer)
+
+    def _answer(self, request: Request, caller: socket.socket) -> Answer:
+        hub = self._hub
+        match request.call:
+            case "reserve" if request.wish is not None:
+                self._held[caller] = request.wish.name
+                return Answer(lease=hub.reserve(request.wish))
+            case "attach":
+                return Answer(lease=hub.attach(request.name, request.pid))
+            case "detach":
+                hub.detach(request.name)
+                if not hub.members and not hub.reserved:
+                    hub.end()
+            case "status":
+                return Answer(members=self._members(), firewall=hub.firewall_kind)
+        return Answer()
+
+    def _members(self) -> tuple[MemberStatus, ...]:
+        return tuple(
+            MemberStatus(
+                name=name,
+                lease=member.lease,
+                link=member.link,
+                ports=member.wish.ports,
+                uplink=self._hub.uplinks[name],
+            )
+            for name, member in sorted(self._hub.members.items())
+        )
+
+    def _hear(self) -> None:
+        self._news.drain()
+        if self._hub.members:
+            self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
+
+    def _follow(self) -> None:
+        try:
+            self._hub.follow()
+        except (BerthError, OSError) as error:  # an interface that went away between question and answer: news follow
+            self._log(f"the network could not be followed: {error}")
+
+
+def _log_of(home: Home) -> Callable[[str], None]:
+    path = f"{home.state}/network.log"
+
+    def log(text: str) -> None:
+        with contextlib.suppress(OSError):
+            if os.path.exists(path) and os.stat(path).st_size > _LOG_BYTES:
+                os.replace(path, f"{path}.1")
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
+
+    return log

@@ -1,0 +1,98 @@
+"""What the net process itself does for containers: DHCP, names, ports on the phone's loopback."""
+
+from collections.abc import Callable, Mapping
+
+from berth.kernel.call import explain
+from berth.network.dhcp import Offer
+from berth.network.dhcp_server import DhcpServer
+from berth.network.loop import Loop
+from berth.network.loopback import LoopbackPorts
+from berth.network.model import Member
+from berth.network.names import DOMAIN, Hosts
+from berth.network.resolver import Resolver, resolv_conf_servers
+
+
+class Services:
+    """Starts and ends them with the containers; one that can't be had is complained of, and the rest go on.
+
+    `members` are those on the network, by name; `mtu_of` tells what a container's link has now.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        members: Mapping[str, Member],
+        mtu_of: Callable[[str], int],
+        complain: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._members = members
+        self._mtu_of = mtu_of
+        self._complain = complain
+        self._resolver: Resolver | None = None
+        self._dhcp: dict[str, DhcpServer] = {}
+        self._ports: dict[str, LoopbackPorts] = {}
+
+    def add(self, member: Member) -> None:
+        """Serve `member`, whose link is there; one that comes again is served on its new link."""
+        name = member.wish.name
+        self.remove(name)
+        if self._resolver is None:
+            try:
+                self._resolver = Resolver(self._loop, member.lease.gateway, self._hosts_of, resolv_conf_servers)
+            except OSError as error:
+                self._complain(f"names can't be resolved at {member.lease.gateway}: {explain(error)}")
+        try:
+            self._dhcp[name] = DhcpServer(self._loop, member.link, lambda: self._offer(member))
+        except OSError as error:
+            self._complain(f"container {name}: DHCP can't be served: {explain(error)}")
+
+        def complain(what: str) -> None:
+            self._complain(f"container {name}: {what}")
+
+        self._ports[name] = LoopbackPorts(self._loop, member.lease.address, member.wish.ports, complain)
+
+    def remove(self, name: str) -> None:
+        """Serve container `name` no more."""
+        if (dhcp := self._dhcp.pop(name, None)) is not None:
+            dhcp.close()
+        if (ports := self._ports.pop(name, None)) is not None:
+            ports.close()
+
+    def close(self) -> None:
+        """End what was there for all."""
+        if self._resolver is not None:
+            self._resolver.close()
+            self._resolver = None
+
+    def _offer(self, member: Member) -> Offer:
+        servers = tuple(server for server in member.wish.dns if ":" not in server)
+        return Offer(
+            address=member.lease.address,
+            subnet=member.lease.subnet,
+            gateway=member.lease.gateway,
+            servers=servers or (member.lease.gateway,),
+            hostname=member.wish.hostname,
+            domain=DOMAIN,
+            mtu=self._mtu_of(member.wish.name),
+        )
+
+    def _hosts_of(self, address: str) -> Hosts | None:
+        asking = next((member for member in self._members.values() if member.lease.address == address), None)
+        if asking is None:
+            return None
+        seen = [
+            member
+            for member in self._members.values()
+            if member is asking or not (member.wish.isolated or asking.wish.isolated)
+        ]
+        first, second, *_ = asking.lease.subnet.split(".")
+        return Hosts(
+            addresses={member.wish.name.lower(): _addresses(member, asking) for member in seen},
+            network=f"{first}.{second}.",
+        )
+
+
+def _addresses(member: Member, asking: Member) -> tuple[str, ...]:
+    six = member.lease.address6 if asking.lease.address6 else ""
+    return (member.lease.address, six) if six else (member.lease.address,)
