@@ -1,7 +1,7 @@
 """The supervisor: one thread that waits for callers and forks a worker for each.
 
-Everything that a worker needs is imported here, once; a fork of it is ready in a millisecond or two.  It holds
-no state that matters: containers, their monitors and their records live without it.
+Everything that a worker needs is imported here, once, and the next worker is always there already.  It holds no state
+that matters: containers, their monitors and their records live without it.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from berth.kernel.signals import Wakeup
 from berth.kernel.sockets import listen
 from berth.service.autostart import startable, waiting_for
 from berth.service.protocol import peer_of
+from berth.service.spare import Spare
 from berth.service.worker import Run, work
 from berth.spec import Spec, StartOptions
 from berth.store import list_names, load_spec
@@ -47,6 +48,7 @@ class Supervisor:
         """Take the sockets; raises BerthError when another supervisor has them, or the folder can't be had."""
         self.home = home
         self._run = run
+        self._spare: Spare | None = None
         self._subscribers: list[socket.socket] = []
         self._waiting: dict[str, frozenset[str]] = {}
         self._starting: dict[int, str] = {}
@@ -92,6 +94,8 @@ class Supervisor:
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             poller.register(news, select.POLLIN)
             self._fork(self._recover)
+            with contextlib.suppress(OSError):
+                self._spare = Spare(self._run)
             self._waiting = waiting_for(self._specs())
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
                 for fd, _ in poller.poll():
@@ -116,8 +120,12 @@ class Supervisor:
         except OSError:
             return  # the caller has gone again
         with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
-            if peer_of(caller)[1] == 0 and fork() == 0:
+            if peer_of(caller)[1] != 0:
+                return
+            spare, self._spare = self._spare, None
+            if (spare is None or not spare.take(caller)) and fork() == 0:
                 work(caller, self._run)
+            self._spare = Spare(self._run)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):
