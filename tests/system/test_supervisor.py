@@ -60,6 +60,14 @@ class Service:
             os.kill(pid, number)
             faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")
 
+    def workers(self) -> list[int]:
+        """The processes that serve a caller."""
+        return [pid for pid in faults.children(self.pid) if status_field(pid, "Name") == "berth: worker"]
+
+    def spare(self) -> int:
+        """The process that waits for the next caller; 0 while there is none."""
+        return next((pid for pid in faults.children(self.pid) if status_field(pid, "Name") == "berth: spare"), 0)
+
     def log(self) -> str:
         path = self.berth.home / "service.log"
         return path.read_text() if path.exists() else ""
@@ -145,12 +153,32 @@ def test_a_new_service_gives_a_monitor_to_containers_that_lost_theirs(
 def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: Berth, root: Path) -> None:
     berth.succeed("start", "sup", "--rootfs", root)
     with calling(berth, "run", "sup", "--", "sleep", "100") as client:
-        faults.wait_until(lambda: len(faults.children(service.pid)) == 1, "a worker is at work")
-        faults.kill(faults.children(service.pid)[0])
+        faults.wait_until(lambda: len(service.workers()) == 1, "a worker is at work")
+        faults.kill(service.workers()[0])
         assert "was killed" in client.communicate(timeout=faults.SECONDS)[1]
 
     assert berth.succeed("run", "sup", "--", "echo", "here") == "here\n"
     berth.succeed("stop", "sup")
+
+
+def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Service, berth: Berth) -> None:
+    faults.wait_until(service.spare, "there is a spare worker")
+    killed = service.spare()
+    faults.kill(killed)
+
+    assert berth.succeed("list") is not None
+
+    faults.wait_until(lambda: service.spare() not in (0, killed), "there is another one")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_spare_worker_ends_with_the_service(service: Service, number: int) -> None:
+    faults.wait_until(service.spare, "there is a spare worker")
+    spare = service.spare()
+
+    service.end(number)
+
+    faults.wait_until(lambda: not faults.is_alive(spare), "it has ended")
 
 
 @contextlib.contextmanager
@@ -227,10 +255,13 @@ def started_at(berth: Berth, name: str) -> float:
 
 
 def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: Path) -> None:
+    faults.wait_until(service.spare, "there is a spare worker")
     sockets = len(open_files(service.pid))
     with calling(berth, "events", "--json") as listener:
         assert listener.stdout
-        faults.wait_until(lambda: len(open_files(service.pid)) > sockets, "it listens")
+        faults.wait_until(
+            lambda: service.workers() and service.spare() and len(open_files(service.pid)) > sockets, "it listens"
+        )
         berth.succeed("start", "sup", "--rootfs", root)
         berth.succeed("stop", "sup")
 
@@ -308,7 +339,7 @@ def test_a_caller_that_talks_nonsense_holds_up_nobody(service: Service, berth: B
         with contextlib.suppress(OSError):
             sock.send(data)
         assert berth.succeed("list", seconds=5.0) is not None
-    faults.wait_until(lambda: not faults.children(service.pid), "its worker has ended")
+    faults.wait_until(lambda: not service.workers(), "its worker has ended")
     assert b'"exit":0' in ask(service.connect())
 
 
@@ -321,7 +352,7 @@ def test_callers_that_only_connect_and_listeners_that_never_read_hold_up_nobody(
             stack.enter_context(service.connect("events.sock"))
         berth.succeed("start", "sup", "--rootfs", root, seconds=10)
         berth.succeed("stop", "sup", seconds=10)
-    faults.wait_until(lambda: not faults.children(service.pid), "the workers have ended")
+    faults.wait_until(lambda: not service.workers(), "the workers have ended")
 
 
 # What it costs.
@@ -333,7 +364,9 @@ def switches(pid: int) -> int:
 
 def test_service_and_monitor_sleep_while_nobody_asks(service: Service, berth: Berth, root: Path) -> None:
     berth.succeed("start", "sup", "--rootfs", root)
-    pids = [service.pid, monitor_of(berth, "sup")]
+    pids = [monitor_of(berth, "sup"), service.pid]
+    faults.wait_until(service.spare, "there is a spare worker")
+    pids.append(service.spare())
     time.sleep(0.5)
     before = [switches(pid) for pid in pids]
 
@@ -389,7 +422,11 @@ def call_leaking(berth: Berth, leaky: list[int], *arguments: str | Path) -> str:
 
 
 def open_files(pid: int) -> dict[int, str]:
-    return {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
 
 
 LIST = ("sh", "-c", "for fd in /proc/self/fd/*; do echo ${fd##*/}; done")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from berth.kernel.call import KernelError
+from berth.kernel.files import read_descriptor, read_file, write_file
 from berth.kernel.processes import Process
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,8 +31,7 @@ def identify(path: str) -> str | None:
 def read(path: str) -> str:
     """Return the content of a cgroup file without the newline, "" when it is gone.  Raises KernelError."""
     try:
-        with open(path, "rb") as file:
-            return file.read().decode().strip()
+        return read_file(path).decode().strip()
     except OSError as error:
         if error.errno in _GONE:
             return ""
@@ -41,11 +41,7 @@ def read(path: str) -> str:
 def write(path: str, value: str) -> None:
     """Write `value` to a cgroup file in one write(2), as the kernel wants it.  Raises KernelError naming the file."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)
+        write_file(path, value.encode())
     except OSError as error:
         raise KernelError("write", error.errno or 0, path) from None
 
@@ -94,16 +90,22 @@ def remove(path: str, patience: float = 2.0) -> None:
     Raises KernelError: EBUSY when processes stay.
     """
     deadline = time.monotonic() + patience
-    while True:
-        try:
-            for name, fd in _bottom_up(path):
-                _remove_one(name, fd)
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                raise KernelError("rmdir", error.errno or 0, path) from None
-            time.sleep(0.002)
-        else:
-            return
+    while not remove_if_empty(path):
+        if time.monotonic() > deadline:
+            raise KernelError("rmdir", errno.EBUSY, path)
+        time.sleep(0.002)
+
+
+def remove_if_empty(path: str) -> bool:
+    """Remove the cgroup and all below it; False when processes are in one of them.  Raises KernelError."""
+    try:
+        for name, fd in _bottom_up(path):
+            _remove_one(name, fd)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise KernelError("rmdir", error.errno or 0, path) from None
+    return True
 
 
 def _remove_one(name: str, fd: int) -> None:
@@ -161,8 +163,10 @@ def _wrote(path: str, value: str) -> bool:
 def _listed(folder: int) -> list[int]:
     try:
         fd = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-        with os.fdopen(fd, "rb") as file:
-            return [int(line) for line in file.read().split()]
+        try:
+            return [int(line) for line in read_descriptor(fd).split()]
+        finally:
+            os.close(fd)
     except OSError as error:
         if error.errno in (*_GONE, errno.EOPNOTSUPP):  # a threaded group: the one above lists its processes
             return []

@@ -12,7 +12,7 @@ from typing import Final
 
 from berth.engine.cgroup_mounts import mount_missing, places, read_cgroup_mounts
 from berth.engine.cgroup_shared import Journal, locked, remove_shared, switch_on, undo_controller, without
-from berth.engine.cgroup_trees import identify, kill, make, processes, read, remove, write
+from berth.engine.cgroup_trees import identify, kill, make, processes, read, remove, remove_if_empty, write
 from berth.errors import BerthError
 from berth.host import CgroupMount
 from berth.kernel import bpf
@@ -168,9 +168,10 @@ def undo(kind: str, target: str, identity: str | None) -> None:
 def _undo_cgroup(group: str, identity: str | None) -> None:
     found = identify(group)
     if found is not None and found == identity:
-        if stuck := kill(group):
-            raise KernelError("kill", errno.EBUSY, f"{group} (pid {', '.join(map(str, stuck))})")
-        remove(group)
+        if not remove_if_empty(group):
+            if stuck := kill(group):
+                raise KernelError("kill", errno.EBUSY, f"{group} (pid {', '.join(map(str, stuck))})")
+            remove(group)
     elif found is not None and identity is None and not processes(group):
         remove(group)
     root = os.path.dirname(os.path.dirname(group))

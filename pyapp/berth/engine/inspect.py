@@ -14,6 +14,7 @@ from berth.errors import BerthError
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
 from berth.kernel.call import KernelError
+from berth.kernel.files import read_file
 from berth.kernel.mounts import mount_id, read_mounts
 from berth.kernel.paths import open_in_root, read_in_root
 
@@ -68,8 +69,7 @@ def read_machine() -> str:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return read_file(path).decode(errors="replace")
     except FileNotFoundError:
         return ""
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.home import Home
+from berth.kernel.files import read_file
 from berth.kernel.locks import is_locked, lock, try_to_lock
 from berth.plan.model import Plan
 from berth.spec import StartOptions
@@ -162,12 +163,11 @@ _encode_line = msgspec.json.Encoder().encode
 
 
 def _lines(path: str) -> Iterator[_Line]:
-    with open(path, "rb") as file:
-        for raw in file:
-            try:
-                yield _decode_line(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue  # torn by a crash
+    for raw in read_file(path).split(b"\n"):
+        try:
+            yield _decode_line(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # torn by a crash, or the nothing behind the last line
 
 
 def _ends_with_newline(fd: int) -> bool:
@@ -237,11 +237,11 @@ class RunFolder:
 
     def _lock(self, operation: int) -> int:
         while True:
-            self.make()
             try:
                 fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:
-                continue  # the folder went between making and opening
+                self.make()  # and again: the folder may go between making and opening
+                continue
             try:
                 fcntl.flock(fd, operation)
                 if os.fstat(fd).st_ino == os.stat(self.lock).st_ino:
@@ -261,5 +261,4 @@ def identity_of(found: os.stat_result) -> str:
 
 def boot_id() -> str:
     """Return the kernel's random id of this boot.  See random(4)."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+    return read_file("/proc/sys/kernel/random/boot_id").decode().strip()

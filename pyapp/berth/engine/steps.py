@@ -172,8 +172,10 @@ def _file(workshop: Workshop, step: File) -> None:
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         fd = os.open(name, flags, step.mode, dir_fd=above)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(step.content)
+        try:
+            os.write(fd, step.content.encode())
+        finally:
+            os.close(fd)
     finally:
         os.close(above)
 

@@ -7,6 +7,7 @@ import signal
 
 from berth.engine import cgroups
 from berth.host import CgroupMount
+from berth.kernel.files import write_file
 from berth.kernel.processes import close_all_but, reset_signals
 
 _RLIMITS = {
@@ -41,8 +42,8 @@ def reset_limits() -> None:
     The supervisor of a phone must not be killed for memory; what it starts may be.
     """
     os.umask(0o022)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
-        file.write("0")
+    with contextlib.suppress(OSError):
+        write_file("/proc/self/oom_score_adj", b"0")
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     for kind, limits in _RLIMITS.items():

@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from berth.kernel.call import KernelError, check, libc, syscall
+from berth.kernel.files import read_file
 
 # linux/mount.h
 MS_RDONLY: Final = 1
@@ -331,7 +332,6 @@ def _unescape(field: bytes) -> str:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_file(path)
     except OSError as error:
         raise KernelError("read", error.errno or 0, path) from None

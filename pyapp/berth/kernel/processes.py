@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 from berth.kernel.call import KernelError, check, libc, syscall
+from berth.kernel.files import read_file
 
 _SYS_PIDFD_SEND_SIGNAL: Final = 424
 _SYS_PIDFD_OPEN: Final = 434
@@ -64,8 +65,7 @@ def start_time(pid: int) -> int | None:
     With the pid this identifies a process across pid reuse.  See proc_pid_stat(5), field 22.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in b"ZX" else int(fields[19])
@@ -74,14 +74,11 @@ def start_time(pid: int) -> int | None:
 def status_field(pid: int, field: str) -> str | None:
     """Return one line's value of /proc/PID/status, None when the process is gone.  See proc_pid_status(5)."""
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                name, _, value = line.partition(":")
-                if name == field:
-                    return value.strip()
+        lines = read_file(f"/proc/{pid}/status").split(b"\n")
     except (FileNotFoundError, ProcessLookupError):
-        pass
-    return None
+        return None
+    start = f"{field}:".encode()
+    return next((line[len(start) :].strip().decode(errors="replace") for line in lines if line.startswith(start)), None)
 
 
 def uid_above(pid: int) -> int:
@@ -115,8 +112,7 @@ def ignores(pid: int, number: int) -> bool:
 def _wait_channel(pid: int) -> str:
     """Return the kernel function that the process sleeps in; "0" or nothing where the kernel does not tell."""
     try:
-        with open(f"/proc/{pid}/wchan", encoding="utf-8") as file:
-            return file.read()
+        return read_file(f"/proc/{pid}/wchan").decode()
     except OSError:
         return ""
 

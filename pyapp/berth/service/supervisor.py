@@ -1,7 +1,7 @@
 """The supervisor: one thread that waits for callers and forks a worker for each, and keeps the web process alive.
 
-Everything that a worker needs is imported here, once; a fork of it is ready in a millisecond or two.  It holds
-no state that matters: containers, their monitors and their records live without it.
+Everything that a worker needs is imported here, once, and the next worker is always there already.  It holds no state
+that matters: containers, their monitors and their records live without it.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ from berth.service.autostart import Autostart
 from berth.service.companion import Companion
 from berth.service.operations import Operation, Operations
 from berth.service.protocol import peer_of
+from berth.service.spare import Spare
 from berth.service.worker import Run, work
 
 _LOG_BYTES = 256 * 1024
@@ -54,6 +55,7 @@ class Supervisor:
         """Take the sockets; raises BerthError when another supervisor has them, or the folder can't be had."""
         self.home = home
         self._run = run
+        self._spare: Spare | None = None
         self._subscribers: list[socket.socket] = []
         self._autostart = Autostart(home, self._fork, self._log)
         self._actions: dict[int, Callable[[], None]] = {}
@@ -99,6 +101,8 @@ class Supervisor:
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             self._watch(news.fileno(), news.clear)
             self._autostart.begin()
+            with contextlib.suppress(OSError):
+                self._spare = Spare(self._run)
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
                 if self._web is not None:
                     self._web.revive()
@@ -152,8 +156,12 @@ class Supervisor:
         except OSError:
             return  # the caller has gone again
         with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
-            if peer_of(caller)[1] == 0:
+            if peer_of(caller)[1] != 0:
+                return
+            spare, self._spare = self._spare, None
+            if spare is None or not spare.take(caller):
                 self._fork_worker(caller)
+            self._spare = Spare(self._run)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):

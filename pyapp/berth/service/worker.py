@@ -20,6 +20,24 @@ Run = Callable[[list[str], Session], int]
 
 def work(sock: socket.socket, run: Run) -> NoReturn:
     """Serve the request that arrives on `sock` by `run`, in this process, which was forked for it and ends with it."""
+
+    def begin() -> NoReturn:
+        leave_parent(sock.fileno())
+        serve(sock, run)
+
+    end_with(begin, lambda error: _tell(sock, error))
+
+
+def leave_parent(keep: int) -> None:
+    """Leave behind what a forked process has of its parent's, but for descriptor `keep`.  Raises KernelError."""
+    reset_signals()
+    setsid()  # the keys of the caller's terminal are for the caller
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a reader that goes is an error to be told of, EPIPE
+    close_all_but(keep)
+
+
+def serve(sock: socket.socket, run: Run) -> NoReturn:
+    """Do the rest of `work`, in a process that has left its parent's things already."""
     end_with(lambda: _serve(sock, run), lambda error: _tell(sock, error))
 
 
@@ -31,10 +49,6 @@ def _tell(sock: socket.socket, error: BaseException) -> None:
 
 
 def _serve(sock: socket.socket, run: Run) -> None:
-    reset_signals()
-    setsid()  # the keys of the caller's terminal are for the caller
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a reader that goes is an error to be told of, EPIPE
-    close_all_but(sock.fileno())
     name_process("berth: worker")
     connection = Connection(sock)
     request, streams = connection.receive()
