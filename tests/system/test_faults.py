@@ -17,7 +17,7 @@ Factory = Callable[[str], Path]
 NAME = "fault"
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_SLAVE, MS_SHARED = 0x1, 0x20, 0x1000, 0x80000, 0x100000
-PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 24, 22, 4, 36
+PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 24, 4, 36
 TIOCSPTLCK, LOOP_CTL_GET_FREE, SIOCSIFFLAGS = 0x40045431, 0x4C82, 0x8914
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWPID = 0x20000, 0x2000000, 0x20000000
 F_OFD_SETLKW = 38
@@ -47,7 +47,7 @@ FATAL = {
     "bounding-set": (f"prctl:0={PR_CAPBSET_DROP}", errno.EPERM, "PR_CAPBSET_DROP"),
     "dumpable": (f"prctl:0={PR_SET_DUMPABLE}", errno.EINVAL, "PR_SET_DUMPABLE"),
     "subreaper": (f"prctl:0={PR_SET_CHILD_SUBREAPER}", errno.EINVAL, "PR_SET_CHILD_SUBREAPER"),
-    "seccomp": (f"prctl:0={PR_SET_SECCOMP}", errno.EINVAL, r"prctl\(PR_SET_SECCOMP\)"),
+    "seccomp": ("seccomp:0=0x1", errno.EINVAL, "seccomp"),
     "capset": ("capset", errno.EPERM, "capset"),
     "setsid": ("setsid", errno.EPERM, "setsid"),
     "openat2": ("openat2", errno.EIO, "/sbin/init is not there"),

@@ -33,6 +33,7 @@ MASKED: Final = (
     "/proc/latency_stats",
     "/proc/scsi",
     "/sys/firmware",
+    "/sys/fs/fuse",
     "/sys/kernel/debug",
     "/sys/kernel/tracing",
 )

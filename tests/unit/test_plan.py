@@ -111,6 +111,7 @@ MASKED = {
     "/proc/latency_stats",
     "/proc/scsi",
     "/sys/firmware",
+    "/sys/fs/fuse",
     "/sys/kernel/debug",
     "/sys/kernel/tracing",
 }

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from berth.host import Host
-from berth.kernel.seccomp import assemble
+from berth.kernel.seccomp import assemble, assemble_allowing
 from berth.kernel.syscalls import AARCH64, ARM, I386, NAMES, RISCV64, X86_64, Architecture, architectures
 from berth.plan.model import ArgumentTest, SyscallRule
 from berth.plan.seccomp import plan_syscall_rules
@@ -25,6 +25,7 @@ from berth.spec import Spec
 ALLOW: Final = 0x7FFF0000
 ENOSYS: Final = 0x00050000 | errno.ENOSYS
 EPERM: Final = 0x00050000 | errno.EPERM
+ASK: Final = 0x7FC00000
 ALL: Final = {"x86_64": X86_64, "i386": I386, "aarch64": AARCH64, "arm": ARM, "riscv64": RISCV64}
 MACHINES: Final = {"x86_64": "x86_64", "i386": "x86_64", "aarch64": "aarch64", "arm": "aarch64", "riscv64": "riscv64"}
 MASK32: Final = 0xFFFFFFFF
@@ -33,6 +34,8 @@ MASK64: Final = 0xFFFFFFFF_FFFFFFFF
 FULL: Final = plan_syscall_rules(
     Spec(name="web", block_nested_namespaces=True), Host(kernel=(4, 14), machine="aarch64", root_is_ramfs=True)
 )
+
+GUARDED: Final = plan_syscall_rules(Spec(name="web"), Host(kernel=(6, 6), machine="aarch64"), guarded=True)
 
 Program = list[tuple[int, int, int, int]]
 
@@ -85,8 +88,12 @@ def read_plainly(
     for rule in rules:
         tests = [((arguments[t.index] & t.mask) == t.value) != t.negate for t in rule.when]
         if names & set(rule.names) and all(tests):
-            return 0x00050000 | int(getattr(errno, rule.errno))
+            return action_of(rule)
     return ALLOW
+
+
+def action_of(rule: SyscallRule) -> int:
+    return ASK if rule.asks else 0x00050000 | int(getattr(errno, rule.errno))
 
 
 # Numbers and arguments at which a filter could go wrong.
@@ -133,11 +140,53 @@ def test_the_filter_says_what_the_rules_say(name: str) -> None:
 def test_each_filtered_call_is_answered_on_each_architecture(name: str) -> None:
     architecture, program = ALL[name], load(assemble(FULL, MACHINES[name]))
     answers = {call: verdict(program, architecture, number) for call, number in architecture.numbers.items()}
-    conditional = {"prctl", "clone", "unshare", "mount", "fsconfig", "ioctl", "fanotify_mark", "bpf"}
+    conditional = {"prctl", "clone", "unshare", "mount", "fsopen", "fsconfig", "ioctl", "fanotify_mark", "bpf"}
     enosys = {"keyctl", "add_key", "request_key", "clone3", "fspick"}
     assert answers == {
         call: ALLOW if call in conditional else ENOSYS if call in enosys else EPERM for call in architecture.numbers
     }
+
+
+# New mounts, about which the monitor is asked.
+
+MS_REMOUNT, MS_BIND, MS_MOVE = 32, 4096, 8192
+PROPAGATION: Final = tuple(1 << bit for bit in (17, 18, 19, 20))
+MGC: Final = 0xC0ED0000
+MOUNT_FLAGS: Final = [
+    old | one | other | high
+    for old in (0, MGC)
+    for one in (0, 1, 14, 1 << 14, 1 << 21, *PROPAGATION, 0x80000000, 0x400000)
+    for other in (0, MS_REMOUNT, MS_BIND, MS_MOVE)
+    for high in (0, 1 << 32)
+]
+
+
+def makes_a_new_mount(flags: int) -> bool:
+    """What path_mount in fs/namespace.c does, in its order."""
+    if flags & 0xFFFF0000 == MGC:
+        flags &= 0xFFFF
+    return not flags & (MS_REMOUNT | MS_BIND | MS_MOVE | sum(PROPAGATION))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_new_mount_is_asked_about_and_no_other(name: str) -> None:
+    """The old magic number looks like a change of propagation, and the kernel takes it for no flags at all."""
+    architecture = ALL[name]
+    program = load(assemble([rule for rule in GUARDED if rule.asks], MACHINES[name]))
+    for flags in MOUNT_FLAGS:
+        answer = verdict(program, architecture, architecture.numbers["mount"], (0, 0, 0, flags, 0))
+        assert answer == (ASK if makes_a_new_mount(flags) else ALLOW), hex(flags)
+
+
+@pytest.mark.parametrize("name", ["x86_64", "aarch64"])
+def test_a_filter_that_allows_little_allows_no_more(name: str) -> None:
+    architecture, pinned = ALL[name], ArgumentTest(index=3, mask=MASK64, value=1 << 40 | 14)
+    program = load(assemble_allowing([(40, (pinned,)), (94, ())], name))
+    allowed = {number for number in range(600) if verdict(program, architecture, number) == ALLOW}
+    assert allowed == {94}
+    assert verdict(program, architecture, 40, (1, 2, 3, 1 << 40 | 14)) == ALLOW
+    assert {verdict(program, architecture, 40, (0, 0, 0, flags)) for flags in (14, 1 << 40, 15 | 1 << 40)} == {EPERM}
+    assert {verdict(program, other, 94) for other in ALL.values() if other is not architecture} == {EPERM}
 
 
 # What no rule is about.
@@ -226,6 +275,7 @@ _rules = st.builds(
     SyscallRule,
     names=st.lists(st.sampled_from(sorted(NAMES)), max_size=4).map(tuple),
     errno=st.sampled_from(["EPERM", "ENOSYS", "EINVAL", "EACCES"]),
+    asks=st.booleans(),
     when=st.lists(_tests, max_size=4).map(tuple),
 )
 
@@ -370,7 +420,7 @@ def by_libseccomp(rules: Sequence[SyscallRule], architecture: Architecture) -> P
     """The same rules, but for those that test one argument several times: it takes only one comparison for each."""
     theirs = LibseccompFilter(architecture, ALLOW)
     for rule in rules:
-        action = 0x00050000 | int(getattr(errno, rule.errno))
+        action = action_of(rule)
         for name in rule.names:
             if not rule.when:
                 theirs.add(name, action)
@@ -406,6 +456,18 @@ def test_the_filter_agrees_with_libseccomps(name: str) -> None:
             for arguments in arguments_for(architecture, number):
                 pair = [verdict(program, architecture, number, arguments) for program in (ours, theirs)]
                 assert pair[0] == pair[1], (number, arguments)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_libseccomp_agrees_on_which_mounts_are_asked_about(name: str) -> None:
+    architecture = ALL[name]
+    rules = tuple(rule for rule in GUARDED if rule.asks)
+    ours, theirs = load(assemble(rules, MACHINES[name])), by_libseccomp(rules, architecture)
+    for flags in MOUNT_FLAGS:
+        for call in ("mount", "fsopen", "fsconfig", "move_mount"):
+            number = resolve(call, architecture.audit)
+            pair = [verdict(program, architecture, number, (0, 0, 0, flags, 0)) for program in (ours, theirs)]
+            assert pair[0] == pair[1], (call, hex(flags))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -3,7 +3,6 @@
 The monitor reads a question and forks; a mount may hang for as long as it likes, the monitor never does.
 """
 
-import contextlib
 import errno
 import os
 import select
@@ -23,32 +22,55 @@ from berth.plan.model import Plan
 class Guard:
     """Answers the questions of a container's filters: of its init, and of every program that has entered it."""
 
+    _MOST_AT_ONCE = 32  # mounts that hang use up descriptors here; what is asked beyond waits in the kernel
+
     def __init__(self, board: Switchboard, plan: Callable[[], Plan]) -> None:
         """Answer by what `plan` says at the time, as long as `board` is served."""
         self._board = board
         self._plan = plan
+        self._working = 0
+        self._listeners: set[int] = set()
         board.take_listener = self.take
 
     def take(self, listener: int) -> None:
         """Answer what is asked at `listener` until nobody is left who could, then close it."""
+        self._listeners.add(listener)
+        if self._working < self._MOST_AT_ONCE:
+            self._listen(listener)
+
+    def _listen(self, listener: int) -> None:
         self._board.watch(listener, lambda: self._attend_to(listener))
 
     def _attend_to(self, listener: int) -> None:
         if not _is_asked(listener):
             self._board.forget(listener)
+            self._listeners.remove(listener)
             os.close(listener)
             return
         question = receive(listener)
         if question is None:
             return
-        working = _reply_apart(listener, question, self._plan())
+        try:
+            working = _reply_apart(listener, question, self._plan())
+        except OSError as error:  # the caller has moved to another cgroup or died, or no process more can be had
+            answer(listener, question, errno.EINTR if error.errno == errno.ENOENT else errno.ENOMEM)
+            return
         self._board.watch(working, lambda: self._settle(listener, question, working))
+        self._working += 1
+        if self._working == self._MOST_AT_ONCE:
+            for one in self._listeners:
+                self._board.forget(one)
 
     def _settle(self, listener: int, question: Question, working: int) -> None:
         """The process that was to answer has ended; if it was killed before, the caller must not wait for ever."""
         self._board.forget(working)
         os.close(working)
-        answer(listener, question, errno.EINTR)
+        if listener in self._listeners:
+            answer(listener, question, errno.EINTR)
+        if self._working == self._MOST_AT_ONCE:
+            for one in self._listeners:
+                self._listen(one)
+        self._working -= 1
 
 
 def stand_guard(listener: int, plan: Plan) -> None:
@@ -71,8 +93,12 @@ def _stand(listener: int, plan: Plan) -> None:
         if not _is_asked(listener):
             return
         question = receive(listener)
-        if question is not None:
+        if question is None:
+            continue
+        try:
             os.close(_reply_apart(listener, question, plan))
+        except OSError:
+            answer(listener, question, errno.ENOMEM)
 
 
 def _is_asked(listener: int) -> bool:
@@ -85,22 +111,22 @@ def _is_asked(listener: int) -> bool:
 def _reply_apart(listener: int, question: Question, plan: Plan) -> int:
     """Fork, in the caller's cgroup, a process that answers; return a descriptor that is at its end when that has ended.
 
-    There its memory counts as the caller's, and the devices that the kernel opens for it are the container's.
+    There its memory counts as the caller's, and the devices that the kernel opens for it are the container's.  Raises
+    OSError.
     """
+    place = BirthPlace(cgroups.current(question.thread))
     ours, theirs = os.pipe2(os.O_CLOEXEC)
-    with contextlib.ExitStack() as opened:
-        opened.callback(os.close, theirs)
-        try:
-            place = BirthPlace(cgroups.current(question.thread))
-            pid = place.fork()
-        except OSError as error:  # it has moved on, or no process more can be had
-            answer(listener, question, errno.EINTR if error.errno == errno.ENOENT else errno.ENOMEM)
-            return ours
-        if pid == 0:
+    try:
+        if place.fork() == 0:
             end_with(
                 lambda: _reply_in(place, listener, question, plan, theirs),
                 lambda error: answer(listener, question, getattr(error, "errno", None) or errno.EIO),
             )
+    except OSError:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
     return ours
 
 

@@ -42,7 +42,7 @@ _OWN_DESCRIPTOR_PATH: Final = re.compile(rb"/(?:proc/(?:thread-)?self|dev)/fd/(\
 class _Caller(Struct, frozen=True, kw_only=True):
     """Who asks, all of it opened while it was sure to wait."""
 
-    pidfd: int
+    pidfd: int | None
     memory: int
     root: int
     cwd: int
@@ -70,12 +70,15 @@ def reply(listener: int, question: Question, plan: Plan) -> None:
     caller = _look_at(question)
     if not waits(listener, question):
         return
+    is_fsopen = question.number == number_of("fsopen", question.audit)
     if caller.user_namespace != os.stat("/proc/self/ns/user").st_ino:
-        let_pass(listener, question)  # there the kernel itself allows only what has no device and is not the host's
+        if is_fsopen:  # what is opened there could be handed to somebody who may more
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        let_pass(listener, question)  # the kernel itself allows only what has no device and is not the host's
         return
     if not caller.capabilities & _SYS_ADMIN:
         raise PermissionError(errno.EPERM, "no SYS_ADMIN")
-    if question.number == number_of("fsopen", question.audit):
+    if is_fsopen:
         _give_context(listener, question, caller)
         return
     call = _read_call(caller.memory, question.arguments)
@@ -88,11 +91,8 @@ def _look_at(question: Question) -> _Caller:
     place = f"/proc/{question.thread}"
     with open(f"{place}/status", encoding="utf-8", errors="replace") as file:
         fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    pidfd = pidfd_open(int(fields["Tgid"]))
-    if pidfd is None:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return _Caller(
-        pidfd=pidfd,
+        pidfd=pidfd_open(int(fields["Tgid"])),
         memory=os.open(f"{place}/mem", os.O_RDONLY | os.O_CLOEXEC),
         root=os.open(f"{place}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
         cwd=os.open(f"{place}/cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
@@ -220,6 +220,8 @@ def _take_identity(caller: _Caller) -> None:
 
 
 def _copy(caller: _Caller, number: int) -> int:
+    if caller.pidfd is None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     return pidfd_getfd(caller.pidfd, number)
 
 

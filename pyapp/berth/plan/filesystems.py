@@ -15,6 +15,7 @@ _MASKED = {
     "/proc/latency_stats": "what the phone's processes wait for",
     "/proc/scsi": "the phone's disks",
     "/sys/firmware": "device tree, ACPI tables and EFI variables",
+    "/sys/fs/fuse": "connections of FUSE on the phone, which can be cut off there",
     "/sys/kernel/debug": "debugfs can crash the kernel",
     "/sys/kernel/tracing": "tracefs sees every process of the phone",
 }
