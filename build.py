@@ -46,6 +46,7 @@ TEST_NEEDS = {
     "libseccomp2": "the reference our seccomp filters are compared with",
     "mksh": "the shell of Android, for its completion",
     "mmdebstrap": "makes the Debian root file systems, one for each init",
+    "qemu-user-static": "runs the programs of an arm64 phone",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",
     "shellcheck": "reads the shell scripts",
 }
@@ -179,7 +180,7 @@ def bench(arguments: list[str]) -> None:
 def build_zip(arguments: list[str]) -> None:
     """Build `dist/berth-VERSION.zip`; `pyapp/packing` does it."""
     sys.path.insert(0, str(ROOT / "pyapp"))
-    from packing import abi, assemble, errors, fetched
+    from packing import abi, errors, fetched, order
 
     parser = argparse.ArgumentParser(prog="build.py zip", description="Build the flashable module.  Needs no root.")
     about = f"for which processor (again for another); {abi.DEFAULT} when left out"
@@ -188,11 +189,11 @@ def build_zip(arguments: list[str]) -> None:
     parser.add_argument("--cached", action="store_true", help="use what the last build fetched, without the network")
     options = parser.parse_args(arguments)
     target = ROOT / "dist" / f"berth-{program_version()}.zip"
-    order = assemble.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT])
+    wanted = order.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT])
     try:
         if not options.cached:
-            fetched.fetch(order.abis, LOCK, options.debian_mirror, order.cache)
-        assemble.place(order)
+            fetched.fetch(wanted.abis, wanted.lock, options.debian_mirror, wanted.cache)
+        order.place(wanted, "packing.assemble")
     except errors.PackingError as error:
         raise BuildError(str(error)) from error
     say(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.2f} MB")
@@ -337,7 +338,9 @@ def shell_scripts() -> list[Path]:
 def repository_files() -> Iterator[Path]:
     """Yield the files that belong to the repository, in order, leaving out what is made from them."""
     for folder, folders, files in os.walk(ROOT):
-        folders[:] = sorted(name for name in folders if name == ".ci" or not name.startswith((".", "__pycache__")))
+        folders[:] = sorted(
+            name for name in folders if name == ".ci" or not name.startswith((".", "__pycache__", "dist"))
+        )
         yield from (Path(folder, name) for name in sorted(files))
 
 
