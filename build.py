@@ -187,9 +187,12 @@ def build_zip(arguments: list[str]) -> None:
     parser.add_argument("--abi", action="append", choices=abi.ABIS, help=about)
     parser.add_argument("--debian-mirror", metavar="URL", help="where Debian's packages come from, if not as here")
     parser.add_argument("--cached", action="store_true", help="use what the last build fetched, without the network")
+    parser.add_argument(
+        "--releases", metavar="URL", default="", help="folder of published zips, for updates by managers"
+    )
     options = parser.parse_args(arguments)
     target = ROOT / "dist" / f"berth-{program_version()}.zip"
-    wanted = order.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT])
+    wanted = order.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT], options.releases)
     try:
         if not options.cached:
             fetched.fetch(wanted.abis, wanted.lock, options.debian_mirror, wanted.cache)

@@ -1,6 +1,6 @@
 """Makes the zip from what was fetched.  Run by Debian 13's Python, so that every byte is made by the same tools.
 
-python3 -m packing.assemble ROOT CACHE TARGET VERSION ABI...
+python3 -m packing.assemble ORDER
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Final
 from packing import archive, fetched
 from packing.elf import is_elf
 from packing.errors import PackingError
-from packing.order import Order, from_words
+from packing.order import Order, from_word
 from packing.tree import files, make_tree
 
 LIMIT: Final = 12_000_000  # bytes for each ABI, its share of the common part included
@@ -44,11 +44,24 @@ def assemble(order: Order) -> None:
         _check_size(abi, len(packed["common"]) + len(packed[abi]))
     archives = {f"{name}.tar.xz": content for name, content in packed.items()}
     loose = {name: path.read_bytes() for name, path in _module_files(order.root)}
-    manifest = {
-        "manifest.json": _manifest(order, archives),
-        "licenses.json": parts["common"]["licenses.json"].read_bytes(),
+    loose["licenses.json"] = parts["common"]["licenses.json"].read_bytes()
+    loose["manifest.json"] = _manifest(order, archives)
+    if order.releases:
+        loose["module.prop"] += f"updateJson={order.releases}/update.json\n".encode()
+        order.target.with_name("update.json").write_text(update_json(order, loose["module.prop"].decode()))
+    archive.write_zip(order.target, archives | loose)
+
+
+def update_json(order: Order, module_prop: str) -> str:
+    """Return the text of what root managers read to find the zip of `order` as an update (updateJson)."""
+    properties = dict(line.split("=", 1) for line in module_prop.splitlines())
+    update = {
+        "version": properties["version"],
+        "versionCode": int(properties["versionCode"]),
+        "zipUrl": f"{order.releases}/berth-{order.version}.zip",
+        "changelog": f"{order.releases}/CHANGELOG.md",
     }
-    archive.write_zip(order.target, {**archives, **loose, **manifest})
+    return json.dumps(update, indent=1) + "\n"
 
 
 def _common_files(trees: Mapping[str, Path]) -> dict[str, Path]:
@@ -93,6 +106,6 @@ def _check_size(abi: str, size: int) -> None:
 
 if __name__ == "__main__":
     try:
-        assemble(from_words(sys.argv[1:]))
+        assemble(from_word(sys.argv[1]))
     except PackingError as error:
         sys.exit(f"==> {error}")

@@ -1,5 +1,6 @@
 """What is to be built, and the way it gets from the developer's Python to the one that builds it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,13 +9,17 @@ from packing import workshop
 
 
 class Order(NamedTuple):
-    """What to build: a zip at `target`, from the checkout `root` and from what was fetched into `cache` for `abis`."""
+    """What to build: a zip at `target`, from the checkout `root` and from what was fetched into `cache` for `abis`.
+
+    `releases` is the URL of the folder in which zips are published, "" where there is none.
+    """
 
     root: Path
     cache: Path
     target: Path
     version: str
     abis: Sequence[str]
+    releases: str = ""
 
     @property
     def lock(self) -> Path:
@@ -24,12 +29,12 @@ class Order(NamedTuple):
 
 def place(order: Order, module: str) -> None:
     """Have `order` carried out by `module` in Debian 13's Python; raise PackingError when that fails."""
-    words = [*map(str, order[:3]), order.version, *order.abis]
     tools = workshop.existing(order.cache)
-    tools.python(order.root / "pyapp", module, words, "the zip was not built; see the message above")
+    word = json.dumps(order._asdict(), default=str)
+    tools.python(order.root / "pyapp", module, [word], "the zip was not built; see the message above")
 
 
-def from_words(words: Sequence[str]) -> Order:
-    """Return the Order in the `words` that `place` passes on."""
-    root, cache, target = map(Path, words[:3])
-    return Order(root, cache, target, words[3], words[4:])
+def from_word(word: str) -> Order:
+    """Return the Order in the `word` that `place` passes on."""
+    read = Order(**json.loads(word))
+    return read._replace(root=Path(read.root), cache=Path(read.cache), target=Path(read.target))

@@ -1,6 +1,6 @@
 """Makes the folder that a phone will have, without the scripts: runtime, program, licences.  Run by Debian 13's Python.
 
-python3 -m packing.tree ROOT CACHE TARGET VERSION ABI...      makes only this, at CACHE/tree/ABI
+python3 -m packing.tree ORDER      makes only this, at CACHE/tree/ABI
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from packing import archive, bytecode, fetched, licences, runtime, workshop
 from packing.abi import ABIS
 from packing.elf import Patchelf
-from packing.order import Order, from_words
+from packing.order import Order, from_word
 
 
 def make_tree(order: Order, abi: str) -> Path:
@@ -24,10 +24,13 @@ def make_tree(order: Order, abi: str) -> Path:
     patchelf = Patchelf(workshop.existing(order.cache).command("usr/bin/patchelf"))
     runtime.make(unpacked, [wheel.path for wheel in wheels], ABIS[abi], patchelf, tree / "runtime")
     _copy_program(order.root / "pyapp", tree)
-    own = licences.of_ourselves(order.root / "LICENSE", order.version, tree)
-    others = [licences.of_package(package, unpacked, tree) for package in packages]
-    all_of_them = [own, *others, *(licences.of_wheel(wheel, tree) for wheel in wheels)]
-    (tree / "licenses.json").write_text(json.dumps([licence._asdict() for licence in all_of_them], indent=1) + "\n")
+    found = [licences.of_ourselves(order.root / "LICENSE", order.version, tree)]
+    found += [licences.of_package(package, unpacked, tree) for package in packages]
+    found += [licences.of_wheel(wheel, tree) for wheel in wheels]
+    page = order.root / "webroot/vendor/licences.json"
+    if page.is_file():
+        found += licences.of_page(page, tree)
+    (tree / "licenses.json").write_text(json.dumps([licence._asdict() for licence in found], indent=1) + "\n")
     for path in tree.rglob("*"):
         path.chmod(0o755 if path.is_dir() else archive.mode_of(str(path.relative_to(tree))))
     return tree
@@ -49,6 +52,6 @@ def files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 if __name__ == "__main__":
-    order = from_words(sys.argv[1:])
+    order = from_word(sys.argv[1])
     for abi in order.abis:
         make_tree(order, abi)
