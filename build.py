@@ -50,6 +50,7 @@ TEST_NEEDS = {
     "libseccomp2": "the reference our seccomp filters are compared with",
     "mksh": "the shell of Android, for its completion",
     "mmdebstrap": "makes the Debian root file systems, one for each init",
+    "qemu-user-static": "runs the programs of an arm64 phone",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",
     "shellcheck": "reads the shell scripts",
 }
@@ -184,20 +185,23 @@ def bench(arguments: list[str]) -> None:
 def build_zip(arguments: list[str]) -> None:
     """Build `dist/berth-VERSION.zip`; `pyapp/packing` does it."""
     sys.path.insert(0, str(ROOT / "pyapp"))
-    from packing import abi, assemble, errors, fetched
+    from packing import abi, errors, fetched, order
 
     parser = argparse.ArgumentParser(prog="build.py zip", description="Build the flashable module.  Needs no root.")
     about = f"for which processor (again for another); {abi.DEFAULT} when left out"
     parser.add_argument("--abi", action="append", choices=abi.ABIS, help=about)
     parser.add_argument("--debian-mirror", metavar="URL", help="where Debian's packages come from, if not as here")
     parser.add_argument("--cached", action="store_true", help="use what the last build fetched, without the network")
+    parser.add_argument(
+        "--releases", metavar="URL", default="", help="folder of published zips, for updates by managers"
+    )
     options = parser.parse_args(arguments)
     target = ROOT / "dist" / f"berth-{program_version()}.zip"
-    order = assemble.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT])
+    wanted = order.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT], options.releases)
     try:
         if not options.cached:
-            fetched.fetch(order.abis, LOCK, options.debian_mirror, order.cache)
-        assemble.place(order)
+            fetched.fetch(wanted.abis, wanted.lock, options.debian_mirror, wanted.cache)
+        order.place(wanted, "packing.assemble")
     except errors.PackingError as error:
         raise BuildError(str(error)) from error
     say(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1e6:.2f} MB")
@@ -350,7 +354,7 @@ def shell_scripts() -> list[Path]:
 def repository_files() -> Iterator[Path]:
     """Yield the files that belong to the repository, in order, leaving out what is made from them."""
     for folder, folders, files in os.walk(ROOT):
-        made = (".", "__pycache__", *(["vendor"] if Path(folder) == WEBROOT else []))
+        made = (".", "__pycache__", "dist", *(["vendor"] if Path(folder) == WEBROOT else []))
         folders[:] = sorted(name for name in folders if name == ".ci" or not name.startswith(made))
         yield from (Path(folder, name) for name in sorted(files))
 

@@ -23,7 +23,7 @@ def tar_xz(files: Mapping[str, Path]) -> bytes:
         for name, path in sorted(files.items()):
             with path.open("rb") as file:
                 archive.addfile(_entry(name, tarfile.REGTYPE, mode_of(name), path.stat().st_size), file)
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": _DICTIONARY}]
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": _DICTIONARY}]
     return lzma.compress(plain.getvalue(), check=lzma.CHECK_CRC32, filters=filters)
 
 

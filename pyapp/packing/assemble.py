@@ -1,20 +1,21 @@
 """Makes the zip from what was fetched.  Run by Debian 13's Python, so that every byte is made by the same tools.
 
-python3 -m packing.assemble ROOT CACHE TARGET VERSION ABI...
+python3 -m packing.assemble ORDER
 """
 
 import hashlib
 import json
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from packing import archive, bytecode, fetched, licences, runtime, workshop
-from packing.abi import ABIS
-from packing.elf import Patchelf, is_elf
+from packing import archive, fetched
+from packing.elf import is_elf
 from packing.errors import PackingError
+from packing.order import Order, from_word
+from packing.tree import files, make_tree
 
 LIMIT: Final = 12_000_000  # bytes for each ABI, its share of the common part included
 MODULE_FILES: Final = (
@@ -32,70 +33,42 @@ MODULE_FILES: Final = (
 _FORMAT: Final = 1  # of manifest.json
 
 
-class Order(NamedTuple):
-    """What to build: a zip at `target`, from the checkout `root` and from what was fetched into `cache` for `abis`."""
-
-    root: Path
-    cache: Path
-    target: Path
-    version: str
-    abis: Sequence[str]
-
-
-def place(order: Order) -> None:
-    """Have `order` carried out by Debian 13's Python."""
-    words = [*map(str, order[:3]), order.version, *order.abis]
-    workshop.existing(order.cache).python(
-        order.root / "pyapp", "packing.assemble", words, "the zip was not built; see above"
-    )
-
-
 def assemble(order: Order) -> None:
     """Make the zip; the trees it was made of stay in the cache, as tree/ABI."""
-    trees = {abi: _make_tree(order, abi) for abi in sorted(order.abis)}
-    common = _split(trees)
-    archives = {"common.tar.xz": archive.tar_xz(common)}
-    for abi, tree in trees.items():
-        archives[f"{abi}.tar.xz"] = archive.tar_xz({name: path for name, path in _files(tree) if is_elf(path)})
-        _check_size(abi, len(archives["common.tar.xz"]) + len(archives[f"{abi}.tar.xz"]))
+    trees = {abi: make_tree(order, abi) for abi in sorted(order.abis)}
+    parts = {"common": _common_files(trees)}
+    parts |= {abi: {name: path for name, path in files(tree) if is_elf(path)} for abi, tree in trees.items()}
+    with ThreadPoolExecutor() as threads:  # lzma runs without the interpreter's lock
+        packed = dict(zip(parts, threads.map(archive.tar_xz, parts.values()), strict=True))
+    for abi in trees:
+        _check_size(abi, len(packed["common"]) + len(packed[abi]))
+    archives = {f"{name}.tar.xz": content for name, content in packed.items()}
     loose = {name: path.read_bytes() for name, path in _module_files(order.root)}
-    manifest = {"manifest.json": _manifest(order, archives), "licenses.json": common["licenses.json"].read_bytes()}
-    archive.write_zip(order.target, {**archives, **loose, **manifest})
+    loose["licenses.json"] = parts["common"]["licenses.json"].read_bytes()
+    loose["manifest.json"] = _manifest(order, archives)
+    if order.releases:
+        loose["module.prop"] += f"updateJson={order.releases}/update.json\n".encode()
+        order.target.with_name("update.json").write_text(update_json(order, loose["module.prop"].decode()))
+    archive.write_zip(order.target, archives | loose)
 
 
-def _make_tree(order: Order, abi: str) -> Path:
-    """Make what the module's folder holds for `abi` beside the loose files."""
-    tree = order.cache / "tree" / abi
-    shutil.rmtree(tree, ignore_errors=True)
-    packages, wheels = fetched.recall(abi, order.cache)
-    unpacked = fetched.unpacked(abi, order.cache)
-    patchelf = Patchelf(workshop.existing(order.cache).command("usr/bin/patchelf"))
-    runtime.make(unpacked, [wheel.path for wheel in wheels], ABIS[abi], patchelf, tree / "runtime")
-    _copy_program(order.root / "pyapp", tree)
-    own = licences.of_ourselves(order.root / "LICENSE", order.version, tree)
-    others = [licences.of_package(package, unpacked, tree) for package in packages]
-    all_of_them = [own, *others, *(licences.of_wheel(wheel, tree) for wheel in wheels)]
-    (tree / "licenses.json").write_text(json.dumps([licence._asdict() for licence in all_of_them], indent=1) + "\n")
-    for path in tree.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else archive.mode_of(str(path.relative_to(tree))))
-    return tree
+def update_json(order: Order, module_prop: str) -> str:
+    """Return the text of what root managers read to find the zip of `order` as an update (updateJson)."""
+    properties = dict(line.split("=", 1) for line in module_prop.splitlines())
+    update = {
+        "version": properties["version"],
+        "versionCode": int(properties["versionCode"]),
+        "zipUrl": f"{order.releases}/berth-{order.version}.zip",
+        "changelog": f"{order.releases}/CHANGELOG.md",
+    }
+    return json.dumps(update, indent=1) + "\n"
 
 
-def _copy_program(pyapp: Path, tree: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__")
-    for package in ("berth", "demo"):
-        shutil.copytree(pyapp / package, tree / "pyapp" / package, ignore=ignored)
-    shutil.copyfile(pyapp / "packing/phone/start.py", tree / "pyapp/start.py")
-    bytecode.compile_tree(tree / "pyapp")
-    (tree / "bin").mkdir()
-    shutil.copyfile(pyapp / "packing/phone/berth", tree / "bin/berth")
-
-
-def _split(trees: Mapping[str, Path]) -> dict[str, Path]:
+def _common_files(trees: Mapping[str, Path]) -> dict[str, Path]:
     """Return the files that are no programs, by their name; raise PackingError where they differ between ABIs."""
     common: dict[str, Path] = {}
     for abi, tree in trees.items():
-        for name, path in _files(tree):
+        for name, path in files(tree):
             if is_elf(path):
                 continue
             if common.setdefault(name, path).read_bytes() != path.read_bytes():
@@ -103,15 +76,11 @@ def _split(trees: Mapping[str, Path]) -> dict[str, Path]:
     return common
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    yield from ((str(path.relative_to(folder)), path) for path in sorted(folder.rglob("*")) if path.is_file())
-
-
 def _module_files(root: Path) -> Iterator[tuple[str, Path]]:
     for name in MODULE_FILES:
         path = root / name
         if path.is_dir():
-            yield from ((f"{name}/{inside}", file) for inside, file in _files(path))
+            yield from ((f"{name}/{inside}", file) for inside, file in files(path))
         elif path.is_file():
             yield name, path
 
@@ -119,7 +88,7 @@ def _module_files(root: Path) -> Iterator[tuple[str, Path]]:
 def _manifest(order: Order, archives: Mapping[str, bytes]) -> bytes:
     described = {}
     for abi in sorted(order.abis):
-        packages, wheels = fetched.recall(abi, order.cache)
+        packages, wheels = fetched.recall(abi, order.lock, order.cache)
         described[abi] = {
             "packages": [package._asdict() | {"path": package.path.name} for package in packages],
             "wheels": [wheel._asdict() | {"path": wheel.path.name} for wheel in wheels],
@@ -137,7 +106,6 @@ def _check_size(abi: str, size: int) -> None:
 
 if __name__ == "__main__":
     try:
-        root, cache, target = map(Path, sys.argv[1:4])
-        assemble(Order(root, cache, target, sys.argv[4], sys.argv[5:]))
+        assemble(from_word(sys.argv[1]))
     except PackingError as error:
         sys.exit(f"==> {error}")

@@ -33,16 +33,19 @@ def fetch(abis: Sequence[str], lock: Path, mirror: str | None, cache: Path) -> N
     for name in abis:
         packages = apt.fetch(list(RUNTIME), ABIS[name].debian, mirrors, cache)
         apt.unpack_once(packages, unpacked(name, cache))
-        _remember(name, Fetched(packages, wheels.fetch(lock, ABIS[name], tools, cache)), cache)
+        wheels.fetch(lock, ABIS[name], tools, cache)
+        _remember(name, packages, cache)
 
 
-def recall(abi: str, cache: Path) -> Fetched:
-    """Return what the last `fetch` brought for `abi`; raise PackingError when there was none."""
-    record = _read(cache).get(abi)
-    if record is None:
+def recall(abi: str, lock: Path, cache: Path) -> Fetched:
+    """Return what was fetched for `abi`; raise PackingError when that was nothing, or not all that `lock` now names."""
+    rows = _read(cache).get(abi)
+    if rows is None:
         raise PackingError(f"nothing was fetched for {abi} yet; build once without --cached")
-    packages = [Package(**row)._replace(path=cache / row["path"]) for row in record["packages"]]
-    return Fetched(packages, [Wheel(**row)._replace(path=cache / row["path"]) for row in record["wheels"]])
+    packages = [Package(**row)._replace(path=cache / row["path"]) for row in rows]
+    if {package.name for package in packages} != set(RUNTIME):
+        raise PackingError(f"other packages were fetched for {abi} than are needed now; build once without --cached")
+    return Fetched(packages, wheels.recall(lock, ABIS[abi], cache))
 
 
 def unpacked(abi: str, cache: Path) -> Path:
@@ -50,11 +53,8 @@ def unpacked(abi: str, cache: Path) -> Path:
     return cache / "unpacked" / abi
 
 
-def _remember(abi: str, fetched: Fetched, cache: Path) -> None:
-    rows = {
-        kind: [item._asdict() | {"path": str(item.path.relative_to(cache))} for item in items]
-        for kind, items in fetched._asdict().items()
-    }
+def _remember(abi: str, packages: Sequence[Package], cache: Path) -> None:
+    rows = [package._asdict() | {"path": str(package.path.relative_to(cache))} for package in packages]
     (cache / _RECORD).write_text(json.dumps({**_read(cache), abi: rows}, indent=1))
 
 

@@ -1,5 +1,6 @@
 """The licences of all that is bundled: their texts, and a list of who came under which."""
 
+import json
 import re
 import zipfile
 from email.parser import HeaderParser
@@ -65,6 +66,20 @@ def of_wheel(wheel: Wheel, target: Path) -> Licence:
         line.rpartition(":: ")[2] for line in metadata.get_all("Classifier", []) if line.startswith("License")
     ]
     return Licence(wheel.name, wheel.version, "Python package", [named] if named else classified, sorted(texts))
+
+
+def of_page(listed: Path, target: Path) -> list[Licence]:
+    """Copy the licences of the packages in the dashboard's page, which are `listed` with their texts in a JSON file."""
+    return [
+        Licence(
+            package["name"],
+            package["version"],
+            "JavaScript package",
+            [package["licence"]],
+            [_write(target, f"{package['name'].removeprefix('@').replace('/', '-')}.LICENSE", package["text"])],
+        )
+        for package in json.loads(listed.read_text())
+    ]
 
 
 def of_ourselves(licence: Path, version: str, target: Path) -> Licence:

@@ -34,7 +34,7 @@ def fetch(lock: Path, abi: Abi, workshop: Workshop, cache: Path) -> list[Wheel]:
     """
     folder = cache / "wheels" / abi.name
     try:
-        return list(_match(lock, folder))
+        return recall(lock, abi, cache)
     except PackingError:
         shutil.rmtree(folder, ignore_errors=True)
     what = ("--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(lock), "--dest", str(folder))
@@ -47,11 +47,15 @@ def fetch(lock: Path, abi: Abi, workshop: Workshop, cache: Path) -> list[Wheel]:
         ["--quiet", "--disable-pip-version-check", "--no-cache-dir", "download", *what, *for_abi, *for_python],
         f"pip could not fetch the wheels for {abi.name}; see its message above, check the network and try again",
     )
-    return list(_match(lock, folder))
+    return recall(lock, abi, cache)
+
+
+def recall(lock: Path, abi: Abi, cache: Path) -> list[Wheel]:
+    """Return what `lock` names for `abi` from `cache`; raise PackingError when one is missing or another."""
+    return list(_match(lock, cache / "wheels" / abi.name))
 
 
 def _match(lock: Path, folder: Path) -> Iterator[Wheel]:
-    """Yield the wheel in `folder` for each line of the lock; raise PackingError when one is missing or another."""
     text = lock.read_text()
     hashes = set(_HASH.findall(text))
     files = {_canonical(path.name.partition("-")[0]): path for path in folder.glob("*.whl")}

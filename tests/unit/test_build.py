@@ -82,9 +82,6 @@ def test_nothing_is_said_or_done_about_packages_that_are_there(capsys: pytest.Ca
     assert capsys.readouterr() == ("", "")
 
 
-    assert capsys.readouterr().err.startswith("build.py zip: the flashable module comes with the next release")
-
-
 @pytest.mark.parametrize("arguments", [["unknown"], ["setup", "more"], ["run", "--fast"]])
 def test_a_command_line_that_means_nothing_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

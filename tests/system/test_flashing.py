@@ -1,0 +1,204 @@
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import build
+from tests import rootfs
+from tests.flashing import product
+from tests.flashing.bare import APATCH, KERNELSU, MAGISK, MANAGERS, MODULE, Bare, Manager
+from tests.host_state import HostState
+
+pytestmark = pytest.mark.system
+
+BERTH = f"{MODULE}/bin/berth"
+PYTHON = f"{MODULE}/runtime/bin/python3"
+
+# A small /data: what is on it moves along.
+ON_A_SMALL_DATA = (
+    "/system/bin/sh",
+    "-c",
+    'mv /data /mnt/all; mkdir /data; mount -t tmpfs -o size=100m none /data; cp -a /mnt/all/. /data; exec "$@"',
+    "sh",
+)
+
+DEMO = f"""
+set -e
+{BERTH} serve & service=$!
+trap '{BERTH} stop flashed; kill $service; wait $service' EXIT
+{PYTHON} -IS -c '
+import sys
+sys.path.append("{MODULE}/pyapp")
+from pathlib import Path
+from demo.busybox import make_rootfs
+make_rootfs(Path("/data/demo"))'
+until [ -S /data/adb/berth/run/control.sock ]; do sleep 0.1; done
+{BERTH} start --name flashed --rootfs /data/demo
+{BERTH} run flashed -- sh -c '. /etc/os-release; echo "inside: $ID, PID 1 is $(cat /proc/1/comm)"'
+"""
+IMAGE = f"""
+set -e
+cd /data
+{MODULE}/runtime/bin/mke2fs -q -t ext4 image 8M
+{MODULE}/runtime/bin/e2fsck -fy image
+{MODULE}/runtime/bin/resize2fs image 16M
+{MODULE}/runtime/bin/dumpe2fs -h image
+"""
+
+
+@pytest.fixture
+def folder(scratch: Path) -> Path:
+    return scratch / "phone"
+
+
+@pytest.fixture(scope="module")
+def phone(berth_home: Path) -> Iterator[Bare]:
+    """One that is flashed and rebooted, to look at."""
+    bare = Bare(berth_home.parent / "flashed")
+    flash(bare)
+    bare.reboot()
+    yield bare
+    rootfs.remove(bare.root)
+
+
+def flash(bare: Bare) -> str:
+    """Flash the zip and return what the manager showed."""
+    result = bare.flash(product.zip_file("x86_64"))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+@pytest.mark.parametrize("manager", MANAGERS, ids=lambda manager: manager.name)
+def test_every_manager_installs_the_zip_and_the_command_runs_after_the_reboot(folder: Path, manager: Manager) -> None:
+    bare = Bare(folder, manager)
+    shown = flash(bare)
+    bare.reboot()
+
+    result = bare.run(BERTH, "version")
+
+    assert (result.stdout, result.stderr) == (f"berth {build.program_version()}\n", "")
+    assert result.returncode == 0
+    assert f"- {manager.name} " in shown
+    assert f"- berth {build.program_version()} runs here" in shown
+
+
+@pytest.mark.parametrize("manager", [KERNELSU, APATCH], ids=lambda manager: manager.name)
+def test_the_command_is_linked_where_the_manager_has_its_own(folder: Path, manager: Manager) -> None:
+    bare = Bare(folder, manager)
+    flash(bare)
+    bare.reboot()
+
+    result = bare.run("/system/bin/sh", "-c", f"PATH={manager.folder}; exec berth version")
+
+    assert result.stdout == f"berth {build.program_version()}\n"
+    assert not (folder / f".{MODULE}/system").exists()
+
+
+def test_magisk_finds_the_command_to_put_into_system_bin(phone: Bare) -> None:
+    command = phone.root / f".{MODULE}/system/bin/berth"
+
+    assert command.read_bytes() == (phone.root / f".{BERTH}").read_bytes()
+    assert stat.S_IMODE(command.stat().st_mode) == 0o755
+
+
+def test_the_command_does_not_mind_what_termux_preloads(phone: Bare) -> None:
+    preloads = ("LD_PRELOAD=/data/termux/libtermux-exec.so", "LD_LIBRARY_PATH=/data/termux")
+    misleading = ("PYTHONHOME=/nowhere", "PYTHONPATH=/nowhere")
+
+    result = phone.run("/system/bin/busybox", "env", *preloads, *misleading, BERTH, "version")
+
+    assert (result.stdout, result.stderr) == (f"berth {build.program_version()}\n", "")
+
+
+def test_the_command_tells_what_the_phone_can_do(phone: Bare) -> None:
+    result = phone.run(BERTH, "check")
+
+    assert f"e2fsck: {MODULE}/runtime/bin/e2fsck" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_embedded_demo_starts_as_a_container(folder: Path, host_unchanged: HostState) -> None:
+    bare = Bare(folder)
+    flash(bare)
+    bare.reboot()
+
+    result = bare.run("/system/bin/sh", "-c", DEMO)
+
+    assert "inside: berth-demo, PID 1 is init\n" in result.stdout, result.stdout + result.stderr
+    assert result.stdout.endswith("flashed: stopped\n")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_images_are_made_checked_and_grown_with_what_is_bundled(phone: Bare) -> None:
+    result = phone.run("/system/bin/sh", "-c", IMAGE)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Block count:              16384" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"MAGISK_VER": "26.4", "MAGISK_VER_CODE": "26400"}, "needs Magisk 27.0 or newer, KernelSU or APatch"),
+        ({"API": "25"}, "needs Android 8 or newer (API 26); this is API 25"),
+        ({"ARCH": "arm", "IS64BIT": "false"}, "needs a 64-bit phone (arm64 or x64); this one is arm"),
+        ({"ARCH": "arm64"}, "This zip holds nothing for arm64-v8a"),
+    ],
+)
+def test_a_phone_that_berth_is_not_for_is_told_why(folder: Path, environment: dict[str, str], reason: str) -> None:
+    bare = Bare(folder)
+
+    result = bare.flash(product.zip_file("x86_64"), environment=environment)
+
+    assert result.returncode == 1
+    assert reason in result.stdout
+    assert not (folder / "data/adb/modules_update/berth").exists()
+    assert not (folder / "data/adb/berth").exists()
+
+
+def test_a_data_partition_that_is_full_is_told_of(folder: Path) -> None:
+    result = Bare(folder).flash(product.zip_file("x86_64"), *ON_A_SMALL_DATA)
+
+    assert result.returncode == 1
+    assert "needs 120 MB free on /data" in result.stdout
+
+
+def test_a_kernel_that_is_too_old_is_told_of(folder: Path) -> None:
+    bare = Bare(folder, outside=("setarch", "--uname-2.6"))  # uname then says 2.6.x: personality(2), UNAME26
+
+    result = bare.flash(product.zip_file("x86_64"))
+
+    assert result.returncode == 1
+    assert "- Kernel 2.6." in result.stdout
+    assert "needs Linux 3.18 or newer" in result.stdout
+
+
+def test_a_zip_that_was_cut_off_is_refused(folder: Path, scratch: Path) -> None:
+    cut = scratch / "cut.zip"
+    whole = product.zip_file("x86_64").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+
+    result = Bare(folder).flash(cut)
+
+    assert result.returncode == 1
+    assert not (folder / "data/adb/modules_update/berth").exists()
+
+
+def test_settings_survive_an_update_and_only_root_may_read_them(folder: Path) -> None:
+    bare = Bare(folder, MAGISK)
+    flash(bare)
+    bare.reboot()
+    assert stat.S_IMODE((folder / "data/adb/berth").stat().st_mode) == 0o700
+    kept = folder / "data/adb/berth/containers/debian/container.toml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("kept")
+
+    shown = flash(bare)
+    shutil.rmtree(folder / f".{MODULE}")
+    bare.reboot()
+
+    assert kept.read_text() == "kept"
+    assert "Settings and containers in /data/adb/berth are kept" in shown
