@@ -44,6 +44,10 @@ class Phone(Machine):
         code, out, err = self._receive_line(seconds + 30.0, script).split(b" ")
         return Done(int(code), *(base64.b64decode(text[1:]).decode(errors="backslashreplace") for text in (out, err)))
 
+    def start(self, *argv: str) -> None:
+        """Begin to run a program and wait for nothing: it ends the phone."""
+        self._channel.sendall(b"60 " + base64.b64encode(shlex.join(argv).encode()) + b"\n")
+
     def run(self, *argv: str, seconds: float = 120.0) -> Done:
         return self.sh(shlex.join(argv), seconds)
 
@@ -71,6 +75,16 @@ class Phone(Machine):
         while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
             pass
         self.wait_until(lambda: self.property("sys.boot_completed") == "1", "the boot is completed")
+
+    def flash(self, path: str) -> str:
+        """Install the zip at `path` as the root manager does and return what that said; it comes in with a reboot."""
+        return self.script("/system/etc/bench/flash", path)
+
+    def script(self, *words: str) -> str:
+        """Run a shell script as the root manager does, by its own shell; return what it said, it must succeed."""
+        done = self.sh(f'"$BUSYBOX" sh {shlex.join(words)} 2>&1', seconds=300.0)
+        assert done.code == 0, f"{' '.join(words)} ended with {done.code}:\n{done.out}"
+        return done.out
 
     def reboot(self) -> None:
         """Write everything to the disk, start the phone anew, and return when it has booted."""

@@ -1,0 +1,61 @@
+"""A phone on which Berth was flashed and has come up by itself, with one container that starts by itself."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.device.phone.machine import BERTH, HOME, Configuration, Phone, booted
+from tests.device.phone.module import module_zip, write_image
+
+READY = "ready"
+IMAGE = "/data/local/box.img"
+CONTAINER = f"""\
+version = 1
+name = "box"
+image = "{IMAGE}"
+autostart = true
+keyring_filter = true
+block_nested_namespaces = true
+"""
+
+
+@contextlib.contextmanager
+def flashed(configuration: Configuration) -> Iterator[Phone]:
+    """Boot a phone, flash the module, reboot, and touch nothing; remember it as READY once its container runs."""
+    with tempfile.TemporaryDirectory(prefix="berth-parcel-") as name:
+        folder = Path(name)
+        parcel = folder / "parcel"
+        parcel.mkdir()
+        write_image(folder, parcel / "box.img")
+        shutil.copy(module_zip(), parcel / "berth.zip")
+        (parcel / "container.toml").write_text(CONTAINER)
+        with booted(configuration, parcel) as phone:
+            phone.output("cp", "/mnt/parcel/box.img", IMAGE)
+            phone.output("mkdir", "-p", f"{HOME}/containers/box")
+            phone.output("cp", "/mnt/parcel/container.toml", f"{HOME}/containers/box")
+            phone.flash("/mnt/parcel/berth.zip")
+            phone.reboot()
+            phone.wait_until(lambda: state(phone, "box") == "running", "the container has started by itself", 120.0)
+            phone.save(READY)
+            yield phone
+
+
+def info(phone: Phone, *words: str) -> dict[str, Any]:
+    """Return what `berth info` says of the device or of a container."""
+    found: dict[str, Any] = json.loads(phone.berth("info", *words, "--json"))
+    return found
+
+
+def state(phone: Phone, name: str) -> str:
+    """Return the state of container `name`, "" while the command can't say."""
+    done = phone.run(BERTH, "info", name, "--json")
+    return str(json.loads(done.out)["state"]) if done.code == 0 else ""
+
+
+def description(phone: Phone) -> str:
+    """Return what the root manager shows of the module."""
+    return phone.output("sed", "-n", "s/^description=//p", "/data/adb/modules/berth/module.prop")

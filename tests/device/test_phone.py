@@ -1,0 +1,169 @@
+"""A rooted phone (Magisk, Android 12's cgroups, kernel 6.1, SELinux enforcing, f2fs): flash, reboot, touch nothing."""
+
+import base64
+import errno
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.device.phone.machine import BERTH, HOME, Configuration, Phone
+from tests.device.phone.module import CALLS, PROBE
+from tests.device.phone.probe import results
+from tests.device.phone.scene import IMAGE, READY, description, flashed, info, state
+
+pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
+
+MODULE = "/data/adb/modules/berth"
+RIGHT_LABEL = "u:object_r:vold_data_file:s0"
+LOOP = "/dev/block/loop5"
+
+
+@pytest.fixture(scope="module")
+def magisk() -> Iterator[Phone]:
+    with flashed(Configuration("magisk", "a12")) as phone:
+        yield phone
+
+
+@pytest.fixture
+def phone(magisk: Phone) -> Phone:
+    """The phone as it was when the container had just come up."""
+    magisk.restore(READY)
+    return magisk
+
+
+def label(phone: Phone, path: str) -> str:
+    return phone.output("ls", "-Zd", path).split()[0]
+
+
+def service_pid(phone: Phone) -> int:
+    done = phone.run("cat", f"{HOME}/run/supervisor.lock")
+    return int(done.out or 0)
+
+
+def serves(phone: Phone) -> bool:
+    done = phone.run(BERTH, "info", "--json")
+    return done.code == 0 and bool(json.loads(done.out)["service"])
+
+
+def test_this_is_a_phone(phone: Phone) -> None:
+    assert phone.read("/sys/fs/selinux/enforce") == "1"
+    assert phone.read("/proc/self/attr/current").rstrip("\0") == "u:r:magisk:s0"
+    assert phone.sh("ls -d /tmp /run /usr /lib64 /etc/passwd /etc/resolv.conf /dev/shm /dev/loop0").out == ""
+    assert "casefold" in phone.read("/sys/fs/f2fs/vdb/features")
+
+
+def test_after_flash_and_reboot_the_service_and_the_container_are_up(phone: Phone) -> None:
+    assert serves(phone)
+    assert state(phone, "box") == "running"
+    assert label(phone, IMAGE) == RIGHT_LABEL
+    assert phone.read(f"/proc/{service_pid(phone)}/oom_score_adj") == "-1000"
+    assert phone.read(f"/proc/{info(phone, 'box')['pid']}/oom_score_adj") == "0"
+    assert "[" not in description(phone)
+
+
+def test_inside_the_keyring_is_hidden_and_the_shield_holds(phone: Phone) -> None:
+    printed = phone.inside("box", "sh", "-c", f"/{PROBE} | base64").out
+    found = dict(zip(CALLS, results(base64.b64decode(printed)), strict=True))
+
+    missing = dict.fromkeys(("keyctl", "add_key", "request_key", "clone3"), -errno.ENOSYS)
+    assert found == {**missing, "unshare": -errno.EPERM}
+
+
+def test_an_image_mounts_with_our_label_and_with_no_other(phone: Phone) -> None:
+    phone.output("cp", "/mnt/parcel/box.img", "/data/local/other.img")
+    mounts = (
+        "mkdir -p /mnt/other && mount -t ext4 {0} /mnt/other; code=$?; umount /mnt/other; losetup -d {0}; exit $code"
+    )
+    attempt = f"losetup {LOOP} /data/local/other.img && {mounts.format(LOOP)}"
+    for wrong in ("shell_data_file", "adb_data_file", "system_data_file"):
+        phone.output("chcon", f"u:object_r:{wrong}:s0", "/data/local/other.img")
+        phone.sh("echo 3 >/proc/sys/vm/drop_caches")
+        assert phone.sh(attempt).code != 0
+    assert "avc:  denied  { read }" in phone.sh("dmesg").out
+
+    phone.berth("start", "--name", "other", "--rootfs-img", "/data/local/other.img")
+
+    assert label(phone, "/data/local/other.img") == RIGHT_LABEL
+    assert phone.inside("other", "cat", "/etc/hostname").code in (0, 1)
+    phone.berth("stop", "other")
+    phone.sh("echo 3 >/proc/sys/vm/drop_caches")
+    assert phone.sh(attempt).code == 0
+
+
+def test_a_service_that_is_killed_comes_back_and_its_container_goes_on(phone: Phone) -> None:
+    service, init = service_pid(phone), info(phone, "box")["pid"]
+
+    phone.output("kill", "-9", str(service))
+
+    phone.wait_until(lambda: service_pid(phone) not in (0, service) and serves(phone), "the service is back")
+    assert info(phone, "box")["pid"] == init
+    phone.berth("stop", "box")
+
+
+def test_five_crashes_end_in_the_description(phone: Phone) -> None:
+    phone.output("mv", f"{MODULE}/runtime/bin/python3", f"{MODULE}/runtime/bin/gone")
+    phone.output("kill", "-9", str(service_pid(phone)))
+
+    phone.wait_until(lambda: "[" in description(phone), "the root manager says it", 90.0)
+
+    assert description(phone).startswith("[The service died 5 times in a row and was stopped")
+
+
+def test_a_container_that_takes_the_phone_down_is_kept_back_and_one_command_tries_again(phone: Phone) -> None:
+    crash(phone)
+
+    assert info(phone)["kept_back"] == {"box": "the phone went down while it was starting"}
+    assert state(phone, "box") == "stopped"
+    assert description(phone).startswith("[Safe mode: not started by itself")
+
+    assert phone.berth("safe-mode", "--again") == "box: started"
+    assert state(phone, "box") == "running"
+    assert "[" not in description(phone)
+
+    phone.output("touch", f"{HOME}/safe")
+    phone.reboot()
+    phone.wait_until(lambda: serves(phone), "the service is up")
+    assert list(info(phone)["kept_back"]) == ["box"]
+
+
+def crash(phone: Phone) -> None:
+    """Have the kernel panic, as a bad driver does, and wait for the boot that follows by itself."""
+    phone.start("sh", "-c", "echo c >/proc/sysrq-trigger")
+    phone.wait_for_boot()
+    phone.wait_until(lambda: serves(phone), "the service is up")
+
+
+def test_uninstalling_deletes_nothing_through_a_live_mount(phone: Phone) -> None:
+    place = f"{HOME}/containers/box/mnt"
+    phone.output("touch", "/data/media/0/photo", f"{HOME}/delete-data-on-uninstall")
+    phone.output("mkdir", place)
+    phone.output("mount", "-o", "bind", "/data/media/0", place)
+
+    said = phone.script(f"{MODULE}/uninstall.sh")
+
+    assert f"{place} is still mounted, so {HOME} was not deleted" in said
+    assert phone.run("ls", "/data/media/0/photo", IMAGE, f"{HOME}/containers/box/container.toml").code == 0
+    assert not serves(phone)
+
+    phone.output("umount", place)
+    phone.output("touch", f"{MODULE}/remove")
+    phone.reboot()
+    assert phone.sh(f"ls -d {MODULE} {HOME}").out == ""
+    assert phone.run("ls", "/data/media/0/photo", IMAGE).code == 0
+
+
+def test_a_volatile_start_on_a_file_system_that_folds_case_is_refused_with_the_way_out(phone: Phone) -> None:
+    phone.output(
+        "sh", "-c", "mkdir -p /data/local/tree/sbin && cp /system/etc/bench/busybox /data/local/tree/sbin/init"
+    )
+
+    refused = phone.run(BERTH, "start", "--name", "tree", "--rootfs", "/data/local/tree", "--volatile")
+
+    assert refused.code == 1
+    assert "image" in refused.err
+    phone.berth("stop", "box")
+    phone.berth("start", "box", "--volatile")
+    assert phone.inside("box", "touch", "/changed").code == 0
+    phone.berth("restart", "box")
+    assert phone.inside("box", "ls", "/changed").code != 0
