@@ -145,8 +145,8 @@ def test_a_new_service_gives_a_monitor_to_containers_that_lost_theirs(
 def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: Berth, root: Path) -> None:
     berth.succeed("start", "sup", "--rootfs", root)
     with calling(berth, "run", "sup", "--", "sleep", "100") as client:
-        faults.wait_until(lambda: len(faults.children(service.pid)) == 1, "a worker is at work")
-        faults.kill(faults.children(service.pid)[0])
+        faults.wait_until(lambda: len(faults.workers(service.pid)) == 1, "a worker is at work")
+        faults.kill(faults.workers(service.pid)[0])
         assert "was killed" in client.communicate(timeout=faults.SECONDS)[1]
 
     assert berth.succeed("run", "sup", "--", "echo", "here") == "here\n"
@@ -308,7 +308,7 @@ def test_a_caller_that_talks_nonsense_holds_up_nobody(service: Service, berth: B
         with contextlib.suppress(OSError):
             sock.send(data)
         assert berth.succeed("list", seconds=5.0) is not None
-    faults.wait_until(lambda: not faults.children(service.pid), "its worker has ended")
+    faults.wait_until(lambda: not faults.workers(service.pid), "its worker has ended")
     assert b'"exit":0' in ask(service.connect())
 
 
@@ -321,7 +321,7 @@ def test_callers_that_only_connect_and_listeners_that_never_read_hold_up_nobody(
             stack.enter_context(service.connect("events.sock"))
         berth.succeed("start", "sup", "--rootfs", root, seconds=10)
         berth.succeed("stop", "sup", seconds=10)
-    faults.wait_until(lambda: not faults.children(service.pid), "the workers have ended")
+    faults.wait_until(lambda: not faults.workers(service.pid), "the workers have ended")
 
 
 # What it costs.
