@@ -32,6 +32,12 @@ GONE = re.compile(r"ERR_(CONNECTION_|INCOMPLETE_|EMPTY_|INTERNET_)|net::ERR_")
 
 Factory = Callable[[str], Path]
 Opener = Callable[[ViewportSize], Page]
+Snap = Callable[[Page, str], None]
+
+
+def go(page: Page, *parts: str) -> None:
+    """Go to another view, as a link does."""
+    page.evaluate("hash => { location.hash = hash; }", "#/" + "/".join(parts))
 
 
 @pytest.fixture(scope="session")
@@ -45,11 +51,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def service(berth_home: Path) -> Iterator[Dashboard]:
-    """One service for all tests of the page; what they leave on the host fails the last of them."""
-    before = host_state.look(berth_home)
+    """One service for all tests of the page; processes that outlive it fail the last of them."""
     with serving(Berth(berth_home)) as dashboard:
         yield dashboard
-    assert host_state.difference(before, berth_home) == []
+    faults.wait_until(lambda: not list(host_state.processes_of(berth_home)), "all that was started has ended")
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ def desktop(opened: Opener) -> Page:
 
 
 @pytest.fixture
-def snap() -> Callable[[Page, str], None]:
+def snap() -> Snap:
     PICTURES.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, name: str) -> None:
