@@ -55,7 +55,7 @@ export function withOption(spec, key, value, usual) {
 
 /** Pure: how many options of `group` differ from what they usually are. */
 export function countSet(spec, group) {
-  return group.options.filter(({ key }) => key in spec).length;
+  return group.options.filter(({ key, usual }) => key in spec && spec[key] !== usual).length;
 }
 
 /** Pure: the keys of the sentences that say what can happen with `spec`; none for a container that is kept apart. */

@@ -8,7 +8,7 @@ import { Lazy, useAnswer, Waiting } from "../parts/loading.js";
 import { StateChip } from "../parts/state_chip.js";
 import { go, link } from "../router.js";
 import { state } from "../state.js";
-import { html } from "../view.js";
+import { html, useEffect, useRef } from "../view.js";
 
 const TABS = {
   overview: { name: "Details", load: () => import("./container/details.js") },
@@ -48,6 +48,10 @@ function Tab({ summary, tab }) {
 /** Arrow keys go from tab to tab, as the pattern for tabs asks. */
 function Tabs({ name, current }) {
   const names = Object.keys(TABS);
+  const list = useRef(null);
+  useEffect(() => {
+    list.current.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [current]);
   const move = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -55,7 +59,7 @@ function Tabs({ name, current }) {
     go(["containers", name, next], { replace: true });
     event.currentTarget.querySelector(`[data-tab="${next}"]`)?.focus();
   };
-  return html`<div class="tabs" role="tablist" aria-label=${t("tab.label")} onKeyDown=${move}>
+  return html`<div class="tabs" role="tablist" ref=${list} aria-label=${t("tab.label")} onKeyDown=${move}>
     ${names.map(
       (tab) =>
         html`<a role="tab" data-tab=${tab} key=${tab} href=${link("containers", name, tab)} aria-selected=${tab === current}

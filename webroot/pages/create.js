@@ -14,7 +14,7 @@ import { state } from "../state.js";
 import { html, useEffect, useId, useState } from "../view.js";
 
 const SOURCES = { demo: "rocket", rootfs: "folder", image: "image" };
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$/; // escaped as the pattern of a field has to be
 
 export function Create({ parts }) {
   const [source, setSource] = useState(parts[0] in SOURCES ? parts[0] : "rootfs");

@@ -8,7 +8,7 @@ import { useAnswer, Waiting } from "../parts/loading.js";
 import { Toggle } from "../parts/spec_form.js";
 import { link } from "../router.js";
 import { chosenTheme, chooseTheme, THEMES } from "../theme.js";
-import { html, useId } from "../view.js";
+import { html, useId, useState } from "../view.js";
 import { moment } from "../words.js";
 
 export function Settings() {
@@ -41,8 +41,16 @@ function Look() {
 function Service() {
   const { value, problem, again } = useAnswer("/settings");
   if (!value) return html`<${Waiting} problem=${problem} again=${again} />`;
+  return html`<${Switches} saved=${value} again=${again} />`;
+}
+
+/** A switch moves at once, and back where the service refuses. */
+function Switches({ saved, again }) {
+  const [value, setValue] = useState(saved);
   const change = (key) => async (on) => {
-    await attempt("PUT", "/settings", { safe_mode: value.safe_mode, wakelock: value.wakelock, [key]: on });
+    const { safe_mode, wakelock } = { ...value, [key]: on };
+    setValue({ ...value, safe_mode, wakelock });
+    if (!(await attempt("PUT", "/settings", { safe_mode, wakelock }))) setValue(saved);
     again();
   };
   return html`<section class="card"><div class="fields">

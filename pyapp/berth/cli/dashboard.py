@@ -20,9 +20,7 @@ def dashboard(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     found = published.read(home)
     if found is None:
-        raise BerthError(
-            'the dashboard is not there, because no service runs; start it with "berth serve --background"'
-        )
+        raise BerthError('dashboard: it is not served now; start it with "berth serve --background"')
     text = invocation.text("uid")
     uid = uid_above(session.pid) if text is None else values.count("--uid", text)
     ticket = Access(home).make_ticket(uid)

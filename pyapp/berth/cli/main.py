@@ -46,7 +46,8 @@ def serve_if_asked(argv: list[str]) -> int | None:
         invocation = parse(argv)
         if invocation.command != "serve":
             return None
-        return serve_forever(find_home(os.environ), run, _serve_web, background=invocation.switch("background"))
+        web = None if invocation.switch("no-dashboard") else _serve_web
+        return serve_forever(find_home(os.environ), run, web, background=invocation.switch("background"))
     except BerthError as error:
         print(f"berth: {error}", file=sys.stderr)
         return error.exit_code

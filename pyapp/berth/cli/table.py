@@ -178,7 +178,10 @@ LIST = (Flag("names", "switch", "Only the names."), JSON)
 RM = (NAME, Flag("yes", "switch", "Do not ask.", short="y"), JSON)
 DASHBOARD = (Flag("uid", "text", "For the browser of this user; the one who used sudo, or root.", value="UID"), JSON)
 API = (Flag("stream", "switch", "Print the frames of a stream."),)
-SERVE = (Flag("background", "switch", "Detach from the terminal."),)
+SERVE = (
+    Flag("background", "switch", "Detach from the terminal."),
+    Flag("no-dashboard", "switch", "Without the dashboard, which needs some 30 MB."),
+)
 
 SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselves again."), JSON)
 

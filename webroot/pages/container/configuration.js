@@ -19,7 +19,10 @@ export function Configuration({ summary, answer: { spec: saved }, again }) {
   if (!saved) return html`<p class="quiet">${t("configuration.not_saved")}</p>`;
   const changed = JSON.stringify(spec) !== JSON.stringify(saved);
   const save = async (restart) => {
-    if (!(await agreed(spec)) || !(await attempt("PUT", containerPath(summary.name), { spec }))) return;
+    if (!(await agreed(spec))) return;
+    const answer = await attempt("PUT", containerPath(summary.name), { spec });
+    if (!answer) return;
+    setSpec(answer.spec); // as it is spelled now that it is saved
     notify(t(isAlive(summary.state) && !restart ? "configuration.saved_later" : "configuration.saved"));
     again();
     if (restart) await begin(summary.name, "restart");

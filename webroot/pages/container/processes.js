@@ -11,13 +11,17 @@ const EVERY = 3000; // ms
 const COLUMNS = { inner_pid: 1, user: 1, command: 1, memory: -1, cpu_time: -1 }; // and the direction that is wanted first
 
 export function Processes({ summary }) {
-  const { value, problem, again } = useAnswer(containerPath(summary.name, "processes"));
+  if (!isAlive(summary.state)) return html`<p class="quiet">${t("container.not_running")}</p>`;
+  return html`<${Table} name=${summary.name} />`;
+}
+
+function Table({ name }) {
+  const { value, problem, again } = useAnswer(containerPath(name, "processes"));
   const [by, setBy] = useState("inner_pid");
   useEffect(() => {
     const timer = setTimeout(() => document.hidden || again(), EVERY);
     return () => clearTimeout(timer);
   }, [value]);
-  if (!isAlive(summary.state)) return html`<p class="quiet">${t("container.not_running")}</p>`;
   if (!value) return html`<${Waiting} problem=${problem} again=${again} />`;
   const rows = [...value.processes].sort((a, b) => (a[by] < b[by] ? -1 : a[by] > b[by] ? 1 : 0) * COLUMNS[by]);
   return html`<div class="table" tabindex="0" role="region" aria-label=${t("tab.processes")}><table>

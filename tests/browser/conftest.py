@@ -1,0 +1,120 @@
+"""The page in Debian's Chromium, against the real service.
+
+`page` is a phone's, `desktop` a computer's; both have paired and fail a test in which the browser reported an error that
+the test did not expect.  `snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+import build
+from tests import faults, host_state
+from tests.dashboard import Dashboard, serving
+from tests.program import Berth
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+PHONE = ViewportSize(width=360, height=740)
+COMPUTER = ViewportSize(width=1280, height=800)
+PICTURES = build.CACHE / "screenshots"
+
+# A request that is refused is told by the page; Chromium reports it as well.
+REFUSED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
+GONE = re.compile(r"ERR_(CONNECTION_|INCOMPLETE_|EMPTY_|INTERNET_)|net::ERR_")
+
+Factory = Callable[[str], Path]
+Opener = Callable[[ViewportSize], Page]
+Snap = Callable[[Page, str], None]
+
+
+def go(page: Page, *parts: str) -> None:
+    """Go to another view, as a link does."""
+    page.evaluate("hash => { location.hash = hash; }", "#/" + "/".join(parts))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    build.make_dashboard()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def service(berth_home: Path) -> Iterator[Dashboard]:
+    """One service for all tests of the page; processes that outlive it fail the last of them."""
+    with serving(Berth(berth_home)) as dashboard:
+        yield dashboard
+    faults.wait_until(lambda: not list(host_state.processes_of(berth_home)), "all that was started has ended")
+
+
+@pytest.fixture
+def dashboard(service: Dashboard) -> Iterator[Dashboard]:
+    """The service without containers, terminals or settings of an earlier test."""
+    yield service
+    for terminal in service.get("/terminals")["terminals"]:
+        service.delete(f"/terminals/{terminal['id']}", 204)
+    service.berth("stop", "--all", "--timeout", "2")
+    shutil.rmtree(service.berth.home / "containers", ignore_errors=True)
+    service.ask("PUT", "/settings", {"safe_mode": False, "wakelock": False})
+
+
+@pytest.fixture
+def root(rootfs: Factory) -> Path:
+    """A root file system whose init ends when it is told to."""
+    return faults.write_init(rootfs("busybox"))
+
+
+@pytest.fixture
+def opened(browser: Browser, dashboard: Dashboard) -> Iterator[Opener]:
+    """Opens the page as `berth dashboard` does, in a browser of its own; errors that it reports fail the test."""
+    contexts = []
+    errors: list[str] = []
+
+    def note(kind: str, text: str) -> None:
+        if kind == "error" and not REFUSED.search(text) and not GONE.search(text):
+            errors.append(text)
+
+    def open_page(size: ViewportSize) -> Page:
+        context = browser.new_context(viewport=size, locale="en-GB", reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: note(message.type, message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
+        page.get_by_role("heading", name="Containers").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(opened: Opener) -> Page:
+    return opened(PHONE)
+
+
+@pytest.fixture
+def desktop(opened: Opener) -> Page:
+    return opened(COMPUTER)
+
+
+@pytest.fixture
+def snap() -> Snap:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+
+    def take(page: Page, name: str) -> None:
+        page.screenshot(path=PICTURES / f"{name}.png")
+
+    return take

@@ -1,0 +1,207 @@
+"""What a user does with the page, from the first link to the last container, with real containers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Snap, go
+from tests.dashboard import Dashboard
+
+pytestmark = pytest.mark.system
+
+def test_a_ticket_is_used_once_and_leaves_no_trace_in_the_address(page: Page, dashboard: Dashboard) -> None:
+    assert page.url == f"http://127.0.0.1:{dashboard.port}/"
+    assert page.evaluate("history.length") <= 2
+    page.reload()  # the token of this tab is enough
+    expect(page.get_by_text("Linux, berthed on your device")).to_be_visible()
+
+
+def test_a_page_without_a_ticket_says_how_to_open_it(page: Page, dashboard: Dashboard, snap: Snap) -> None:
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    expect(page.get_by_text("berth dashboard")).to_be_visible()
+    expect(page.get_by_role("navigation")).to_have_count(0)
+    snap(page, "locked")
+
+    page.goto("about:blank")
+    page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={'x' * 43}")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_a_newcomer_gets_from_an_empty_list_to_a_running_container(page: Page, root: Path, snap: Snap) -> None:
+    snap(page, "welcome")
+    page.get_by_role("link", name="New container").click()
+    page.get_by_label("Name", exact=True).fill("first")
+    page.get_by_label("Directory", exact=True).fill(str(root))
+    snap(page, "create")
+    page.get_by_role("button", name="Review").click()
+
+    expect(page.get_by_text("Root file system")).to_be_visible()
+    expect(page.get_by_text(f"directory {root}")).to_be_visible()
+    snap(page, "plan")
+    page.get_by_role("button", name="Create and start").click()
+
+    expect(page.get_by_role("heading", name="first")).to_be_visible()
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+
+
+def test_a_container_that_can_not_start_is_explained(page: Page, scratch: Path) -> None:
+    page.get_by_role("link", name="New container").click()
+    page.get_by_label("Name", exact=True).fill("broken")
+    page.get_by_label("Directory", exact=True).fill(str(scratch / "nowhere"))
+    page.get_by_role("button", name="Review").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("nowhere")
+    expect(page.get_by_role("button", name="Create and start")).to_be_disabled()
+
+
+def test_what_runs_is_seen_and_steered_from_its_card(
+    desktop: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    dashboard.berth.succeed("start", "--name", "steered", "--rootfs", root)
+
+    expect(desktop.get_by_text("running", exact=True)).to_be_visible()  # without a reload
+    expect(desktop.locator(".sparkline path").first).to_be_visible()
+    snap(desktop, "overview")
+
+    pid = dashboard.get("/containers/steered")["details"]["pid"]
+    desktop.get_by_role("button", name="Restart steered").click()
+    expect(desktop.get_by_role("button", name="Restart steered")).to_have_count(0)
+    expect(desktop.get_by_role("button", name="Restart steered")).to_be_visible()
+    assert dashboard.get("/containers/steered")["details"]["pid"] != pid
+
+    desktop.get_by_role("button", name="Stop steered").click()
+    expect(desktop.get_by_text("stopped", exact=True)).to_be_visible()
+    desktop.get_by_role("button", name="Start steered").click()
+    expect(desktop.get_by_text("running", exact=True)).to_be_visible()
+
+    go(desktop, "operations")
+    expect(desktop.get_by_text("Start steered", exact=True)).to_be_visible()
+    own = desktop.get_by_role("listitem").filter(has_text="steered")
+    expect(own.get_by_text("done", exact=True)).to_have_count(3)
+
+
+def test_several_containers_are_started_and_stopped_at_once(page: Page, dashboard: Dashboard, root: Path) -> None:
+    for name in ("red", "green", "blue"):
+        dashboard.post("/containers", {"spec": {"name": name, "rootfs": str(root)}}, 201)
+    page.get_by_role("button", name="Select").click()
+    page.get_by_role("checkbox", name="Select red").check()
+    page.get_by_role("checkbox", name="Select blue").check()
+    page.get_by_role("toolbar").get_by_role("button", name="Start", exact=True).click()
+
+    expect(page.get_by_text("running", exact=True)).to_have_count(2)
+    expect(page.get_by_role("button", name="Start green")).to_be_visible()
+
+
+def test_what_can_do_harm_is_asked_for_twice(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:
+    dashboard.post("/containers", {"spec": {"name": "bold", "rootfs": str(root)}}, 201)
+    go(page, "containers", "bold", "configuration")
+    page.get_by_text("Protection", exact=True).click()
+    page.get_by_role("switch", name="Allow all devices").check()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("read and overwrite every partition")
+    snap(page, "danger")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    assert "privileged" not in dashboard.get("/containers/bold")["spec"]
+
+    page.get_by_role("button", name="Save", exact=True).click()
+    dialog.get_by_role("button", name="I trust it").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    assert dashboard.get("/containers/bold")["spec"]["privileged"] == ["unfiltered-dev"]
+
+
+def test_a_configuration_is_changed_as_a_form_and_raw_and_explained(
+    page: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "formed", "rootfs": str(root)}}, 201)
+    go(page, "containers", "formed", "configuration")
+    page.get_by_text("Limits", exact=True).click()
+    page.get_by_label("Memory", exact=True).fill("256M")
+    page.get_by_text("Storage", exact=True).click()
+    page.get_by_label("Shared folders").fill(f"{root}:/mnt/root:ro")
+    snap(page, "configuration")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    spec = dashboard.get("/containers/formed")["spec"]
+    assert spec["memory"] == 256 << 20
+    assert spec["binds"] == [{"source": str(root), "destination": "/mnt/root", "read_only": True}]
+
+    page.get_by_role("button", name="Raw").click()
+    page.get_by_role("textbox", name="Raw").fill(json.dumps(spec | {"hostname": "raw"}))
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("button", name="Save", exact=True)).to_have_count(0)
+    assert dashboard.get("/containers/formed")["spec"]["hostname"] == "raw"
+
+    page.get_by_role("button", name="Plan").click()
+    page.get_by_text("Rights of root inside").click()
+    expect(page.get_by_text("without SYS_MODULE")).to_be_visible()
+
+
+def test_a_container_is_renamed_and_removed_by_typing_its_name(
+    page: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "old", "rootfs": str(root)}}, 201)
+    go(page, "containers", "old")
+    page.get_by_label("New name").fill("new")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_role("heading", name="new", exact=True)).to_be_visible()
+
+    page.get_by_role("button", name="Remove").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill("old")
+    dialog.get_by_role("button", name="Remove").click()
+    expect(dialog).to_be_visible()  # that is not its name
+    snap(page, "remove")
+    dialog.get_by_role("textbox").fill("new")
+    dialog.get_by_role("button", name="Remove").click()
+
+    expect(page.get_by_text("Linux, berthed on your device")).to_be_visible()
+    assert dashboard.get("/containers") == {"containers": []}
+    assert root.is_dir()
+
+
+def test_settings_are_kept_and_shown_in_the_language_of_the_user(page: Page, dashboard: Dashboard, snap: Snap) -> None:
+    go(page, "settings")
+    page.get_by_role("switch", name="Safe mode").click()
+    expect(page.get_by_role("switch", name="Safe mode")).to_be_checked()
+    expect(page.get_by_text("this page", exact=True)).to_be_visible()
+    page.get_by_label("Language").select_option("zh-CN")
+    expect(page.get_by_role("heading", name="设置")).to_be_visible()
+    page.get_by_role("button", name="纯黑").click()
+    snap(page, "settings-chinese")
+    page.reload()
+    expect(page.get_by_role("heading", name="设置")).to_be_visible()
+    assert page.evaluate("document.documentElement.dataset.theme") == "amoled"
+    assert page.evaluate("document.documentElement.lang") == "zh-CN"
+    go(page)
+    expect(page.get_by_text("安全模式已开启")).to_be_visible()
+    assert dashboard.get("/settings")["safe_mode"] is True
+
+
+def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, snap: Snap) -> None:
+    go(page, "check")
+    titles = [one["title"] for one in dashboard.get("/check")["requirements"]]
+    for title in titles:
+        expect(page.get_by_text(title, exact=True).first).to_be_attached()
+    snap(page, "check")
+    go(page, "about")
+    expect(page.get_by_text(dashboard.get("/service")["version"], exact=True)).to_be_visible()
+    page.get_by_role("button", name="Make a report").click()
+    expect(page.get_by_role("region", name="Report a problem")).to_contain_text("kernel")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save").click()
+    assert download.value.suggested_filename == "berth-report.txt"
+
+
+def test_a_key_that_is_taken_away_locks_its_page(page: Page, dashboard: Dashboard) -> None:
+    go(page, "settings")
+    row = page.locator(".tokens li").filter(has_text="this page")
+    row.get_by_role("button").click()
+    page.get_by_role("dialog").get_by_role("button", name="Take away").click()
+    expect(page.get_by_text("This page needs to be opened by Berth")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0

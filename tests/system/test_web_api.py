@@ -1,0 +1,228 @@
+"""The API by real HTTP with the real engine: containers, operations, what is told of them, and how errors are told."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.dashboard import Dashboard, serving
+from tests.program import Berth
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+
+
+@pytest.fixture
+def dashboard(berth: Berth) -> Iterator[Dashboard]:
+    with serving(berth) as dashboard:
+        yield dashboard
+
+
+@pytest.fixture
+def root(rootfs: Factory) -> Path:
+    return faults.write_init(rootfs("busybox"))
+
+
+def test_a_container_lives_its_whole_life_over_the_api(dashboard: Dashboard, root: Path) -> None:
+    made = dashboard.post("/containers", {"spec": {"name": "life", "rootfs": str(root), "memory": 64 << 20}}, 201)
+    assert made["spec"].items() >= {"name": "life", "rootfs": str(root), "memory": 64 << 20}.items()
+    assert made["details"]["state"] == "stopped"
+
+    plan = dashboard.post("/containers/life/plan", {})
+    assert plan["running"] is False
+    assert {"root", "namespaces", "cgroups", "mounts", "init"} <= plan["groups"].keys()
+
+    started = dashboard.finish(dashboard.post("/containers/life/start", {}, 202))
+    assert (started["state"], started["kind"], started["container"]) == ("done", "start", "life")
+    (listed,) = dashboard.get("/containers")["containers"]
+    assert (listed["name"], listed["state"]) == ("life", "running")
+    assert started["sentence"] == f"life: started, init is {listed['pid']}"
+    assert dashboard.get("/containers/life")["details"]["pid"] == listed["pid"]
+    assert dashboard.post("/containers/life/plan", {})["name"] == "life"
+
+    processes = dashboard.get("/containers/life/processes")["processes"]
+    assert [process["inner_pid"] for process in processes if process["pid"] == listed["pid"]] == [1]
+    sample = dashboard.get("/containers/life/statistics")
+    assert sample["memory_limit"] == 64 << 20
+    assert sample["processes"] == len(processes)
+
+    restarted = dashboard.finish(dashboard.post("/containers/life/restart", {"timeout": 5}, 202))
+    assert restarted["state"] == "done"
+    assert dashboard.get("/containers/life")["details"]["pid"] != listed["pid"]
+
+    refused = dashboard.ask("DELETE", "/containers/life")
+    assert (refused.status, refused.headers["content-type"]) == (409, "application/problem+json")
+    assert refused.body["detail"] == 'container life: is running and can\'t be removed; run "berth stop life" first'
+
+    assert dashboard.finish(dashboard.post("/containers/life/stop", {}, 202))["sentence"] == "life: stopped"
+    assert dashboard.post("/containers/life/rename", {"name": "after"})["spec"]["name"] == "after"
+    assert dashboard.delete("/containers/after") == {"name": "after", "root": str(root)}
+    assert dashboard.get("/containers") == {"containers": []}
+    assert root.is_dir()
+
+
+def test_a_change_holds_from_the_next_start_on(dashboard: Dashboard, root: Path) -> None:
+    dashboard.start("change", root)
+    spec = {**dashboard.get("/containers/change")["spec"], "hostname": "fresh", "autostart": True}
+
+    changed = dashboard.ask("PUT", "/containers/change", {"spec": spec})
+    assert (changed.status, changed.body["spec"]["hostname"]) == (200, "fresh")
+    assert dashboard.get("/settings")["autostart"] == [{"name": "change", "start_after": []}]
+
+    dashboard.finish(dashboard.post("/containers/change/restart", {"timeout": 0}, 202))
+    assert dashboard.get("/containers/change")["details"]["hostname"] == "fresh"
+    other = dashboard.ask("PUT", "/containers/change", {"spec": {**spec, "name": "other"}})
+    assert other.status == 400
+    dashboard.remove("change")
+
+
+def test_an_error_is_the_sentence_of_the_command_line(dashboard: Dashboard, berth: Berth, scratch: Path) -> None:
+    (scratch / "empty").mkdir()
+    dashboard.post("/containers", {"spec": {"name": "empty", "rootfs": str(scratch / "empty")}}, 201)
+
+    failed = dashboard.finish(dashboard.post("/containers/empty/start", {}, 202))
+    assert failed["state"] == "failed"
+    assert f"berth: {failed['sentence']}\n" == berth("start", "empty").stderr
+    planned = dashboard.ask("POST", "/containers/empty/plan", {})
+    assert (planned.status, planned.body["detail"]) == (409, failed["sentence"])
+    missing = dashboard.ask("GET", "/containers/nothing")
+    assert missing.status == 404
+    assert f"berth: {missing.body['detail']}\n" == berth("info", "nothing").stderr
+    dashboard.delete("/containers/empty")
+
+
+WRONG: tuple[tuple[object, str], ...] = (
+    ({}, "spec"),
+    ({"spec": {"name": "../up", "rootfs": "/x"}}, "spec.name"),
+    ({"spec": {"name": "both", "rootfs": "/x", "image": "/y"}}, "rootfs and image"),
+    ({"spec": {"name": "self", "rootfs": "/"}}, "own system"),
+    ({"spec": {"name": "odd", "rootfs": "/x", "colour": "red"}}, "colour"),
+    ({"spec": {"name": "odd", "rootfs": "/x", "memory": "much"}}, "spec.memory"),
+    ({"spec": {"name": "odd", "rootfs": "relative"}}, "rootfs"),
+    (b"{", "the request is wrong"),
+    (b"[]", "object"),
+    (b"[" * 100_000, "the request is wrong"),
+)
+
+
+def test_a_wrong_request_is_refused_with_what_is_wrong_where(dashboard: Dashboard) -> None:
+    for body, said in WRONG:
+        reply = dashboard.ask("POST", "/containers", body)
+        assert (reply.status, reply.body["status"], reply.body["type"]) == (400, 400, "about:blank")
+        assert said in reply.body["detail"]
+    assert dashboard.get("/containers") == {"containers": []}
+
+
+def test_a_start_that_stands_still_is_cancelled_and_leaves_nothing(dashboard: Dashboard, root: Path) -> None:
+    hook = root.parent / "hook"
+    hook.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hook.chmod(0o755)
+    spec = {"name": "still", "rootfs": str(root), "hooks": [{"stage": "prestart", "path": str(hook)}]}
+    dashboard.post("/containers", {"spec": spec}, 201)
+
+    begun = dashboard.post("/containers/still/start", {}, 202)
+    faults.wait_until(lambda: faults.condition(dashboard.berth, "still") == "starting", "it is starting")
+    dashboard.post(f"/operations/{begun['id']}/cancel", {}, 202)
+
+    ended = dashboard.finish(begun)
+    assert (ended["state"], ended["sentence"]) == ("cancelled", "start still: was cancelled")
+    assert dashboard.get("/containers/still")["details"]["state"] == "stopped"
+    dashboard.delete("/containers/still")
+
+
+def test_operations_outlive_the_web_process(dashboard: Dashboard, root: Path) -> None:
+    faults.write_init(root, "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1000 & wait $!; done\n")
+    dashboard.start("outlive", root)
+    stopping = dashboard.post("/containers/outlive/stop", {"timeout": 3}, 202)
+    web = dashboard.published["pid"]
+
+    os.kill(web, signal.SIGKILL)
+    dashboard.await_web(but=web)
+
+    assert dashboard.finish(stopping)["state"] == "done"
+    assert [operation["kind"] for operation in dashboard.get("/operations")["operations"]] == ["start", "stop"]
+    dashboard.delete("/containers/outlive")
+
+
+def test_the_list_follows_what_the_command_line_does(dashboard: Dashboard, berth: Berth, root: Path) -> None:
+    def states() -> dict[str, str]:
+        return {one["name"]: one["state"] for one in dashboard.get("/containers")["containers"]}
+
+    assert states() == {}
+    berth.succeed("start", "follow", "--rootfs", root)
+    assert states() == {"follow": "running"}
+    berth.succeed("stop", "follow")
+    assert states() == {"follow": "stopped"}
+    berth.succeed("rename", "follow", "followed")
+    assert states() == {"followed": "stopped"}
+    (berth.home / "containers" / "followed" / "container.toml").write_text("name = 7\n")
+    faults.wait_until(lambda: dashboard.get("/containers")["containers"][0]["error"], "the wrong file is told of")
+    berth("rm", "followed", "--yes")
+    (berth.home / "containers" / "followed" / "container.toml").unlink()
+
+
+def test_safe_mode_keeps_containers_from_starting_with_the_service(
+    dashboard: Dashboard, berth: Berth, root: Path
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "auto", "rootfs": str(root), "autostart": True}}, 201)
+    assert dashboard.ask("PUT", "/settings", {"safe_mode": True}).body["safe_mode"] is True
+
+    os.kill(dashboard.service, signal.SIGTERM)
+    faults.wait_until(lambda: not (berth.home / "run" / "control.sock").exists(), "the service has ended")
+    web = dashboard.published["pid"]
+    berth.succeed("serve", "--background")
+    dashboard.await_web(but=web)
+
+    berth.succeed("recover")  # what the service does first has been done when this has
+    assert dashboard.get("/containers/auto")["details"]["state"] == "stopped"
+    dashboard.delete("/containers/auto")
+
+
+def test_the_device_is_told_as_the_command_line_tells_it(dashboard: Dashboard, berth: Berth) -> None:
+    host, told = dashboard.get("/host"), json.loads(berth.succeed("info", "--json"))
+    assert {key: host[key] for key in ("kernel", "machine", "memory", "cpus", "version")} == {
+        key: told[key] for key in ("kernel", "machine", "memory", "cpus", "version")
+    }
+    check = dashboard.get("/check")
+    assert check["fulfilled"] is True
+    assert {one["key"] for one in check["requirements"]} == {
+        one["key"] for one in json.loads(berth("check", "--json").stdout)
+    }
+    assert dashboard.get("/service")["port"] == dashboard.port
+    assert dashboard.get("/host/statistics")["memory"] > 0
+
+
+def test_the_log_is_told_from_its_end(dashboard: Dashboard, root: Path) -> None:
+    faults.write_init(
+        root, "#!/bin/sh\nfor n in 1 2 3; do echo line $n; done\ntrap 'exit 0' TERM\nsleep 1000 & wait $!\n"
+    )
+    dashboard.start("log", root)
+    faults.wait_until(lambda: "line 3" in dashboard.get("/containers/log/log")["text"], "all lines are logged")
+    assert dashboard.get("/containers/log/log?lines=1")["text"] == "line 3\r\n"
+    assert dashboard.ask("GET", "/containers/log/log?lines=-1").status == 400
+    assert dashboard.ask("GET", "/containers/log/log?other=1").status == 400
+    dashboard.remove("log")
+
+
+def test_who_changed_what_stands_in_the_audit_log(dashboard: Dashboard, root: Path) -> None:
+    dashboard.start("audit", root)
+    dashboard.remove("audit")
+    done = [(entry["who"], entry["what"], entry["status"]) for entry in dashboard.get("/audit")["entries"]]
+    assert ("browser", "POST /api/v1/containers", 201) in done
+    assert ("browser", "DELETE /api/v1/containers/audit", 200) in done
+
+
+def test_without_a_dashboard_the_service_needs_no_port(berth: Berth) -> None:
+    berth.succeed("serve", "--background", "--no-dashboard")
+    pid = int((berth.home / "run" / "supervisor.lock").read_text())
+    try:
+        assert "dashboard: it is not served" in berth("dashboard").stderr
+        assert faults.workers(pid) == faults.children(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")

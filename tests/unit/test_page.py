@@ -1,0 +1,110 @@
+"""The page's files: small enough, complete in every language, and without anything that would run hostile text."""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import build
+import front_end
+
+KB = 1000
+CATALOGUES = sorted((build.WEBROOT / "locales").glob("*.json"))
+OWN = [path for path in front_end.files(build.WEBROOT) if "vendor" not in path.parts]
+SCRIPTS = [path for path in OWN if path.suffix == ".js"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages() -> None:
+    build.make_dashboard()
+
+
+def weight(paths: set[Path] | list[Path]) -> int:
+    """The bytes that go over the wire."""
+    return sum(len(gzip.compress(path.read_bytes(), 9)) for path in paths)
+
+
+def imported(path: Path) -> set[Path]:
+    """`path` and all that it imports at once, which leaves out what it imports later."""
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            names = re.findall(r"\bfrom\s*[\"'](\.[^\"']+)[\"']", module.read_text("utf-8"))
+            waiting += [(module.parent / name).resolve() for name in names]
+    return found
+
+
+def test_the_first_view_is_light() -> None:
+    beside = {build.WEBROOT / name for name in ("index.html", "tokens.css", "style.css", "icon.svg", "locales/en.json")}
+
+    assert weight(imported(build.WEBROOT / "main.js") | beside) < 40 * KB
+
+
+def test_our_own_part_is_light() -> None:
+    assert weight(OWN) < 80 * KB
+
+
+def test_all_of_the_page_is_light() -> None:
+    spoken = [path for path in OWN if path.parent.name != "locales" or path.stem == "en"]  # one language at a time
+    packages = [build.WEBROOT / "vendor" / name for name in front_end.PARTS]
+
+    assert weight([*spoken, *packages]) < 210 * KB
+
+
+def test_precompressed_files_are_what_they_were(tmp_path: Path) -> None:
+    text = "x" * front_end.FEWEST_BYTES
+    (tmp_path / "a.js").write_text(text)
+    (tmp_path / "tiny.js").write_text("1")
+
+    front_end.precompress(tmp_path)
+
+    assert gzip.decompress((tmp_path / "a.js.gz").read_bytes()).decode() == text
+    assert not (tmp_path / "tiny.js.gz").exists()
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.stem)
+def test_a_catalogue_has_all_words_and_keeps_their_placeholders(catalogue: Path) -> None:
+    english = json.loads((build.WEBROOT / "locales" / "en.json").read_text("utf-8"))
+    words = json.loads(catalogue.read_text("utf-8"))
+
+    assert {key for key in english if not key.endswith(".one")} <= words.keys() <= english.keys()
+    for key, sentence in words.items():
+        assert set(re.findall(r"{\w+}", sentence)) == set(re.findall(r"{\w+}", english[key])), key
+
+
+def test_the_page_speaks_only_words_that_the_catalogue_has() -> None:
+    english = json.loads((build.WEBROOT / "locales" / "en.json").read_text("utf-8"))
+
+    used = {key for path in SCRIPTS for key in re.findall(r"\bt\(\s*\"([\w.]+)\"", path.read_text("utf-8"))}
+
+    assert used - english.keys() == set()
+
+
+def test_every_option_of_a_container_is_in_the_form() -> None:
+    table = (build.WEBROOT / "spec.js").read_text("utf-8")
+    fields = re.findall(r"^    (\w+): ", (build.ROOT / "pyapp/berth/spec.py").read_text().split("class Spec")[1], re.M)
+    asked_elsewhere = {"version", "name", "rootfs", "image", "extra", "volatile", "volatile_size"}
+
+    assert set(fields) - asked_elsewhere <= set(re.findall(r"key: \"(\w+)\"", table))
+
+
+def dangerous_words() -> Iterator[str]:
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "dangerouslySetInnerHTML", "eval("):
+        yield from (f"{path.name}: {word}" for path in SCRIPTS if word in path.read_text("utf-8"))
+
+
+def test_text_never_becomes_markup_or_code() -> None:
+    assert list(dangerous_words()) == []
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    allowed = {"http://127.0.0.1", "http://www.w3.org/2000/svg"}
+    found = {address for path in OWN for address in re.findall(r"https?://[\w./-]*[\w/]", path.read_text("utf-8"))}
+
+    assert {address for address in found if not address.startswith(tuple(allowed))} == set()
