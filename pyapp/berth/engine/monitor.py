@@ -197,6 +197,9 @@ class Monitor:
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
         self.board = Switchboard(self.folder)
         self.guard = Guard(self.board, lambda: self.plan)
+        if self.member is not None:  # before PID 1 is there, which numbers its own entries from where this process is
+            number = self.journal.intend(EFFECT, self.spec.name)
+            self.journal.done(number, self.member.address)
         return self._boot(folder)
 
     def _decide(self, folder: str) -> Plan:
@@ -245,9 +248,7 @@ class Monitor:
     def _take_init(self, init: Process) -> None:
         self._save(init=(init.pid, init.started or 0))
         if self.member is not None:
-            number = self.journal.intend(EFFECT, self.spec.name)
             self.member.attach(init.pid)
-            self.journal.done(number, self.member.lease.address if self.member.lease else "")
 
     def _take_console(self, master: int, slave: int) -> None:
         assert self.board is not None

@@ -41,6 +41,11 @@ class Membership:
         self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self._connected = time.monotonic()
 
+    @property
+    def address(self) -> str:
+        """The container's address; "" where it was attached by an earlier monitor."""
+        return self.lease.address if self.lease else ""
+
     def filenos(self) -> tuple[int, ...]:
         """Return the descriptors that must stay open where a process goes on with it."""
         return (self._socket.fileno(), self._mounts)

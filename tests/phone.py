@@ -1,0 +1,242 @@
+"""A phone and what is around it, out of network namespaces: nothing of this machine's own network is touched.
+
+    internet (203.0.113.1) --- Wi-Fi router 192.0.2.1 --- wlan0 192.0.2.2 --- phone --- rmnet_data0 --- mobile network
+
+Router and mobile network are the internet at the same time: each answers at 203.0.113.1, and says which one it is and
+whom it has seen, so a test can tell which way a connection went.  A namespace lives as long as the process that was
+started for it; those carry BERTH_HOME, so that what a killed run leaves is found and ended like its containers.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.program import Berth
+
+INTERNET = "203.0.113.1"
+INTERNET6 = "2001:db8:ffff::1"
+WIFI, MOBILE = "192.0.2.2", "198.51.100.2"
+WIFI_ROUTER, MOBILE_ROUTER = "192.0.2.1", "198.51.100.1"
+WIFI6, WIFI6_ROUTER = "2001:db8:1::2", "2001:db8:1::1"
+NAMED = "198.18.0.7"
+"""What the internet's name server answers, whatever is asked."""
+SECONDS = 20.0
+
+_WORLD = """\
+import selectors, socket, sys
+label, looks = sys.argv[1].encode(), selectors.DefaultSelector()
+def tcp(port):
+    sock = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    looks.register(sock, selectors.EVENT_READ, (port, "tcp"))
+def udp(port):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("", port))
+    looks.register(sock, selectors.EVENT_READ, (port, "udp"))
+tcp(80), tcp(7), udp(53), tcp(53)
+def answer(query):
+    end = query.index(b"\\0", 12) + 5
+    head = query[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0"
+    return head + query[12:end] + b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\5\\0\\4" + socket.inet_aton(sys.argv[2])
+print("ready", flush=True)
+while True:
+    for key, _ in looks.select():
+        port, kind = key.data
+        if kind == "udp":
+            query, caller = key.fileobj.recvfrom(4096)
+            key.fileobj.sendto(answer(query), caller)
+        elif kind == "echo":
+            data = key.fileobj.recv(65536)
+            if not data:
+                looks.unregister(key.fileobj)
+                key.fileobj.close()
+            else:
+                key.fileobj.sendall(data)
+        else:
+            caller, address = key.fileobj.accept()
+            if port == 80:
+                said = label + b" " + address[0].removeprefix("::ffff:").encode()
+                caller.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + said + b"\\n")
+                caller.close()
+            elif port == 53:
+                reply = answer(caller.recv(4096)[2:])
+                caller.sendall(len(reply).to_bytes(2, "big") + reply)
+                caller.close()
+            else:
+                looks.register(caller, selectors.EVENT_READ, (port, "echo"))
+"""
+
+
+class Place:
+    """A network namespace, and mounts of its own, held by a process."""
+
+    def __init__(self, home: Path, *command: str) -> None:
+        keep = list(command) or ["sh", "-c", "echo ready; exec sleep infinity"]
+        self._holder = subprocess.Popen(
+            ["unshare", "--net", "--mount", *keep],
+            env={**os.environ, "BERTH_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "ready\n"
+        self.pid = self._holder.pid
+        self.ip("link", "set", "lo", "up")
+
+    @property
+    def prefix(self) -> list[str]:
+        """What makes a command run here."""
+        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--"]
+
+    def run(self, *command: str | Path, seconds: float = SECONDS, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command here and return how it ended."""
+        return subprocess.run(
+            [*self.prefix, *command], check=False, capture_output=True, text=True, timeout=seconds, input=stdin
+        )
+
+    def succeed(self, *command: str | Path, stdin: str = "") -> str:
+        """Run a command here, assert that it exits with 0, and return what it printed."""
+        done = self.run(*command, stdin=stdin)
+        assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def ip(self, *arguments: str) -> str:
+        """Run ip(8) here."""
+        return self.succeed("ip", *arguments)
+
+    def fetch(self, address: str, port: int = 80, seconds: float = 3) -> str | None:
+        """Return what a web server answers from here, None where it can't be reached."""
+        host = f"[{address}]" if ":" in address else address
+        done = self.run("curl", "--silent", "--max-time", str(seconds), f"http://{host}:{port}/")
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def end(self) -> None:
+        """End the namespace, once nothing else holds it."""
+        self._holder.send_signal(signal.SIGKILL)
+        self._holder.communicate()
+
+
+class Phone(Place):
+    """The phone: runs `berth`, and has the Wi-Fi up and the mobile network at hand."""
+
+    def __init__(self, berth: Berth, folder: Path) -> None:
+        super().__init__(berth.home)
+        self.wifi = Place(berth.home, sys.executable, "-c", _WORLD, "wifi", NAMED)
+        self.mobile = Place(berth.home, sys.executable, "-c", _WORLD, "mobile", NAMED)
+        self.berth = Berth(berth.home)
+        self.berth.environment = berth.environment
+        self.berth.command = [*self.prefix, *berth.command]
+        for name, there, own, router in (
+            ("wlan0", self.wifi, WIFI, WIFI_ROUTER),
+            ("rmnet_data0", self.mobile, MOBILE, MOBILE_ROUTER),
+        ):
+            self.ip("link", "add", name, "type", "veth", "peer", "name", "out", "netns", str(there.pid))
+            self.ip("address", "add", f"{own}/24", "dev", name)
+            there.ip("address", "add", f"{router}/24", "dev", "out")
+            there.ip("address", "add", f"{INTERNET}/32", "dev", "lo")
+            there.ip("address", "add", f"{INTERNET6}/128", "dev", "lo", "nodad")
+            there.ip("link", "set", "out", "up")
+            self.ip("link", "set", name, "up")
+        self.ip("address", "add", f"{WIFI6}/64", "dev", "wlan0", "nodad")
+        self.wifi.ip("address", "add", f"{WIFI6_ROUTER}/64", "dev", "out", "nodad")
+        self._resolv_conf = folder / "resolv.conf"
+        self._resolv_conf.write_text(f"nameserver {INTERNET}\n")
+        self.succeed("mount", "--bind", self._resolv_conf, "/etc/resolv.conf")
+
+    def use_wifi(self) -> None:
+        """Have the default route of an ordinary Linux machine."""
+        self.ip("route", "add", "default", "via", WIFI_ROUTER, "dev", "wlan0")
+        self.ip("-6", "route", "add", "default", "via", WIFI6_ROUTER, "dev", "wlan0")
+
+    def state(self) -> dict[str, str]:
+        """Return all that Berth changes here, as text that can be compared."""
+        sysctls = "net.ipv4.ip_forward net.ipv4.conf.all net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra"
+        return {
+            "links": self.ip("-brief", "link"),
+            "addresses": self.ip("-brief", "address"),
+            "routes": self.ip("route", "show", "table", "all"),
+            "rules": self.ip("rule") + self.ip("-6", "rule"),
+            "firewall": _without_counters(self.succeed("iptables-save") + self.succeed("ip6tables-save")),
+            "nftables": self.succeed("nft", "list", "tables"),
+            "settings": self.succeed("sysctl", *sysctls.split()),
+        }
+
+    def net_process(self) -> int | None:
+        """Return the pid of the net process; None where there is none."""
+        found = self.net_processes()
+        assert len(found) < 2, found
+        return found[0] if found else None
+
+    def net_processes(self) -> list[int]:
+        """Return the pids of all net processes here."""
+        mark = f"BERTH_HOME={self.berth.home}"
+        return [pid for pid in _named("berth: net") if mark in _environment(pid)]
+
+    def end(self) -> None:
+        """End the phone and what is around it."""
+        for place in (self.wifi, self.mobile):
+            place.end()
+        super().end()
+
+
+def _named(name: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "comm").read_text() == f"{name}\n":
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def _environment(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def _without_counters(saved: str) -> str:
+    """The rules that count: tables that are empty are left behind by iptables itself, whoever looks at them."""
+    lines = [line for line in saved.splitlines() if line.startswith(("-A", ":BERTH", "-N"))]
+    return "\n".join(lines)
+
+
+def wait_for(what: str, ask: Any, seconds: float = SECONDS) -> float:
+    """Wait until `ask` gives something true, and return how many seconds that took; fail, naming `what`, otherwise."""
+    began = time.monotonic()
+    while not ask():
+        assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def told(berth: Berth, name: str) -> dict[str, Any]:
+    """Return what `berth info NAME --json` tells."""
+    found: dict[str, Any] = json.loads(berth.succeed("info", name, "--json"))
+    return found
+
+
+@pytest.fixture
+def phone(berth: Berth, scratch: Path) -> Iterator[Phone]:
+    """A phone on its Wi-Fi; fails the test that leaves anything in its network."""
+    made = Phone(berth, scratch)
+    made.use_wifi()
+    before = made.state()
+    yield made
+    left = made.berth("stop", "--all", "--timeout", "2").stderr
+    made.berth("recover")
+    wait_for("the net process has ended", lambda: made.net_process() is None)
+    after = made.state()
+    made.end()
+    different = [f"{part}:\n{before[part]}\n-->\n{after[part]}" for part in before if before[part] != after[part]]
+    assert not different, "the phone is not as it was:\n" + "\n".join((*different, left))
