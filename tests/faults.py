@@ -78,16 +78,6 @@ def is_alive(pid: int) -> bool:
     return bool(host_state.describe(pid))
 
 
-def workers(service: int) -> list[int]:
-    """Return the workers of the service with this pid: its children but for the web process."""
-    found = []
-    for child in children(service):
-        with contextlib.suppress(FileNotFoundError):
-            if Path(f"/proc/{child}/comm").read_text().strip() != "berth: web":
-                found.append(child)
-    return found
-
-
 def children(pid: int) -> list[int]:
     """Return the children of the single-threaded process `pid`."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
