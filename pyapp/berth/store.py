@@ -4,11 +4,12 @@ Only files are handled here; whether a container runs, and the lock that keeps t
 A file is replaced whole or not at all: after a crash, a full disk or a power cut the old one is there, unharmed.
 """
 
+import contextlib
 import errno
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import tomli_w
@@ -31,6 +32,7 @@ __all__ = [
     "rename",
     "replace_file",
     "save_spec",
+    "saved_for_good",
     "spec_from_toml",
     "sync_folder",
     "to_toml",
@@ -119,7 +121,7 @@ def save_spec(home: Home, spec: Spec) -> None:
     """
     content = to_toml(checked(spec)).encode()
     path = home.spec(spec.name)
-    if _holds(path, content):
+    if _content_of(path) == content:
         return
     folder = home.container(spec.name)
     made = not os.path.isdir(folder)
@@ -132,6 +134,23 @@ def save_spec(home: Home, spec: Spec) -> None:
         if made and os.path.isdir(folder):
             _remove_if_empty(folder)
         raise BerthError(f"container {rules.quoted(spec.name)} was not saved in {folder}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def saved_for_good(home: Home, spec: Spec) -> Iterator[None]:
+    """Save `spec`, and put back what was saved before if what is done with it fails; raises as `save_spec` does."""
+    before = _content_of(home.spec(spec.name))
+    save_spec(home, spec)
+    try:
+        yield
+    except BerthError:
+        with contextlib.suppress(OSError):
+            if before is None:
+                os.unlink(home.spec(spec.name))
+                _remove_if_empty(home.container(spec.name))
+            else:
+                replace_file(home.spec(spec.name), before)
+        raise
 
 
 def list_names(home: Home) -> tuple[str, ...]:
@@ -217,12 +236,12 @@ def _read(path: str) -> str:
         return file.read()
 
 
-def _holds(path: str, content: bytes) -> bool:
+def _content_of(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            return file.read() == content
+            return file.read()
     except OSError:
-        return False
+        return None
 
 
 def replace_file(path: str, content: bytes) -> None:

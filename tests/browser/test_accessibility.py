@@ -49,7 +49,9 @@ def seen(dashboard: Dashboard, root: Path) -> None:
 
 def complaints(page: Page, axe: str) -> list[str]:
     page.evaluate(axe)
-    found: dict[str, Any] = page.evaluate("axe.run(document, {exclude: [['.xterm']]})")  # xterm has a reader mode of its own
+    found: dict[str, Any] = page.evaluate(
+        "axe.run(document, {exclude: [['.xterm']]})"
+    )  # xterm has a reader mode of its own
     return [
         f"{violation['id']}: {node['html'][:160]} {node.get('failureSummary', '')}"
         for violation in found["violations"]

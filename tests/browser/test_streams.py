@@ -134,9 +134,7 @@ def test_a_full_screen_program_runs(page: Page, dashboard: Dashboard, root: Path
     assert "hello from a phone" in shown(page)
 
 
-def test_a_log_is_followed_searched_and_never_markup(
-    page: Page, dashboard: Dashboard, root: Path, snap: Snap
-) -> None:
+def test_a_log_is_followed_searched_and_never_markup(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:
     alerts: list[str] = []
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
     start(dashboard, "chatty", faults.write_init(root, CHATTY))

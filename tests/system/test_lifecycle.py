@@ -275,8 +275,31 @@ def test_an_init_that_ends_at_once_is_a_failed_start_and_nothing_is_left(
     assert failed.returncode != 0
     assert how in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
-    assert quick.info(berth)["state"] == "stopped"
+    assert "there is no container" in berth("info", "quay").stderr
     assert everything_in(root) == before
+
+
+def test_a_failed_start_leaves_saved_what_was_saved_before(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("busybox")
+    quick.start(berth, root, "--memory", "64M")
+    berth.succeed("stop", "quay")
+    broken = quick.write_init(root, "/sbin/broken", "#!/bin/sh\nexit 1\n")
+
+    assert berth("start", "quay", "--init", broken, "--memory", "32M").returncode != 0
+
+    assert "memory = 67108864" in (berth.home / "containers" / "quay" / "container.toml").read_text()
+    assert broken not in (berth.home / "containers" / "quay" / "container.toml").read_text()
+
+
+def test_a_name_that_nobody_has_gets_its_sentence(berth: Berth) -> None:
+    for command in (["stop", "nobody"], ["enter", "nobody"], ["run", "nobody", "--", "true"], ["restart", "nobody"]):
+        assert "there is no container" in berth(*command).stderr, command
+
+
+def test_a_one_off_is_refused_a_folder_that_is_not_there(berth: Berth, rootfs: Factory) -> None:
+    refused = berth("run", "--rm", "--rootfs", rootfs("busybox"), "--vol", "/nowhere", "/mnt", "--", "true")
+    assert refused.returncode == 1
+    assert refused.stderr == "berth: /nowhere can't be shown at /mnt: it is not there; check the path\n"
 
 
 def test_what_init_printed_before_it_failed_is_in_the_log(berth: Berth, rootfs: Factory) -> None:

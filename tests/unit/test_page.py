@@ -88,7 +88,9 @@ def test_the_page_speaks_only_words_that_the_catalogue_has() -> None:
 
 def test_every_option_of_a_container_is_in_the_form() -> None:
     table = (build.WEBROOT / "spec.js").read_text("utf-8")
-    fields = re.findall(r"^    (\w+): ", (build.ROOT / "pyapp/berth/spec.py").read_text().split("class Spec")[1], re.M)
+    fields = re.findall(
+        r"^    (\w+): ", (build.ROOT / "pyapp/berth/spec.py").read_text().split("class Spec")[1], re.MULTILINE
+    )
     asked_elsewhere = {"version", "name", "rootfs", "image", "extra", "volatile", "volatile_size"}
 
     assert set(fields) - asked_elsewhere <= set(re.findall(r"key: \"(\w+)\"", table))

@@ -8,7 +8,7 @@ import msgspec
 
 from berth.cli import specs
 from berth.cli.flags import Invocation
-from berth.engine.containers import look_up
+from berth.engine.containers import look_up, look_up_alive
 from berth.engine.enter import Program
 from berth.engine.events import EVENTS_SOCKET, Event
 from berth.engine.journal import RunFolder
@@ -38,8 +38,10 @@ def run(invocation: Invocation, session: Session) -> int:
 
 def _run_one_off(invocation: Invocation, session: Session) -> int:
     spec = specs.one_off_from(invocation, directory=session.cwd, read=lambda path: read_text(session.path(path)))
-    for path in (spec.rootfs, *(bind.source for bind in spec.binds)):
-        session.path(path or "/")
+    session.path(spec.rootfs or "/")
+    for bind in spec.binds:
+        if not os.path.lexists(session.path(bind.source)):
+            raise BerthError(f"{bind.source} can't be shown at {bind.destination}: it is not there; check the path")
     one_off = OneOff(
         find_home(os.environ),
         spec,
@@ -60,7 +62,7 @@ def _environment(invocation: Invocation, session: Session) -> dict[str, str]:
 
 
 def _run(invocation: Invocation, session: Session, program: Program) -> int:
-    return session.run_inside(look_up(find_home(os.environ), invocation.names[0]).alive, program)
+    return session.run_inside(look_up_alive(find_home(os.environ), invocation.names[0]), program)
 
 
 def console(invocation: Invocation, session: Session) -> int:

@@ -14,7 +14,6 @@ from berth import values
 from berth.cli.escapes import Neutraliser
 from berth.cli.flags import Invocation
 from berth.cli.output import write_bytes
-from berth.engine.containers import look_up
 from berth.engine.log import LogReader
 from berth.errors import BerthError
 from berth.home import find_home
@@ -30,12 +29,10 @@ def logs(invocation: Invocation, session: Session) -> int:
     text = invocation.text("lines")
     most = None if text is None else values.count("--lines", text)
     follow = invocation.switch("follow")
-    if look_up(home, name).condition == "stopped":
+    if not os.path.isdir(home.container(name)):  # one whose first start failed has a log, and nothing else
         load_spec(home, name)  # says that there is no such container, where that is so
-    try:
-        reader = LogReader(home.container(name))
-    except FileNotFoundError:
-        raise BerthError(f"container {name}: has no log, because it was never saved") from None
+        raise BerthError(f"container {name}: has no log, because it was never saved")
+    reader = LogReader(home.container(name))
     write: Writer = _JsonLines() if invocation.json else _Terminal() if os.isatty(_STDOUT) else _Plain()
     with reader:
         kept = reader.read()

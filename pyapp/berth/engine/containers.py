@@ -9,7 +9,7 @@ from berth.engine.journal import RunFolder, State, boot_id, is_watched, read_rec
 from berth.errors import BerthError
 from berth.kernel.processes import start_time
 from berth.plan.model import Plan
-from berth.store import Home, list_names
+from berth.store import Home, list_names, load_spec
 
 Condition = Literal["stopped", "starting", "running", "stuck", "unattended", "crashed"]
 
@@ -81,6 +81,14 @@ def init_of(record: State) -> int | None:
     if record.init is None or start_time(record.init[0]) != record.init[1]:
         return None
     return record.init[0]
+
+
+def look_up_alive(home: Home, name: str) -> Alive:
+    """Return what is known of the running container `name`; raises BerthError when it doesn't run, or isn't there."""
+    found = look_up(home, name)
+    if found.condition == "stopped":
+        load_spec(home, name)  # says that there is no such container, where that is so
+    return found.alive
 
 
 def recorded_names(home: Home) -> list[str]:

@@ -19,7 +19,9 @@ EVENTS_SOCKET = "events.sock"
 
 
 class Event(Struct, frozen=True):
-    """Container `name` has come to `event` (starting, running, stopped, stuck, failed; saved, renamed, removed).
+    """Container `name` has come to `event`.
+
+    That is starting, running, rebooted, stopped, stuck, failed, saved, renamed or removed.
 
     `at` is a Unix time, `detail` the new name, or why.
     """

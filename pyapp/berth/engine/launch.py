@@ -18,7 +18,7 @@ from berth.kernel.call import explain
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
-from berth.store import Home, save_spec
+from berth.store import Home, saved_for_good
 
 
 def start(home: Home, spec: Spec, options: StartOptions) -> Started:
@@ -37,10 +37,10 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             host = read_host(devices=spec.hw_access)
             decided = check(spec, options, host)
             member = join(home, spec) if spec.net == "nat" else None
-            save_spec(home, spec)
             if member is not None:
                 host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
-            return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock, member=member)
+            with saved_for_good(home, spec):
+                return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock, member=member)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
 

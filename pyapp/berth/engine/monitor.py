@@ -284,6 +284,7 @@ class Monitor:
                 try:
                     cgroups.empty(self.plan.cgroups, self.plan.name)
                     init = self._boot(folder)
+                    announce(self.home, self.spec.name, "rebooted")
                 except (BerthError, OSError) as error:
                     return f"did not come back after a reboot: {error}"
 

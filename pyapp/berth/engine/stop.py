@@ -21,6 +21,7 @@ from berth.host import InitKind
 from berth.kernel.processes import Process, catches
 from berth.kernel.sockets import connect
 from berth.plan.cgroups import own_path
+from berth.store import load_spec
 
 _SIGRTMIN = 34  # as glibc and musl number it for programs
 _SIGNALS: dict[InitKind, int] = {"systemd": _SIGRTMIN + 3, "busybox": signal.SIGUSR2, "unknown": signal.SIGTERM}
@@ -48,6 +49,8 @@ def stop(home: Home, name: str, seconds: float) -> None:
     if found.condition == "starting" and _abort_start(found):
         _finish_unattended(home, name)
         return
+    if found.condition == "stopped":
+        load_spec(home, name)  # says that there is no such container, where that is so
     if not found.runs:
         raise BerthError(f"container {name}: is {found.condition}, so there is nothing to stop")
     container = found.alive

@@ -5,6 +5,7 @@ happened, and is taken back only where what is found can be nobody else's.
 """
 
 import contextlib
+import errno
 import os
 
 from berth.engine import cgroups
@@ -74,6 +75,11 @@ def _remove_mountpoint(state: State | None, effect: Effect) -> None:
 
 
 def _remove_folder(effect: Effect) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    try:
         if effect.identity is None or identity_of(os.lstat(effect.target)) == effect.identity:
             os.rmdir(effect.target)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # another container has its image below it by now, and it stays for that
+            raise

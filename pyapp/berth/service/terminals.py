@@ -11,7 +11,7 @@ import msgspec
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.channel import Channel
-from berth.engine.containers import look_up
+from berth.engine.containers import look_up_alive
 from berth.engine.surroundings import leave_surroundings
 from berth.errors import BerthError, MissingError
 from berth.home import Home
@@ -32,7 +32,7 @@ def open_terminal(home: Home, wanted: Terminal) -> Terminal:
     Forks, so the caller must have one thread only.  Raises BerthError when the container does not run, the user is
     unknown, or there is no such program.
     """
-    container = look_up(home, wanted.container).alive
+    container = look_up_alive(home, wanted.container)
     if len(list(_ids(home))) >= _MOST:
         raise BerthError(f"there are {_MOST} terminals already; close one first")
     os.makedirs(_folder(home), mode=0o700, exist_ok=True)
