@@ -94,11 +94,9 @@ class Supervisor:
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             poller.register(news, select.POLLIN)
             self._fork(self._recover)
-            with contextlib.suppress(OSError):
-                self._spare = Spare(self._run)
             self._waiting = waiting_for(self._specs())
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
-                for fd, _ in poller.poll():
+                for fd, _ in poller.poll(0) or self._wait(poller):
                     actions.get(fd, news.clear)()
                 self._reap()
         for path in (self.home.socket, f"{self.home.run}/{NOTIFY_SOCKET}", f"{self.home.run}/{EVENTS_SOCKET}"):
@@ -114,6 +112,13 @@ class Supervisor:
                 self._log(str(error))
         return specs
 
+    def _wait(self, poller: select.poll) -> list[tuple[int, int]]:
+        """Use the time while nobody calls to fork a spare worker, then wait for what comes."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = Spare(self._run)
+        return poller.poll()
+
     def _accept(self) -> None:
         try:
             caller, _ = self._control.accept()
@@ -125,7 +130,6 @@ class Supervisor:
             spare, self._spare = self._spare, None
             if (spare is None or not spare.take(caller)) and fork() == 0:
                 work(caller, self._run)
-            self._spare = Spare(self._run)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):
