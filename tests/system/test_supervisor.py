@@ -429,6 +429,18 @@ def open_files(pid: int) -> dict[int, str]:
     return found
 
 
+def test_what_a_real_time_caller_starts_is_an_ordinary_process(berth: Berth, root: Path) -> None:
+    real_time = Berth(berth.home)
+    real_time.command = ["chrt", "--fifo", "1", *berth.command]
+    real_time.environment = berth.environment
+
+    real_time.succeed("start", "sup", "--rootfs", root)
+
+    told = json.loads(berth.succeed("info", "sup", "--json"))
+    assert [os.sched_getscheduler(told[key]) for key in ("pid", "monitor_pid")] == [os.SCHED_OTHER] * 2
+    berth.succeed("stop", "sup")
+
+
 LIST = ("sh", "-c", "for fd in /proc/self/fd/*; do echo ${fd##*/}; done")
 
 

@@ -19,7 +19,7 @@ _RLIMITS = {
 def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -> None:
     """Give the calling process the surroundings of a fresh daemon; only the descriptors `keep` stay open.
 
-    Cgroups (Android's ActivityManager kills and freezes an app's), oom_score_adj, nice, rlimits, umask, signals,
+    Cgroups (Android's ActivityManager kills and freezes an app's), oom_score_adj, scheduling, rlimits, umask, signals,
     working folder and standard streams.  What a machine does not permit to be changed stays as it is.
     """
     reset_signals()
@@ -37,13 +37,15 @@ def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -
 
 
 def reset_limits() -> None:
-    """Give the calling process the umask, oom_score_adj, nice value and rlimits that a container starts with.
+    """Give the calling process the umask, oom_score_adj, scheduling and rlimits that a container starts with.
 
     The supervisor of a phone must not be killed for memory; what it starts may be.
     """
     os.umask(0o022)
     with contextlib.suppress(OSError):
         write_file("/proc/self/oom_score_adj", b"0")
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # a real-time process is barred from v1 cgroups
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
     for kind, limits in _RLIMITS.items():

@@ -1,10 +1,9 @@
 """The spare worker: forked and warmed up before anybody asks, so that no caller waits for that.
 
 A forked Python takes 2 ms until it runs, and twice that to touch its memory for the first time, which the kernel copies
-page by page.  The supervisor hands a caller to the spare that it has, and forks the next one while that works.
+page by page.  The supervisor hands a caller to the spare that it has, and forks the next one as soon as nobody waits.
 """
 
-import select
 import socket
 
 from berth.engine.channel import Channel
@@ -39,8 +38,7 @@ class Spare:
 def _wait(channel: Channel, run: Run) -> None:
     leave_parent(channel.fileno())
     name_process("berth: spare")
-    if not select.select([channel], [], [], 0)[0]:  # where many call at once, this one's caller is there already
-        warm_up()
+    warm_up()
     _, descriptors = channel.receive()
     if not descriptors:
         return  # the service has ended

@@ -101,12 +101,10 @@ class Supervisor:
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             self._watch(news.fileno(), news.clear)
             self._autostart.begin()
-            with contextlib.suppress(OSError):
-                self._spare = Spare(self._run)
             while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
                 if self._web is not None:
                     self._web.revive()
-                for fd, _ in self._poller.poll(self._milliseconds()):
+                for fd, _ in self._poller.poll(0) or self._wait():
                     if fd in self._actions:  # what was ready before it may have ended it
                         self._actions[fd]()
                 self._reap()
@@ -150,6 +148,13 @@ class Supervisor:
             work(caller, self._run)
         return pid
 
+    def _wait(self) -> list[tuple[int, int]]:
+        """Use the time while nobody calls to fork a spare worker, then wait for what comes."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = Spare(self._run)
+        return self._poller.poll(self._milliseconds())
+
     def _accept(self) -> None:
         try:
             caller, _ = self._control.accept()
@@ -161,7 +166,6 @@ class Supervisor:
             spare, self._spare = self._spare, None
             if spare is None or not spare.take(caller):
                 self._fork_worker(caller)
-            self._spare = Spare(self._run)
 
     def _subscribe(self) -> None:
         with contextlib.suppress(OSError):
