@@ -359,7 +359,7 @@ def test_root_inside_does_not_mount_the_hosts_disk(berth: Berth, rootfs: Factory
 
 def test_init_and_whoever_enters_mount_what_is_theirs(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
-    script = "#!/bin/sh\ntrap 'exit 0' TERM\nmount -t tmpfs of-init /media\nwhile :; do sleep 3600 & wait $!; done\n"
+    script = "#!/bin/sh\ntrap 'exit 0' TERM\nmkdir -p /media\nmount -t tmpfs of-init /media\nwhile :; do sleep 3600 & wait $!; done\n"
     berth.succeed("start", NAME, "--rootfs", root, "--init", quick.write_init(root, "/sbin/mounting-init", script))
     assert "of-init /media tmpfs" in quick.wait_for(
         lambda: quick.shell(berth, "grep of-init /proc/mounts || :", NAME) or None
@@ -372,7 +372,9 @@ def test_init_and_whoever_enters_mount_what_is_theirs(berth: Berth, rootfs: Fact
 def test_a_device_that_may_be_opened_may_be_mounted(berth: Berth, rootfs: Factory, disk: Disk) -> None:
     quick.start(berth, rootfs("busybox"), "--privileged=unfiltered-dev", name=NAME)
     number = f"{os.major(disk.number)} {os.minor(disk.number)}"
-    script = f"mknod /tmp/node b {number}; mkdir /tmp/here; cd /tmp; mount -t ext4 node here && cat here/secret"
+    script = (
+        f"mknod /tmp/node b {number}; mkdir /tmp/here; cd /tmp; mount -t ext4 node here && cat here/secret; umount here"
+    )
     assert quick.shell(berth, script, name=NAME) == "the host's"
     berth.succeed("stop", NAME)
 
@@ -386,4 +388,7 @@ def test_a_one_off_with_sys_admin_is_guarded_too(berth: Berth, rootfs: Factory) 
 
 def test_without_seccomp_nobody_is_asked(berth: Berth, rootfs: Factory) -> None:
     quick.start(berth, rootfs("busybox"), "--privileged=noseccomp", name=NAME)
-    assert quick.shell(berth, "mount -t debugfs mine /media && umount /media && echo done", name=NAME) == "done"
+    assert (
+        quick.shell(berth, "mkdir /tmp/d; mount -t debugfs mine /tmp/d && umount /tmp/d && echo done", name=NAME)
+        == "done"
+    )
