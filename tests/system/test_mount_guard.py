@@ -359,7 +359,8 @@ def test_root_inside_does_not_mount_the_hosts_disk(berth: Berth, rootfs: Factory
 
 def test_init_and_whoever_enters_mount_what_is_theirs(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
-    script = "#!/bin/sh\ntrap 'exit 0' TERM\nmkdir -p /media\nmount -t tmpfs of-init /media\nwhile :; do sleep 3600 & wait $!; done\n"
+    own = "mkdir -p /media; mount -t tmpfs of-init /media"
+    script = f"#!/bin/sh\ntrap 'exit 0' TERM\n{own}\nwhile :; do sleep 3600 & wait $!; done\n"
     berth.succeed("start", NAME, "--rootfs", root, "--init", quick.write_init(root, "/sbin/mounting-init", script))
     assert "of-init /media tmpfs" in quick.wait_for(
         lambda: quick.shell(berth, "grep of-init /proc/mounts || :", NAME) or None
