@@ -74,9 +74,9 @@ class Guard:
 
 
 def stand_guard(listener: int, plan: Plan) -> None:
-    """Fork a process that answers at `listener`, closed here, until nobody is left who could ask.
+    """Fork a process that answers at `listener`, closed here, until nobody is left who could ask; one after the other.
 
-    The caller has it to reap.
+    The caller has it to reap, and must not be under the filter itself: it would ask whoever answers for it.
     """
     if os.fork() == 0:
         end_with(lambda: _stand(listener, plan), lambda _: None)
@@ -96,9 +96,13 @@ def _stand(listener: int, plan: Plan) -> None:
         if question is None:
             continue
         try:
-            os.close(_reply_apart(listener, question, plan))
+            working = _reply_apart(listener, question, plan)
         except OSError:
             answer(listener, question, errno.ENOMEM)
+            continue
+        os.read(working, 1)
+        os.close(working)
+        answer(listener, question, errno.EINTR)
 
 
 def _is_asked(listener: int) -> bool:

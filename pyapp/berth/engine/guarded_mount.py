@@ -116,11 +116,12 @@ def _give_context(listener: int, question: Question, caller: _Caller) -> None:
 
 def _read_call(memory: int, arguments: tuple[int, ...]) -> _MountCall:
     source, target, filesystem, flags, data = arguments[:5]
+    place = read_string(memory, target, _PATH_MAX)
     if not filesystem:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return _MountCall(
         source=read_string(memory, source, _PATH_MAX) if source else None,
-        target=read_string(memory, target, _PATH_MAX),
+        target=place,
         filesystem=read_string(memory, filesystem, _PATH_MAX),
         flags=flags,
         data=read_page(memory, data, _OPTIONS).partition(b"\0")[0] if data else None,
