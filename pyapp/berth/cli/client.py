@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR")
 _EXIT = b'{"exit":'
-_MAY_ENTER = {"enter", "run", "stop", "restart"}  # by these a process of ours gets into a running container
+# By these a process of ours may get into a running container: to run something there, or to mount in its place.
+_MAY_ENTER = {"enter", "run", "start", "stop", "restart", "recover", "scan"}
+_MAY_ENTER_ONE_OFF = ("--init", "--cap-add", "--privileged")  # its program can't inspect, nor mount, without these
 
 
 def main() -> int:
@@ -67,8 +69,14 @@ def _map_files_read_only() -> None:
     return_outside()
 
 
+def _may_enter(argv: list[str]) -> bool:
+    if "--rm" in argv:
+        return any(word.startswith(_MAY_ENTER_ONE_OFF) for word in argv)
+    return not _MAY_ENTER.isdisjoint(argv)
+
+
 def _fork_worker(argv: list[str]) -> _socket.socket:
-    if _MAY_ENTER.intersection(argv) and ("--rm" not in argv or "--init" in argv):
+    if _may_enter(argv):
         _map_files_read_only()
     from berth.cli.main import run
     from berth.service.worker import fork_worker
