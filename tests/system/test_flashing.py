@@ -89,6 +89,13 @@ def test_every_manager_installs_the_zip_and_finds_the_command_after_the_reboot(f
     assert (folder / f".{MODULE}/system").exists() == (manager is MAGISK)
 
 
+def test_the_installer_also_runs_in_the_shell_of_android(folder: Path) -> None:
+    result = Bare(folder).flash(product.zip_file("x86_64"), instead=["/system/bin/mksh"])
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("can do on this phone.\n- Done by the manager\n")
+
+
 def test_magisk_finds_the_command_to_put_into_system_bin(phone: Bare) -> None:
     command = phone.root / f".{MODULE}/system/bin/berth"
 
