@@ -95,7 +95,8 @@ def fetch(names: Sequence[str], architecture: str, mirrors: Mirrors, cache: Path
     folder.mkdir(parents=True, exist_ok=True)
     missing = [name for name, (file, digest) in wanted.items() if not _is_there(folder / file, digest)]
     if missing:
-        _run(["apt-get", "--quiet", "download", *missing], environment, folder)
+        print(f"==> fetching for {architecture}: {', '.join(missing)}", flush=True)
+        _run(["apt-get", "-qq", "download", *missing], environment, folder)
     for file, digest in wanted.values():
         if not _is_there(folder / file, digest):
             raise PackingError(f"{file}: what was downloaded is not what the signed index names; try again")
@@ -147,7 +148,7 @@ def _keyring(cache: Path) -> Path:
     folder = cache / "keyring"
     if not (folder / _KEYRING).is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        _run(["apt-get", "--quiet", "download", "debian-archive-keyring"], dict(os.environ), folder)
+        _run(["apt-get", "-qq", "download", "debian-archive-keyring"], dict(os.environ), folder)
         for package in folder.glob("*.deb"):
             _run(["dpkg-deb", "--extract", str(package), str(folder)], dict(os.environ), folder)
     return folder / _KEYRING
@@ -156,10 +157,7 @@ def _keyring(cache: Path) -> Path:
 def _update(environment: dict[str, str], architecture: str) -> None:
     """Fetch the index; a second time when it fails, for a mirror may be in the middle of an update."""
     for _ in range(2):
-        if (
-            subprocess.run(["apt-get", "--quiet", "update", "--error-on=any"], env=environment, check=False).returncode
-            == 0
-        ):
+        if subprocess.run(["apt-get", "-qq", "update", "--error-on=any"], env=environment, check=False).returncode == 0:
             return
     print(
         f"==> the index of Debian's {architecture} packages could not be updated; going on with the one that is there"

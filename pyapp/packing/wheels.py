@@ -37,6 +37,7 @@ def fetch(lock: Path, abi: Abi, workshop: Workshop, cache: Path) -> list[Wheel]:
         return recall(lock, abi, cache)
     except PackingError:
         shutil.rmtree(folder, ignore_errors=True)
+    print(f"==> fetching for {abi.name} the wheels that {lock.name} names", flush=True)
     what = ("--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(lock), "--dest", str(folder))
     for_abi = [word for pattern in _PLATFORMS for word in ("--platform", pattern.format(abi.machine))]
     for_python = ["--implementation", "cp", "--python-version", PYTHON_TAG.removeprefix("cp")]

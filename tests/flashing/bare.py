@@ -14,7 +14,6 @@ MODULE: Final = "/data/adb/modules/berth"
 UPDATE: Final = "/data/adb/modules_update/berth"
 _STEPS: Final = Path(__file__).with_name("manager.sh")
 _SECONDS: Final = 120.0
-_TOOLS: Final = ("sh", "cat", "ls", "mount", "umount", "id", "kill", "sleep", "uname", "df", "awk")
 _ENTER: Final = """
 set -e
 mount --bind "$0" "$0"
@@ -60,8 +59,10 @@ class Bare:
             (root / folder).mkdir(parents=True)
         shutil.copy2("/bin/busybox", root / "system/bin/busybox")
         shutil.copy2("/bin/busybox", root / f".{manager.folder}/busybox")
-        for tool in _TOOLS:
-            (root / "system/bin" / tool).symlink_to("busybox")
+        applets = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
+        for applet in set(applets) - {"busybox"}:
+            (root / "system/bin" / applet).symlink_to("busybox")
+        shutil.copy2("/bin/mksh-static", root / "system/bin/mksh")
 
     def run(
         self, *command: str, environment: Mapping[str, str] | None = None, seconds: float = _SECONDS
@@ -78,11 +79,16 @@ class Bare:
         )
 
     def flash(
-        self, zip_file: Path, *before: str, environment: Mapping[str, str] | None = None
+        self,
+        zip_file: Path,
+        *before: str,
+        instead: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Do what the manager does with `zip_file`.
 
-        `environment` overrides what it tells the installer; the words `before` stand before its command.
+        `environment` overrides what it tells the installer; the words `before` stand before its command, and the shell
+        `instead` in the place of its BusyBox's.
         """
         shutil.copyfile(zip_file, self.root / "data/berth.zip")
         shutil.copyfile(_STEPS, self.root / "data/manager.sh")
@@ -97,8 +103,8 @@ class Bare:
             "TMPDIR": "/data",
             **self.manager.environment,
         }
-        steps = [f"{self.manager.folder}/busybox", "sh", "/data/manager.sh"]
-        return self.run(*before, *steps, environment=given | dict(environment or {}))
+        steps = instead or (f"{self.manager.folder}/busybox", "sh")
+        return self.run(*before, *steps, "/data/manager.sh", environment=given | dict(environment or {}))
 
     def reboot(self) -> None:
         """Put the update in the place of the module, as the manager does at boot."""

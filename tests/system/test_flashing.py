@@ -1,5 +1,7 @@
 import shutil
 import stat
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +10,14 @@ import pytest
 import build
 from tests import rootfs
 from tests.flashing import product
-from tests.flashing.bare import APATCH, KERNELSU, MAGISK, MANAGERS, MODULE, Bare, Manager
+from tests.flashing.bare import MAGISK, MANAGERS, MODULE, Bare, Manager
 from tests.host_state import HostState
 
 pytestmark = pytest.mark.system
 
 BERTH = f"{MODULE}/bin/berth"
 PYTHON = f"{MODULE}/runtime/bin/python3"
+UPDATE_BINARY = "META-INF/com/google/android/update-binary"
 
 # A small /data: what is on it moves along.
 ON_A_SMALL_DATA = (
@@ -72,29 +75,25 @@ def flash(bare: Bare) -> str:
 
 
 @pytest.mark.parametrize("manager", MANAGERS, ids=lambda manager: manager.name)
-def test_every_manager_installs_the_zip_and_the_command_runs_after_the_reboot(folder: Path, manager: Manager) -> None:
+def test_every_manager_installs_the_zip_and_finds_the_command_after_the_reboot(folder: Path, manager: Manager) -> None:
     bare = Bare(folder, manager)
     shown = flash(bare)
     bare.reboot()
+    programs = f"{MODULE}/system/bin" if manager is MAGISK else manager.folder
 
-    result = bare.run(BERTH, "version")
+    result = bare.run("/system/bin/sh", "-c", f"PATH={programs}; exec berth version")
 
     assert (result.stdout, result.stderr) == (f"berth {build.program_version()}\n", "")
-    assert result.returncode == 0
     assert f"- {manager.name} " in shown
     assert f"- berth {build.program_version()} runs here" in shown
+    assert (folder / f".{MODULE}/system").exists() == (manager is MAGISK)
 
 
-@pytest.mark.parametrize("manager", [KERNELSU, APATCH], ids=lambda manager: manager.name)
-def test_the_command_is_linked_where_the_manager_has_its_own(folder: Path, manager: Manager) -> None:
-    bare = Bare(folder, manager)
-    flash(bare)
-    bare.reboot()
+def test_the_installer_also_runs_in_the_shell_of_android(folder: Path) -> None:
+    result = Bare(folder).flash(product.zip_file("x86_64"), instead=["/system/bin/mksh"])
 
-    result = bare.run("/system/bin/sh", "-c", f"PATH={manager.folder}; exec berth version")
-
-    assert result.stdout == f"berth {build.program_version()}\n"
-    assert not (folder / f".{MODULE}/system").exists()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("can do on this phone.\n- Done by the manager\n")
 
 
 def test_magisk_finds_the_command_to_put_into_system_bin(phone: Bare) -> None:
@@ -185,6 +184,32 @@ def test_a_zip_that_was_cut_off_is_refused(folder: Path, scratch: Path) -> None:
 
     assert result.returncode == 1
     assert not (folder / "data/adb/modules_update/berth").exists()
+
+
+def in_recovery(bare: Bare) -> subprocess.CompletedProcess[str]:
+    """Do what a recovery does with the zip: run its update-binary, and read what to show from a descriptor."""
+    zip_file = bare.root / "data/berth.zip"
+    shutil.copyfile(product.zip_file("x86_64"), zip_file)
+    with zipfile.ZipFile(zip_file) as archive:
+        archive.extract(UPDATE_BINARY, bare.root / "data")
+    return bare.run("/system/bin/sh", f"/data/{UPDATE_BINARY}", "3", "1", "/data/berth.zip")
+
+
+def test_a_recovery_without_magisk_is_told_what_is_missing(folder: Path) -> None:
+    result = in_recovery(Bare(folder))
+
+    assert result.returncode == 1
+    assert result.stdout.startswith("ui_print Berth is installed from Magisk, KernelSU or APatch")
+
+
+def test_a_recovery_has_magisk_install_the_zip(folder: Path) -> None:
+    bare = Bare(folder)
+    functions = folder / "data/adb/magisk/util_functions.sh"
+    functions.write_text('MAGISK_VER_CODE=28100\ninstall_module() { echo "module $ZIPFILE, messages to $OUTFD"; }\n')
+
+    result = in_recovery(bare)
+
+    assert (result.returncode, result.stdout) == (0, "module /data/berth.zip, messages to 1\n")
 
 
 def test_settings_survive_an_update_and_only_root_may_read_them(folder: Path) -> None:
