@@ -39,7 +39,8 @@ class Host(Struct, frozen=True, kw_only=True):
     """The device as `plan` sees it.
 
     `machine` is uname's (aarch64, armv7l, x86_64, i686, riscv64); `memory` is in bytes; `tools` maps a tool's name to
-    its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers.
+    its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers;
+    `time_zone` is Android's (Europe/Berlin), "" elsewhere.
     """
 
     kernel: tuple[int, int]
@@ -56,6 +57,7 @@ class Host(Struct, frozen=True, kw_only=True):
     tools: dict[str, str] = {}
     devices: tuple[DeviceNode, ...] = ()
     dns: tuple[str, ...] = ()
+    time_zone: str = ""
 
 
 ResolvConf = Literal["missing", "file", "link", "link-to-run"]

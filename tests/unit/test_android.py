@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.android import labels, module, properties
+from berth.android import labels, module, properties, resolvers
 from berth.errors import BerthError
 
 PROP = "id=berth\ndescription=Linux in containers\nversion=1\n"
@@ -148,3 +148,52 @@ def test_a_label_that_does_not_stay_is_an_error(tmp_path: Path, monkeypatch: pyt
 
 def test_no_device_node_is_labelled() -> None:
     labels.label_image("/dev/null")
+
+
+NEW = """\
+NetworkProviders for:
+  wifi
+
+Active default network: 102
+
+Current Networks:
+  NetworkAgentInfo{network{101} handle{1} ni{MOBILE[LTE] CONNECTED} lp{{InterfaceName: rmnet0\
+ DnsAddresses: [ /10.74.210.210,/10.74.210.211 ] Domains: null MTU: 1500}} nc{[ Transports: CELLULAR ]}}
+  NetworkAgentInfo{network{102} handle{2} ni{WIFI CONNECTED} lp{{InterfaceName: wlan0 LinkAddresses: [ fe80::2/64 ]\
+ DnsAddresses: [ /fe80::1%wlan0,/192.168.1.1,/2001:db8::53,/192.168.1.1,/192.168.1.2,/192.168.1.3 ] Domains: lan}}}
+"""
+OLD = """\
+Active default network: 100
+Current Networks:
+  NetworkAgentInfo{ ni{[type: WIFI[]]}  network{100}  lp{{InterfaceName: wlan0 LinkAddresses: [10.0.2.15/24,]\
+  Routes: [0.0.0.0/0 -> 10.0.2.2 wlan0,] DnsAddresses: [10.0.2.3,] Domains: null MTU: 0}}  nc{[ Transports: WIFI]}}
+"""
+
+
+def test_the_name_servers_are_those_of_the_default_network() -> None:
+    assert resolvers.default_resolvers(NEW) == ("192.168.1.1", "2001:db8::53", "192.168.1.2")
+    assert resolvers.default_resolvers(OLD) == ("10.0.2.3",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Active default network: none\n",
+        NEW.replace("network: 102", "network: 103"),
+        NEW.replace("DnsAddresses", "Dns"),
+    ],
+    ids=["nothing", "no-network", "unknown-network", "other-words"],
+)
+def test_where_none_is_named_others_are_asked(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert resolvers.default_resolvers(text) == ()
+    assert resolvers.read_resolvers() == resolvers.FALLBACK
+
+
+def test_properties_that_name_servers_go_first(phone: Path) -> None:
+    (phone / "net.dns1").write_text("192.168.1.1\n")
+    (phone / "net.dns2").write_text("not an address\n")
+
+    assert resolvers.read_resolvers() == ("192.168.1.1",)

@@ -31,7 +31,7 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
-            host = read_host(devices=spec.hw_access)
+            host = read_host(devices=spec.hw_access, resolvers=True)
             check(spec, options, host)
             save_spec(home, spec)
             return start_monitor(home, spec, options, host, reached, lock=lock)

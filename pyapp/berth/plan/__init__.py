@@ -41,7 +41,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         name=spec.name,
         hostname=spec.hostname or spec.name,
         argv=(spec.init,),
-        environment=init_environment(spec),
+        environment=init_environment(spec, host),
         namespaces=_namespaces(spec, host),
         steps=steps,
         cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
@@ -56,13 +56,14 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
     )
 
 
-def init_environment(spec: Spec) -> dict[str, str]:
+def init_environment(spec: Spec, host: Host) -> dict[str, str]:
     """Return the environment in which init starts; what the user set wins."""
     return {
         "PATH": _PATH,
         "HOME": "/root",
         "TERM": "xterm-256color",
         "container": CONTAINER_WORD,
+        **({"TZ": host.time_zone} if host.time_zone else {}),
         **spec.env,
     }
 
