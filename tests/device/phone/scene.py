@@ -45,7 +45,7 @@ def flashed(configuration: Configuration) -> Iterator[Phone]:
         (parcel / "container.toml").write_text(CONTAINER)
         with booted(configuration, parcel) as phone:
             phone.output("cp", "/mnt/parcel/box.img", IMAGE)
-            phone.output("mkdir", "-p", f"{HOME}/containers/box")
+            phone.output("sh", "-c", f"umask 077; mkdir -p {HOME}/containers/box")
             phone.output("cp", "/mnt/parcel/container.toml", f"{HOME}/containers/box")
             phone.flash("/mnt/parcel/berth.zip")
             phone.reboot()
