@@ -40,7 +40,8 @@ class Host(Struct, frozen=True, kw_only=True):
 
     `machine` is uname's (aarch64, armv7l, x86_64, i686, riscv64); `memory` is in bytes; `tools` maps a tool's name to
     its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers;
-    `time_zone` is Android's (Europe/Berlin), "" elsewhere.
+    `time_zone` is Android's (Europe/Berlin), "" elsewhere; `network_groups` says that the kernel opens
+    internet sockets only for members of a group (Android's, up to 4.14).
     """
 
     kernel: tuple[int, int]
@@ -58,6 +59,7 @@ class Host(Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceNode, ...] = ()
     dns: tuple[str, ...] = ()
     time_zone: str = ""
+    network_groups: bool = False
 
 
 ResolvConf = Literal["missing", "file", "link", "link-to-run"]

@@ -17,6 +17,7 @@ from berth.kernel.bpf import probe_device_bpf
 from berth.kernel.call import KernelError
 from berth.kernel.mounts import mount_id, read_mounts
 from berth.kernel.paths import open_in_root, read_in_root
+from berth.kernel.sockets import sockets_need_a_group
 
 _TOOLS = ("e2fsck",)
 _TOOL_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/system/bin", "/vendor/bin")
@@ -60,6 +61,7 @@ def _read_lasting() -> Host:
         cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
         device_bpf=probe_device_bpf(),
         root_is_ramfs=_root_is_ramfs(),
+        network_groups=sockets_need_a_group(),
     )
 
 

@@ -10,6 +10,7 @@ from berth.plan.cgroups import inside_cgroups, plan_cgroups
 from berth.plan.devices import device_steps, plan_devices
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
 from berth.plan.model import Plan
+from berth.plan.network_groups import network_group_steps
 from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
 from berth.plan.sysctls import plan_sysctls
@@ -34,6 +35,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         *run_steps(spec, rootfs),
         *inside_cgroups(spec, host, systemd=rootfs.systemd),
         *resolvers,
+        *network_group_steps(spec, host),
         *bind_steps(spec),
     )
     capabilities = plan_capabilities(spec, host)
