@@ -59,6 +59,28 @@ def test_inside_the_keyring_is_hidden_and_the_shield_holds(phone: Phone) -> None
     assert calls_inside(phone, "box") == REFUSED
 
 
+def test_inside_are_name_servers_and_the_phones_time_zone(phone: Phone) -> None:
+    assert phone.inside("box", "printenv", "TZ").out == "Europe/Berlin\n"
+    assert "nameserver 9.9.9.9" in phone.inside("box", "cat", "/etc/resolv.conf").out
+
+
+def test_a_folder_on_data_may_have_what_data_itself_may_not(phone: Phone) -> None:
+    make_tree(phone)
+
+    phone.berth("start", "--name", "tree", "--rootfs", "/data/local/tree")
+
+    mounts = phone.read(f"/proc/{info(phone, 'tree')['pid']}/mountinfo").splitlines()
+    options = next(line.split()[5] for line in mounts if line.split()[4] == "/")
+    assert not {"nosuid", "nodev"} & set(options.split(","))
+    assert "nosuid,nodev" in phone.sh("grep ' /data ' /proc/mounts").out
+
+
+def make_tree(phone: Phone) -> None:
+    """Make the smallest root file system on the phone's /data."""
+    phone.output("mkdir", "-p", "/data/local/tree/sbin")
+    phone.output("cp", "/system/etc/bench/busybox", "/data/local/tree/sbin/init")
+
+
 def test_an_image_mounts_with_our_label_and_with_no_other(phone: Phone) -> None:
     phone.output("cp", "/mnt/parcel/box.img", "/data/local/other.img")
     mounts = (
@@ -149,9 +171,7 @@ def test_the_users_file_keeps_everything_from_starting(phone: Phone) -> None:
 
 
 def test_a_volatile_start_on_a_file_system_that_folds_case_is_refused_with_the_way_out(phone: Phone) -> None:
-    phone.output(
-        "sh", "-c", "mkdir -p /data/local/tree/sbin && cp /system/etc/bench/busybox /data/local/tree/sbin/init"
-    )
+    make_tree(phone)
 
     refused = phone.run(BERTH, "start", "--name", "tree", "--rootfs", "/data/local/tree", "--volatile")
 
