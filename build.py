@@ -43,16 +43,22 @@ WEBROOT_LOCK = ROOT / "webroot.lock"
 # Debian packages by what they are for; the reason is shown before anything is installed.
 RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
 TEST_NEEDS = {
+    "attr": "reads SELinux labels on the virtual phone",
     "busybox-static": "the smallest root file system to start",
     "e2fsprogs": "makes and checks the ext4 images",
+    "f2fs-tools": "makes /data of the virtual phone",
     "fuse2fs": "a file system that no overlay can lie on",
     "iproute2": "makes network devices that come and go",
     "libseccomp2": "the reference our seccomp filters are compared with",
     "mksh": "the shell of Android, for its completion",
     "mmdebstrap": "makes the Debian root file systems, one for each init",
     "qemu-user-static": "runs the programs of an arm64 phone",
+    "patchelf": "gives the tools of the virtual phone their own place for libraries",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",
+    "qemu-utils": "the disk of the virtual phone, which can be put back",
+    "secilc": "compiles the SELinux policy of the virtual phone",
     "shellcheck": "reads the shell scripts",
+    "toybox": "the tools of Android",
 }
 BENCH_NEEDS = {
     "bubblewrap": "a peer to compare with",

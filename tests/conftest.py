@@ -35,6 +35,20 @@ hypothesis.settings.load_profile("berth")
 Factory = Callable[[str], Path]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    choices = ("quick", "full")
+    parser.addoption("--device", choices=choices, default="quick", help="which tests on virtual phones run (quick)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is only for --device=full; such a test is not skipped, it was not asked for."""
+    if config.getoption("--device") == "full":
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_configure() -> None:
     """Let a SIGTERM end the run as Ctrl-C does, with everything cleaned up."""
     main = os.getpid()

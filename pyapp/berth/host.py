@@ -54,7 +54,9 @@ class Host(Struct, frozen=True, kw_only=True):
 
     `machine` is uname's (aarch64, armv7l, x86_64, i686, riscv64); `memory` is in bytes; `tools` maps a tool's name to
     its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers,
-    `lease` is what the network has for this container.
+    `lease` is what the network has for this container;
+    `time_zone` is Android's (Europe/Berlin), "" elsewhere; `network_groups` says that the kernel opens
+    internet sockets only for members of a group (Android's, up to 4.14).
     """
 
     kernel: tuple[int, int]
@@ -72,6 +74,8 @@ class Host(Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceNode, ...] = ()
     dns: tuple[str, ...] = ()
     lease: Lease | None = None
+    time_zone: str = ""
+    network_groups: bool = False
 
 
 ResolvConf = Literal["missing", "file", "link", "link-to-run"]

@@ -87,6 +87,7 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     keyring_filter: bool = False
     force_cgroupv1: bool = False
     hw_access: bool = False
+    keep_groups: bool = False
     fsck: FsckPolicy = "auto"
     hooks: tuple[Hook, ...] = ()
     autostart: bool = False

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from berth.android import labels, module, properties
+from berth.android import labels, module, properties, resolvers
+from berth.engine.group_files import merge_network_groups
 from berth.errors import BerthError
+from berth.host import Host, Rootfs
+from berth.plan import plan
+from berth.plan.model import NetworkGroups
+from berth.plan.network_groups import with_apt, with_groups
+from berth.spec import Spec, StartOptions
 
 PROP = "id=berth\ndescription=Linux in containers\nversion=1\n"
 
@@ -148,3 +154,115 @@ def test_a_label_that_does_not_stay_is_an_error(tmp_path: Path, monkeypatch: pyt
 
 def test_no_device_node_is_labelled() -> None:
     labels.label_image("/dev/null")
+
+
+NEW = """\
+NetworkProviders for:
+  wifi
+
+Active default network: 102
+
+Current Networks:
+  NetworkAgentInfo{network{101} handle{1} ni{MOBILE[LTE] CONNECTED} lp{{InterfaceName: rmnet0\
+ DnsAddresses: [ /10.74.210.210,/10.74.210.211 ] Domains: null MTU: 1500}} nc{[ Transports: CELLULAR ]}}
+  NetworkAgentInfo{network{102} handle{2} ni{WIFI CONNECTED} lp{{InterfaceName: wlan0 LinkAddresses: [ fe80::2/64 ]\
+ DnsAddresses: [ /fe80::1%wlan0,/192.168.1.1,/2001:db8::53,/192.168.1.1,/192.168.1.2,/192.168.1.3 ] Domains: lan}}}
+"""
+OLD = """\
+Active default network: 100
+Current Networks:
+  NetworkAgentInfo{ ni{[type: WIFI[]]}  network{100}  lp{{InterfaceName: wlan0 LinkAddresses: [10.0.2.15/24,]\
+  Routes: [0.0.0.0/0 -> 10.0.2.2 wlan0,] DnsAddresses: [10.0.2.3,] Domains: null MTU: 0}}  nc{[ Transports: WIFI]}}
+"""
+
+
+def test_the_name_servers_are_those_of_the_default_network() -> None:
+    assert resolvers.default_resolvers(NEW) == ("192.168.1.1", "2001:db8::53", "192.168.1.2")
+    assert resolvers.default_resolvers(OLD) == ("10.0.2.3",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Active default network: none\n",
+        NEW.replace("network: 102", "network: 103"),
+        NEW.replace("DnsAddresses", "Dns"),
+    ],
+    ids=["nothing", "no-network", "unknown-network", "other-words"],
+)
+def test_where_none_is_named_others_are_asked(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert resolvers.default_resolvers(text) == ()
+    assert resolvers.read_resolvers() == resolvers.FALLBACK
+
+
+def test_properties_that_name_servers_go_first(phone: Path) -> None:
+    (phone / "net.dns1").write_text("192.168.1.1\n")
+    (phone / "net.dns2").write_text("not an address\n")
+
+    assert resolvers.read_resolvers() == ("192.168.1.1",)
+
+
+PASSWD = """\
+root:x:0:0:root:/root:/bin/bash
+_apt:x:42:65534::/nonexistent:/usr/sbin/nologin
+user:x:1000:1000::/home/user:/bin/sh
+nobody:x:65534:65534::/:/bin/false
+"""
+GROUP = "root:x:0:\nmine:x:3004:user"
+
+
+def test_the_network_groups_are_added_once_and_those_there_stay() -> None:
+    merged = with_groups(GROUP, PASSWD)
+
+    assert merged.startswith(GROUP + "\n")
+    assert "aid_inet:x:3003:root,user\n" in merged
+    assert "aid_net_admin:x:3005:root\n" in merged
+    assert merged.count(":3004:") == 1
+    assert with_groups(merged, PASSWD) == merged
+
+
+def test_apt_may_open_sockets_and_nobody_else_changes() -> None:
+    changed = with_apt(PASSWD)
+
+    assert changed == PASSWD.replace("_apt:x:42:65534:", "_apt:x:42:3003:")
+    assert with_apt(changed) == changed
+
+
+def test_group_files_are_replaced_and_links_are_not_followed(tmp_path: Path) -> None:
+    etc, outside = tmp_path / "root" / "etc", tmp_path / "outside"
+    etc.mkdir(parents=True)
+    (etc / "group").write_text(GROUP)
+    (etc / "group").chmod(0o640)
+    outside.write_text(PASSWD)
+    (etc / "passwd").symlink_to(outside)
+    before = (etc / "group").stat().st_ino
+    root = os.open(tmp_path / "root", os.O_PATH | os.O_DIRECTORY)
+    try:
+        merge_network_groups(root)
+        merged = (etc / "group").stat()
+        merge_network_groups(root)
+    finally:
+        os.close(root)
+
+    assert (etc / "group").read_text() == with_groups(GROUP, "")
+    assert (merged.st_mode & 0o777, merged.st_ino != before) == (0o640, True)
+    assert (etc / "group").stat().st_ino == merged.st_ino
+    assert outside.read_text() == PASSWD
+    assert sorted(path.name for path in etc.iterdir()) == ["group", "passwd"]
+
+
+def test_the_plan_tells_of_the_groups_only_where_the_kernel_asks_for_them() -> None:
+    def steps(*, needed: bool, keep: bool) -> list[object]:
+        spec = Spec(name="box", rootfs="/srv", keep_groups=keep)
+        host = Host(kernel=(4, 14), machine="aarch64", android=True, network_groups=needed)
+        made = plan(spec, StartOptions(), host, Rootfs(init="/sbin/init"))
+        return [step for step in made.steps if isinstance(step, NetworkGroups)]
+
+    assert [len(steps(needed=needed, keep=keep)) for needed, keep in ((True, False), (True, True), (False, False))] == [
+        1,
+        0,
+        0,
+    ]

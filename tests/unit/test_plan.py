@@ -3,6 +3,7 @@
 import stat
 
 import pytest
+from msgspec.structs import replace
 
 from berth.errors import BerthError
 from berth.host import CgroupMount, Host, ResolvConf, Rootfs
@@ -268,6 +269,14 @@ def test_a_volatile_start_takes_half_of_the_memory_unless_told() -> None:
     host = PHONES["5.10 android-12"]
     assert make(host, options=StartOptions(volatile=True)).volatile_size == host.memory // 2
     assert make(host, options=StartOptions(volatile=True, volatile_size=1 << 20)).volatile_size == 1 << 20
+
+
+def test_the_phones_time_zone_is_handed_in_unless_the_user_chose_one() -> None:
+    phone = replace(PHONES["6.1 android-15"], time_zone="Europe/Berlin")
+
+    assert make(phone).environment["TZ"] == "Europe/Berlin"
+    assert make(phone, env={"TZ": "UTC"}).environment["TZ"] == "UTC"
+    assert "TZ" not in make(PHONES["6.12 bare"]).environment
 
 
 def test_the_users_environment_wins_but_the_container_says_what_it_is() -> None:

@@ -344,6 +344,7 @@ def specs(draw: st.DrawFn) -> Spec:
         block_nested_namespaces=draw(st.booleans()),
         keyring_filter=draw(st.booleans()),
         force_cgroupv1=draw(st.booleans()),
+        keep_groups=draw(st.booleans()),
         hw_access=draw(st.booleans()),
         fsck=draw(st.sampled_from(["auto", "always", "never"])),
         hooks=tuple(draw(st.lists(st.builds(Hook, st.sampled_from(HOOK_STAGES), paths), max_size=2))),

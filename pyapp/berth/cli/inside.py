@@ -5,6 +5,7 @@ import socket
 import time
 
 import msgspec
+from msgspec.structs import replace
 
 from berth.cli import specs
 from berth.cli.flags import Invocation
@@ -62,7 +63,9 @@ def _environment(invocation: Invocation, session: Session) -> dict[str, str]:
 
 
 def _run(invocation: Invocation, session: Session, program: Program) -> int:
-    return session.run_inside(look_up_alive(find_home(os.environ), invocation.names[0]), program)
+    container = look_up_alive(find_home(os.environ), invocation.names[0])
+    zone = {key: value for key, value in container.plan.environment.items() if key == "TZ"}
+    return session.run_inside(container, replace(program, environment={**zone, **program.environment}))
 
 
 def console(invocation: Invocation, session: Session) -> int:

@@ -23,6 +23,7 @@ _SWITCHES = {
     "keyring-filter": "keyring_filter",
     "force-cgroupv1": "force_cgroupv1",
     "hw-access": "hw_access",
+    "keep-groups": "keep_groups",
     "autostart": "autostart",
     "isolated": "isolated",
     "disable-ipv6": "disable_ipv6",

@@ -146,6 +146,7 @@ SPEC = (
     *SECURITY,
     Flag("force-cgroupv1", "switch", "Show cgroup v1 inside."),
     Flag("hw-access", "switch", "Give it the device's hardware.", short="H"),
+    Flag("keep-groups", "switch", "Add none of Android's network groups."),
     Flag("hook", "each", "Run a program at prestart, prechroot or poststop.", value="STAGE=PATH"),
     Flag("fsck", "text", "When to check an image first.", value="auto|always|never", choices=FSCK_POLICIES),
     Flag("autostart", "switch", "Start it with the service."),

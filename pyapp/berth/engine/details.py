@@ -139,7 +139,7 @@ def _plan_in_force(container: Container, spec: Spec) -> tuple[Plan | None, tuple
     """The plan it was started by, else that of a start as far as it is known unseen; and why there is none."""
     if container.record is not None and container.record.plan is not None:
         return container.record.plan, ()
-    host = read_host(devices=spec.hw_access)
+    host = read_host(devices=spec.hw_access, resolvers=True)
     try:
         return _plan_unseen(spec, host), ()
     except BerthError as error:

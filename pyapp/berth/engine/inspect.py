@@ -9,6 +9,8 @@ from functools import cache
 
 from msgspec.structs import replace
 
+from berth.android.properties import read_property
+from berth.android.resolvers import read_resolvers
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.errors import BerthError
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
@@ -17,6 +19,7 @@ from berth.kernel.call import KernelError
 from berth.kernel.files import read_file
 from berth.kernel.mounts import mount_id, read_mounts
 from berth.kernel.paths import open_in_root, read_in_root
+from berth.kernel.sockets import sockets_need_a_group
 
 _TOOLS = ("e2fsck",)
 _TOOL_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/system/bin", "/vendor/bin")
@@ -30,8 +33,8 @@ _KINDS: tuple[tuple[str, InitKind], ...] = (
 )
 
 
-def read_host(*, devices: bool = False) -> Host:
-    """Return what this device offers; its /dev is listed only when `devices` are asked for.
+def read_host(*, devices: bool = False, resolvers: bool = False) -> Host:
+    """Return what this device offers; its /dev and its name servers only when they are asked for: both take time.
 
     Raises OSError when /proc is not mounted.
     """
@@ -43,7 +46,8 @@ def read_host(*, devices: bool = False) -> Host:
         filesystems=frozenset(line.split()[-1] for line in _read("/proc/filesystems").splitlines()),
         tools=_tools(),
         devices=read_device_nodes() if devices else (),
-        dns=_resolvers(),
+        dns=_resolvers() if resolvers else (),
+        time_zone=read_property("persist.sys.timezone") if resolvers else "",
     )
 
 
@@ -59,6 +63,7 @@ def _read_lasting() -> Host:
         cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
         device_bpf=probe_device_bpf(),
         root_is_ramfs=_root_is_ramfs(),
+        network_groups=sockets_need_a_group(),
     )
 
 
@@ -108,6 +113,8 @@ def _tools() -> dict[str, str]:
 
 
 def _resolvers() -> tuple[str, ...]:
+    if _read_lasting().android:
+        return read_resolvers()
     lines = _read("/etc/resolv.conf").splitlines()
     words = (line.split() for line in lines)
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")

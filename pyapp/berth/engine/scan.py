@@ -68,7 +68,7 @@ def _adopt(home: Home, name: str, pid: int) -> str:
         spec = load_spec(home, name)
     except BerthError as error:
         return f"container {name}: runs (init is {pid}), but {error}"
-    host = read_host(devices=spec.hw_access)
+    host = read_host(devices=spec.hw_access, resolvers=True)
     rootfs = read_folder(f"/proc/{pid}/root", spec.init)
     journal = Journal.create(RunFolder(home, name).journal)
     state = State(

@@ -9,6 +9,7 @@ import os
 import stat
 from typing import Any, Protocol
 
+from berth.engine.group_files import merge_network_groups
 from berth.engine.journal import Journal, identity_of
 from berth.kernel.call import KernelError
 from berth.kernel.mounts import (
@@ -27,7 +28,19 @@ from berth.kernel.mounts import (
     remount_flags,
 )
 from berth.kernel.paths import make_in_root, open_in_root
-from berth.plan.model import BindMount, Directory, File, Link, Mask, Mount, Node, ReadOnly, Resolvers, Step
+from berth.plan.model import (
+    BindMount,
+    Directory,
+    File,
+    Link,
+    Mask,
+    Mount,
+    NetworkGroups,
+    Node,
+    ReadOnly,
+    Resolvers,
+    Step,
+)
 
 _NOT_IN_THIS_KERNEL = (errno.ENODEV, errno.EINVAL, errno.EPERM, errno.EBUSY)
 
@@ -220,6 +233,13 @@ def _read_only(workshop: Workshop, step: ReadOnly) -> None:
         os.close(bound)
 
 
+def _network_groups(workshop: Workshop, step: NetworkGroups) -> None:
+    try:
+        merge_network_groups(workshop.root)
+    except OSError as error:
+        workshop.skipped.append(f"{step.describe()}: {error.strerror or error}")
+
+
 def _resolvers(workshop: Workshop, step: Resolvers) -> None:
     with open(workshop.resolv_conf, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o644)  # the umask is 0 here, and this file is seen inside
@@ -240,5 +260,6 @@ _ACTIONS: dict[type, _Action] = {
     File: _file,
     Mask: _mask,
     ReadOnly: _read_only,
+    NetworkGroups: _network_groups,
     Resolvers: _resolvers,
 }

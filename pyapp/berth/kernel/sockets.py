@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from berth.kernel.call import calling
 
+_NOBODY = 65534
+
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
@@ -54,3 +56,26 @@ def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def sockets_need_a_group() -> bool:
+    """Tell whether the kernel refuses an internet socket to a process without capabilities and groups.
+
+    Kernels of Android's up to 4.14 do (CONFIG_ANDROID_PARANOID_NETWORK).  A child tries it; False where none can be
+    had.
+    """
+    try:
+        pid = os.fork()
+    except OSError:
+        return False
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+        except PermissionError:
+            os._exit(1 if os.getuid() == _NOBODY else 0)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

@@ -11,6 +11,7 @@ from berth.plan.devices import device_steps, plan_devices
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
 from berth.plan.model import Plan
 from berth.plan.mounts import is_guarded, plan_mounts
+from berth.plan.network_groups import network_group_steps
 from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
 from berth.plan.sysctls import plan_sysctls
@@ -35,6 +36,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         *run_steps(spec, rootfs),
         *inside_cgroups(spec, host, systemd=rootfs.systemd),
         *resolvers,
+        *network_group_steps(spec, host),
         *bind_steps(spec),
     )
     capabilities = plan_capabilities(spec, host)
@@ -43,7 +45,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         name=spec.name,
         hostname=spec.hostname or spec.name,
         argv=(spec.init,),
-        environment=init_environment(spec),
+        environment=init_environment(spec, host),
         namespaces=_namespaces(spec, host),
         steps=steps,
         cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
@@ -60,13 +62,14 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
     )
 
 
-def init_environment(spec: Spec) -> dict[str, str]:
+def init_environment(spec: Spec, host: Host) -> dict[str, str]:
     """Return the environment in which init starts; what the user set wins."""
     return {
         "PATH": _PATH,
         "HOME": "/root",
         "TERM": "xterm-256color",
         "container": CONTAINER_WORD,
+        **({"TZ": host.time_zone} if host.time_zone else {}),
         **spec.env,
     }
 

@@ -114,6 +114,19 @@ class ReadOnly(Struct, frozen=True, tag=True):
         return f"{'keep writable' if self.writable else 'read-only'} {self.target}"
 
 
+class NetworkGroups(Struct, frozen=True, tag=True):
+    """Add Android's network groups to the rootfs's own group file `target` where they are missing.
+
+    In the passwd file beside it, apt's own user gets the one that opens sockets.
+    """
+
+    target: str
+    reason: str = ""
+
+    def describe(self) -> str:
+        return f"add Android's groups 3001 to 3006 to {self.target}; _apt gets 3003"
+
+
 class Resolvers(Struct, frozen=True, tag=True):
     """Bind a resolv.conf with `servers`, kept in the run folder so that it can be updated in place, over `target`."""
 
@@ -125,7 +138,7 @@ class Resolvers(Struct, frozen=True, tag=True):
         return f"resolvers {', '.join(self.servers)} at {self.target}"
 
 
-Step = Mount | BindMount | Directory | Node | Link | File | Mask | ReadOnly | Resolvers
+Step = Mount | BindMount | Directory | Node | Link | File | Mask | ReadOnly | NetworkGroups | Resolvers
 
 
 class Cgroup(Struct, frozen=True):

@@ -34,7 +34,7 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         name=spec.name,
         hostname=spec.hostname or spec.name,
         argv=argv,
-        environment={**init_environment(spec), **environment},
+        environment={**init_environment(spec, host), **environment},
         namespaces=tuple(words),
         steps=(
             *device_steps(spec, host),

@@ -1,6 +1,8 @@
 """A phone on which Berth was flashed and has come up by itself, with one container that starts by itself."""
 
+import base64
 import contextlib
+import errno
 import json
 import shutil
 import tempfile
@@ -9,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from tests.device.phone.machine import BERTH, HOME, Configuration, Phone, booted
-from tests.device.phone.module import module_zip, write_image
+from tests.device.phone.module import CALLS, PROBE, module_zip, write_image
+from tests.device.phone.probe import results
 
 READY = "ready"
+MODULE = "/data/adb/modules/berth"
+REFUSED = {
+    **dict.fromkeys(("keyctl", "add_key", "request_key", "clone3"), -errno.ENOSYS),
+    "unshare": -errno.EPERM,
+}
+"""What the keyring filter and the deadlock shield answer."""
+
 IMAGE = "/data/local/box.img"
 CONTAINER = f"""\
 version = 1
@@ -35,7 +45,7 @@ def flashed(configuration: Configuration) -> Iterator[Phone]:
         (parcel / "container.toml").write_text(CONTAINER)
         with booted(configuration, parcel) as phone:
             phone.output("cp", "/mnt/parcel/box.img", IMAGE)
-            phone.output("mkdir", "-p", f"{HOME}/containers/box")
+            phone.output("sh", "-c", f"umask 077; mkdir -p {HOME}/containers/box")
             phone.output("cp", "/mnt/parcel/container.toml", f"{HOME}/containers/box")
             phone.flash("/mnt/parcel/berth.zip")
             phone.reboot()
@@ -59,3 +69,26 @@ def state(phone: Phone, name: str) -> str:
 def description(phone: Phone) -> str:
     """Return what the root manager shows of the module."""
     return phone.output("sed", "-n", "s/^description=//p", "/data/adb/modules/berth/module.prop")
+
+
+def calls_inside(phone: Phone, name: str) -> dict[str, int]:
+    """Return what the system calls of the probe return in container `name`."""
+    printed = phone.inside(name, "sh", "-c", f"/{PROBE} | base64").out
+    return dict(zip(CALLS, results(base64.b64decode(printed)), strict=True))
+
+
+def label(phone: Phone, path: str) -> str:
+    """Return the SELinux label of the file `path`."""
+    return phone.output("ls", "-Zd", path).split()[0]
+
+
+def service_pid(phone: Phone) -> int:
+    """Return the pid of the service, 0 where there was none."""
+    done = phone.run("cat", f"{HOME}/run/supervisor.lock")
+    return int(done.out or 0)
+
+
+def serves(phone: Phone) -> bool:
+    """Tell whether the service answers."""
+    done = phone.run(BERTH, "info", "--json")
+    return done.code == 0 and bool(json.loads(done.out)["service"])
