@@ -64,6 +64,7 @@ BENCH_NEEDS = {
 }
 
 SHEBANG_LIMIT = 255  # BINPRM_BUF_SIZE less the line's end; 127 before Linux 5.1, where no developer is
+DASHBOARD_SECONDS = 20.0  # for the web process of a slow machine to come up
 WHAT_NEXT = """
 What to type next:
   .venv/bin/berth enter demo             a shell inside; leave it with "exit"
@@ -135,6 +136,24 @@ def run() -> None:
         call([BERTH, "start", "--name", "demo", "--rootfs", demo], "container demo did not start; see above")
     call([BERTH, "info", "demo"], "berth info demo failed; see its message above")
     print(WHAT_NEXT, flush=True)
+    show_dashboard()
+
+
+def show_dashboard() -> None:
+    """Print a link that opens the dashboard, once the web process listens."""
+    until = time.monotonic() + DASHBOARD_SECONDS
+    while True:
+        answer = subprocess.run([BERTH, "dashboard", "--json"], check=False, capture_output=True, text=True)
+        if answer.returncode == 0:
+            told = json.loads(answer.stdout)
+            print(f"The dashboard, for the browser of the user with uid {told['uid']}, within {told['seconds']:.0f} s:")
+            print(f"  {told['url']}\nLater, .venv/bin/berth dashboard prints another link.", flush=True)
+            return
+        if time.monotonic() > until:
+            raise BuildError(
+                f"{answer.stderr.strip().removeprefix('berth: ')}; see service.log where containers are kept"
+            )
+        time.sleep(0.1)
 
 
 def is_running(name: str) -> bool:
