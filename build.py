@@ -43,12 +43,14 @@ WEBROOT_LOCK = ROOT / "webroot.lock"
 RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
 TEST_NEEDS = {
     "busybox-static": "the smallest root file system to start",
+    "chromium": "the browser in which the dashboard's page is tried",
     "e2fsprogs": "makes and checks the ext4 images",
     "fuse2fs": "a file system that no overlay can lie on",
     "iproute2": "makes network devices that come and go",
     "libseccomp2": "the reference our seccomp filters are compared with",
     "mksh": "the shell of Android, for its completion",
     "mmdebstrap": "makes the Debian root file systems, one for each init",
+    "npm": "fetches the packages of the dashboard and of its tests",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",
     "shellcheck": "reads the shell scripts",
 }

@@ -141,7 +141,7 @@ def files(webroot: Path) -> Iterator[Path]:
 
 
 def pack(webroot: Path) -> None:
-    """Make a copy of `webroot` ready to be served: without comments, and FILE.gz beside FILE where that saves something.
+    """Make a copy of `webroot` ready to be served: without comments, FILE.gz beside FILE where that saves something.
 
     The same files give the same bytes every time.
     """

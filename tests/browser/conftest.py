@@ -1,7 +1,7 @@
 """The page in Debian's Chromium, against the real service.
 
-`page` is a phone's, `desktop` a computer's; both have paired and fail a test in which the browser reported an error that
-the test did not expect.  `snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
+`page` is a phone's, `desktop` a computer's; both have paired, and fail a test in which the browser reported an error.
+`snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
 """
 
 import re
@@ -18,10 +18,16 @@ from tests.dashboard import Dashboard, serving
 from tests.program import Berth
 
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PHONE = ViewportSize(width=360, height=740)
 COMPUTER = ViewportSize(width=1280, height=800)
 PICTURES = build.CACHE / "screenshots"

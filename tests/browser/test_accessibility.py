@@ -80,10 +80,11 @@ def settle(page: Page) -> None:
     expect(page.locator(".waiting")).to_have_count(0)
 
 
-@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"]), ("amoled", ["color-contrast"])])
+@pytest.mark.parametrize("theme", ["light", "dark", "amoled"])
 def test_axe_finds_nothing_and_a_thumb_finds_everything(
-    opened: Opener, seen: None, axe: str, snap: Snap, theme: str, rules: list[str]
+    opened: Opener, seen: None, axe: str, snap: Snap, theme: str
 ) -> None:
+    rules = [] if theme == "light" else ["color-contrast"]  # the rest is the same in every theme
     page = opened({"width": 360, "height": 740})
     page.evaluate("name => localStorage.setItem('berth.theme', name)", theme)
     page.reload()

@@ -105,6 +105,8 @@ def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[[bool], Pa
         route.fulfill(status=200, body=path.read_bytes() if found else b"", content_type=kind)
 
     def open_page(tcp: bool) -> Page:
+        if tcp:  # Chrome asks its user; a web view has nobody to ask
+            context.grant_permissions(["local-network-access"])
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.expose_function("executed", bridge.execute)

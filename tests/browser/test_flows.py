@@ -11,6 +11,7 @@ from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
 
+
 def test_a_ticket_is_used_once_and_leaves_no_trace_in_the_address(page: Page, dashboard: Dashboard) -> None:
     assert page.url == f"http://127.0.0.1:{dashboard.port}/"
     assert page.evaluate("history.length") <= 2
