@@ -12,7 +12,7 @@ import pytest
 
 from berth.kernel.processes import status_field
 from tests import faults
-from tests.dashboard import Dashboard, serving
+from tests.dashboard import serving
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
