@@ -278,6 +278,7 @@ def _about_access() -> tuple[Route, ...]:
             takes=models.PairRequest,
             gives=models.NewToken,
             status=201,
+            tokenless=True,
             summary="Give a token for a ticket.",
         ),
         Route(method="GET", path="/audit", function=tokens.audit, gives=models.Audit, summary="What was done lately."),
