@@ -71,7 +71,7 @@ def dashboard(service: Dashboard) -> Iterator[Dashboard]:
         service.delete(f"/terminals/{terminal['id']}", 204)
     service.berth("stop", "--all", "--timeout", "2")
     shutil.rmtree(service.berth.home / "containers", ignore_errors=True)
-    service.ask("PUT", "/settings", {"safe_mode": False, "wakelock": False})
+    service.ask("PUT", "/settings", {"safe_mode": False})
 
 
 @pytest.fixture

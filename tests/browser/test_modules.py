@@ -42,7 +42,7 @@ def test_an_event_changes_one_container_and_leaves_the_state_before_it_alone(cal
 
 
 def test_rates_need_two_samples_of_the_same_life(call: Call) -> None:
-    empty = {"at": [], "host": None, "hosts": [], "containers": {}}
+    empty: dict[str, Any] = {"at": [], "host": None, "hosts": [], "containers": {}}
 
     def sample(at: float, cpu_time: float) -> dict[str, Any]:
         return {"at": at, "host": {}, "containers": {"one": {"cpu_time": cpu_time, "network": None, "memory": 1}}}
