@@ -19,7 +19,7 @@ SECONDS = 200.0
 
 def test_every_answer_is_as_the_document_says(berth_home: Path, scratch: Path) -> None:
     with shared(berth_home) as dashboard:
-        command = [
+        command: list[str | Path] = [
             build.VENV / "bin" / "schemathesis",
             "run",
             f"http://127.0.0.1:{dashboard.port}/api/v1/openapi.json",
