@@ -45,6 +45,7 @@ RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
 TEST_NEEDS = {
     "attr": "reads SELinux labels on the virtual phone",
     "busybox-static": "the smallest root file system to start",
+    "chromium": "the browser in which the dashboard's page is tried",
     "e2fsprogs": "makes and checks the ext4 images",
     "f2fs-tools": "makes /data of the virtual phone",
     "fuse2fs": "a file system that no overlay can lie on",
@@ -54,6 +55,7 @@ TEST_NEEDS = {
     "mmdebstrap": "makes the Debian root file systems, one for each init",
     "qemu-user-static": "runs the programs of an arm64 phone",
     "patchelf": "gives the tools of the virtual phone their own place for libraries",
+    "npm": "fetches the packages of the dashboard and of its tests",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",
     "qemu-utils": "the disk of the virtual phone, which can be put back",
     "secilc": "compiles the SELinux policy of the virtual phone",
@@ -72,6 +74,7 @@ BENCH_NEEDS = {
 }
 
 SHEBANG_LIMIT = 255  # BINPRM_BUF_SIZE less the line's end; 127 before Linux 5.1, where no developer is
+DASHBOARD_SECONDS = 20.0  # for the web process of a slow machine to come up
 WHAT_NEXT = """
 What to type next:
   .venv/bin/berth enter demo             a shell inside; leave it with "exit"
@@ -143,6 +146,24 @@ def run() -> None:
         call([BERTH, "start", "--name", "demo", "--rootfs", demo], "container demo did not start; see above")
     call([BERTH, "info", "demo"], "berth info demo failed; see its message above")
     print(WHAT_NEXT, flush=True)
+    show_dashboard()
+
+
+def show_dashboard() -> None:
+    """Print a link that opens the dashboard, once the web process listens."""
+    until = time.monotonic() + DASHBOARD_SECONDS
+    while True:
+        answer = subprocess.run([BERTH, "dashboard", "--json"], check=False, capture_output=True, text=True)
+        if answer.returncode == 0:
+            told = json.loads(answer.stdout)
+            print(f"The dashboard, for the browser of the user with uid {told['uid']}, within {told['seconds']:.0f} s:")
+            print(f"  {told['url']}\nLater, .venv/bin/berth dashboard prints another link.", flush=True)
+            return
+        if time.monotonic() > until:
+            raise BuildError(
+                f"{answer.stderr.strip().removeprefix('berth: ')}; see service.log where containers are kept"
+            )
+        time.sleep(0.1)
 
 
 def is_running(name: str) -> bool:

@@ -140,9 +140,19 @@ def files(webroot: Path) -> Iterator[Path]:
     yield from (path for path in sorted(webroot.rglob("*")) if path.is_file() and path.suffix in COMPRESSED)
 
 
-def precompress(webroot: Path) -> None:
-    """Put FILE.gz beside every FILE of a finished `webroot` where that saves something; the same bytes every time."""
+def pack(webroot: Path) -> None:
+    """Make a copy of `webroot` ready to be served: without comments, FILE.gz beside FILE where that saves something.
+
+    The same files give the same bytes every time.
+    """
     for path in files(webroot):
-        content = path.read_bytes()
+        content = without_comments(path.read_text("utf-8")).encode() if path.suffix in (".css", ".js") else b""
+        content = content or path.read_bytes()
+        path.write_bytes(content)
         if len(content) >= FEWEST_BYTES:
             path.with_name(path.name + ".gz").write_bytes(gzip.compress(content, 9, mtime=0))
+
+
+def without_comments(text: str) -> str:
+    """Return a script or style sheet without the comments that have lines of their own; no other line is touched."""
+    return re.sub(r"^[ \t]*(?:/\*.*?\*/|//[^\n]*)[ \t]*\n", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests import faults
+from tests import faults, host_state
 from tests.program import Berth
 
 SECONDS = 20.0
@@ -203,6 +204,16 @@ def serving(berth: Berth) -> Iterator[Dashboard]:
             (berth.home / name).unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def shared(home: Path) -> Iterator[Dashboard]:
+    """Have one service for many tests; fails when all of them together leave anything on the host."""
+    before = host_state.look(home)
+    with serving(Berth(home)) as dashboard:
+        yield dashboard
+    different = host_state.difference(before, home)
+    assert not different, "the host is not as it was:\n" + "\n".join(different)
+
+
 def raw(port: int, data: bytes, seconds: float = SECONDS) -> bytes:
     """Send `data` over a connection of its own and return all that comes back; b"" for a closed one."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock:
@@ -220,8 +231,10 @@ import os, socket, sys
 os.setgroups([])
 os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))
-sock = socket.create_connection(("127.0.0.1", int(sys.argv[2])), timeout=20)
+sock = socket.socket()
+sock.settimeout(20)
 try:
+    sock.connect(("127.0.0.1", int(sys.argv[2])))
     sock.sendall(sys.stdin.buffer.read())
     while part := sock.recv(65536):
         sys.stdout.buffer.write(part)

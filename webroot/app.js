@@ -1,9 +1,8 @@
 /** The frame around every view: where one can go, where one is, and what is the matter. */
 
-import { connection, refusal } from "./api/client.js";
+import { connection } from "./api/client.js";
 import { language, t } from "./language.js";
 import { Overview } from "./pages/overview.js";
-import { Questions } from "./parts/dialog.js";
 import { Icon } from "./parts/icon.js";
 import { Lazy } from "./parts/loading.js";
 import { Notices } from "./parts/notice.js";
@@ -37,10 +36,9 @@ export function App() {
     ${!locked && html`<${Navigation} />`}
     <div class="screen">
       ${connection.value === "lost" && html`<div class="banner warn" role="status">${t("connection.lost")}</div>`}
-      ${locked ? html`<${Locked} />` : html`<${CurrentView} />`}
+      ${locked ? html`<${Lazy} name="Locked" load=${() => import("./pages/locked.js")} />` : html`<${CurrentView} />`}
     </div>
     <${Notices} />
-    <${Questions} />
   </div>`;
 }
 
@@ -80,18 +78,5 @@ function CurrentView() {
   const view = VIEWS[first];
   return html`<main id="main" tabindex="-1" ref=${main}>
     ${view ? html`<${Lazy} key=${`${first}/${rest[0]}`} ...${view} parts=${rest} />` : html`<${Overview} />`}
-  </main>`;
-}
-
-function Locked() {
-  return html`<main id="main" tabindex="-1" class="locked">
-    <img src="icon.svg" alt="" width="72" height="72" />
-    <h1>${t("locked.title")}</h1>
-    ${refusal.value && html`<p class="banner error" role="alert">${refusal.value}</p>`}
-    <p>${t("locked.text")}</p>
-    <ol class="points">
-      <li>${t("locked.phone")}</li>
-      <li>${t("locked.computer")} <code>berth dashboard</code></li>
-    </ol>
   </main>`;
 }

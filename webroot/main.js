@@ -1,7 +1,7 @@
 /** The page's first step: its words, its way in, its first view. */
 
-import { hasBridge } from "./api/bridge.js";
 import { connect, subscribe } from "./api/client.js";
+import { hasBridge } from "./api/way_in.js";
 import { App } from "./app.js";
 import { loadLanguage } from "./language.js";
 import { reduce, state } from "./state.js";

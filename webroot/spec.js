@@ -4,7 +4,7 @@
  * `kind` says how a value is entered; the words are `option.KEY` and `option.KEY.help` in the catalogue.
  */
 
-import { parseSize, printSize } from "./words.js";
+import { parseSize, printSize } from "./sizes.js";
 
 const PRIVILEGES = ["nomask", "nocaps", "noseccomp", "unfiltered-dev"];
 

@@ -1,7 +1,7 @@
 """The page in Debian's Chromium, against the real service.
 
-`page` is a phone's, `desktop` a computer's; both have paired and fail a test in which the browser reported an error that
-the test did not expect.  `snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
+`page` is a phone's, `desktop` a computer's; both have paired, and fail a test in which the browser reported an error.
+`snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
 """
 
 import re
@@ -71,7 +71,7 @@ def dashboard(service: Dashboard) -> Iterator[Dashboard]:
         service.delete(f"/terminals/{terminal['id']}", 204)
     service.berth("stop", "--all", "--timeout", "2")
     shutil.rmtree(service.berth.home / "containers", ignore_errors=True)
-    service.ask("PUT", "/settings", {"safe_mode": False, "wakelock": False})
+    service.ask("PUT", "/settings", {"safe_mode": False})
 
 
 @pytest.fixture

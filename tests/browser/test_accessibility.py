@@ -47,11 +47,12 @@ def seen(dashboard: Dashboard, root: Path) -> None:
     dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
 
 
-def complaints(page: Page, axe: str) -> list[str]:
+def complaints(page: Page, axe: str, rules: list[str]) -> list[str]:
+    """What axe says by `rules`, by all of them where there are none; xterm has a mode of its own for readers."""
     page.evaluate(axe)
     found: dict[str, Any] = page.evaluate(
-        "axe.run(document, {exclude: [['.xterm']]})"
-    )  # xterm has a reader mode of its own
+        "rules => axe.run({exclude: [['.xterm']]}, rules.length ? {runOnly: rules} : {})", rules
+    )
     return [
         f"{violation['id']}: {node['html'][:160]} {node.get('failureSummary', '')}"
         for violation in found["violations"]
@@ -83,6 +84,7 @@ def settle(page: Page) -> None:
 def test_axe_finds_nothing_and_a_thumb_finds_everything(
     opened: Opener, seen: None, axe: str, snap: Snap, theme: str
 ) -> None:
+    rules = [] if theme == "light" else ["color-contrast"]  # the rest is the same in every theme
     page = opened({"width": 360, "height": 740})
     page.evaluate("name => localStorage.setItem('berth.theme', name)", theme)
     page.reload()
@@ -90,19 +92,18 @@ def test_axe_finds_nothing_and_a_thumb_finds_everything(
         go(page, *parts)
         settle(page)
         snap(page, f"{theme}-{name}")
-        assert complaints(page, axe) == [], name
+        assert complaints(page, axe, rules) == [], name
         assert small(page) == [], name
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width == 360, f"{name} is wider than a phone: {width}"
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, name
 
 
-def test_every_view_fits_a_computer(opened: Opener, seen: None, axe: str, snap: Snap) -> None:
+def test_every_view_fits_a_computer(opened: Opener, seen: None, snap: Snap) -> None:
     page = opened({"width": 1280, "height": 800})
     for name, parts in VIEWS.items():
         go(page, *parts)
         settle(page)
         snap(page, f"computer-{name}")
-        assert complaints(page, axe) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") == 1280, name
 
 
 def test_a_container_is_stopped_by_keyboard_alone(desktop: Page, dashboard: Dashboard, seen: None) -> None:

@@ -1,6 +1,7 @@
 """What a user does with the page, from the first link to the last container, with real containers."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,21 @@ def test_a_newcomer_gets_from_an_empty_list_to_a_running_container(page: Page, r
 
     expect(page.get_by_role("heading", name="first")).to_be_visible()
     expect(page.get_by_text("running", exact=True)).to_be_visible()
+
+
+def test_a_newcomer_gets_from_an_empty_list_to_a_shell_in_the_demo(
+    page: Page, dashboard: Dashboard, snap: Snap
+) -> None:
+    page.get_by_role("link", name="Try the demo").click()
+    page.get_by_role("button", name="Review").click()
+    snap(page, "demo")
+    page.get_by_role("button", name="Create and start").click()
+    expect(page.get_by_text("running", exact=True)).to_be_visible(timeout=15_000)
+    page.get_by_role("tab", name="Terminal").click()
+    expect(page.locator(".xterm-rows")).to_contain_text("#", timeout=15_000)
+    page.keyboard.type("cat /etc/hostname; echo in $((40+2))\n")
+    expect(page.locator(".xterm-rows")).to_contain_text("in 42", timeout=15_000)
+    shutil.rmtree(dashboard.berth.home / "rootfs")
 
 
 def test_a_container_that_can_not_start_is_explained(page: Page, scratch: Path) -> None:
@@ -193,7 +209,7 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     go(page, "about")
     expect(page.get_by_text(dashboard.get("/service")["version"], exact=True)).to_be_visible()
     page.get_by_role("button", name="Make a report").click()
-    expect(page.get_by_role("region", name="Report a problem")).to_contain_text("kernel")
+    expect(page.get_by_role("region", name="Report a problem")).to_contain_text("kernel", timeout=15_000)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "berth-report.txt"

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests import faults
 from tests.browser.conftest import Opener, Snap, go
@@ -136,7 +136,12 @@ def test_a_full_screen_program_runs(page: Page, dashboard: Dashboard, root: Path
 
 def test_a_log_is_followed_searched_and_never_markup(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:
     alerts: list[str] = []
-    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+
+    def note(dialog: Dialog) -> None:
+        alerts.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note)
     start(dashboard, "chatty", faults.write_init(root, CHATTY))
     go(page, "containers", "chatty", "logs")
     log = page.get_by_role("log")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,17 +11,16 @@ import pytest
 
 from berth.kernel.processes import status_field
 from tests import faults
-from tests.dashboard import Dashboard, serving
-from tests.program import Berth
+from tests.dashboard import Dashboard, shared
 
 pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
 
 
-@pytest.fixture
-def dashboard(berth: Berth) -> Iterator[Dashboard]:
-    with serving(berth) as dashboard:
+@pytest.fixture(scope="module")
+def dashboard(berth_home: Path) -> Iterator[Dashboard]:
+    with shared(berth_home) as dashboard:
         yield dashboard
 
 
@@ -82,7 +82,8 @@ def test_a_change_holds_from_the_next_start_on(dashboard: Dashboard, root: Path)
     dashboard.remove("change")
 
 
-def test_an_error_is_the_sentence_of_the_command_line(dashboard: Dashboard, berth: Berth, scratch: Path) -> None:
+def test_an_error_is_the_sentence_of_the_command_line(dashboard: Dashboard, scratch: Path) -> None:
+    berth = dashboard.berth
     (scratch / "empty").mkdir()
     dashboard.post("/containers", {"spec": {"name": "empty", "rootfs": str(scratch / "empty")}}, 201)
 
@@ -146,11 +147,14 @@ def test_operations_outlive_the_web_process(dashboard: Dashboard, root: Path) ->
     dashboard.await_web(but=web)
 
     assert dashboard.finish(stopping)["state"] == "done"
-    assert [operation["kind"] for operation in dashboard.get("/operations")["operations"]] == ["start", "stop"]
+    done = [one["kind"] for one in dashboard.get("/operations")["operations"] if one["container"] == "outlive"]
+    assert done == ["start", "stop"]
     dashboard.delete("/containers/outlive")
 
 
-def test_the_list_follows_what_the_command_line_does(dashboard: Dashboard, berth: Berth, root: Path) -> None:
+def test_the_list_follows_what_the_command_line_does(dashboard: Dashboard, root: Path) -> None:
+    berth = dashboard.berth
+
     def states() -> dict[str, str]:
         return {one["name"]: one["state"] for one in dashboard.get("/containers")["containers"]}
 
@@ -163,28 +167,11 @@ def test_the_list_follows_what_the_command_line_does(dashboard: Dashboard, berth
     assert states() == {"followed": "stopped"}
     (berth.home / "containers" / "followed" / "container.toml").write_text("name = 7\n")
     faults.wait_until(lambda: dashboard.get("/containers")["containers"][0]["error"], "the wrong file is told of")
-    berth("rm", "followed", "--yes")
-    (berth.home / "containers" / "followed" / "container.toml").unlink()
+    shutil.rmtree(berth.home / "containers" / "followed")
 
 
-def test_safe_mode_keeps_containers_from_starting_with_the_service(
-    dashboard: Dashboard, berth: Berth, root: Path
-) -> None:
-    dashboard.post("/containers", {"spec": {"name": "auto", "rootfs": str(root), "autostart": True}}, 201)
-    assert dashboard.ask("PUT", "/settings", {"safe_mode": True}).body["safe_mode"] is True
-
-    os.kill(dashboard.service, signal.SIGTERM)
-    faults.wait_until(lambda: not (berth.home / "run" / "control.sock").exists(), "the service has ended")
-    web = dashboard.published["pid"]
-    berth.succeed("serve", "--background")
-    dashboard.await_web(but=web)
-
-    berth.succeed("recover")  # what the service does first has been done when this has
-    assert dashboard.get("/containers/auto")["details"]["state"] == "stopped"
-    dashboard.delete("/containers/auto")
-
-
-def test_the_device_is_told_as_the_command_line_tells_it(dashboard: Dashboard, berth: Berth) -> None:
+def test_the_device_is_told_as_the_command_line_tells_it(dashboard: Dashboard) -> None:
+    berth = dashboard.berth
     host, told = dashboard.get("/host"), json.loads(berth.succeed("info", "--json"))
     assert {key: host[key] for key in ("kernel", "machine", "memory", "cpus", "version")} == {
         key: told[key] for key in ("kernel", "machine", "memory", "cpus", "version")
@@ -216,15 +203,3 @@ def test_who_changed_what_stands_in_the_audit_log(dashboard: Dashboard, root: Pa
     done = [(entry["who"], entry["what"], entry["status"]) for entry in dashboard.get("/audit")["entries"]]
     assert ("browser", "POST /api/v1/containers", 201) in done
     assert ("browser", "DELETE /api/v1/containers/audit", 200) in done
-
-
-def test_without_a_dashboard_the_service_needs_no_port(berth: Berth) -> None:
-    berth.succeed("serve", "--background", "--no-dashboard")
-    pid = int((berth.home / "run" / "supervisor.lock").read_text())
-    try:
-        assert "dashboard: it is not served" in berth("dashboard").stderr
-        names = {status_field(child, "Name") for child in faults.children(pid)}
-        assert names == {"berth: spare"}
-    finally:
-        os.kill(pid, signal.SIGTERM)
-        faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")

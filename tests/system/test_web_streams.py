@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import faults
-from tests.dashboard import Dashboard, Page, serving
-from tests.program import Berth
+from tests.dashboard import Dashboard, Page, shared
 
 pytestmark = pytest.mark.system
 
@@ -19,13 +18,19 @@ Factory = Callable[[str], Path]
 RING_BYTES = 256 * 1024
 
 
-@pytest.fixture
-def dashboard(berth: Berth) -> Iterator[Dashboard]:
-    with serving(berth) as dashboard:
+@pytest.fixture(scope="module")
+def one(berth_home: Path) -> Iterator[Dashboard]:
+    with shared(berth_home) as dashboard:
         yield dashboard
-        for terminal in dashboard.get("/terminals")["terminals"]:
-            dashboard.delete(f"/terminals/{terminal['id']}", 204)
-        faults.wait_until(lambda: not dashboard.get("/terminals")["terminals"], "all terminals are closed")
+
+
+@pytest.fixture
+def dashboard(one: Dashboard) -> Iterator[Dashboard]:
+    """One service for all tests here; what a test leaves open is closed."""
+    yield one
+    for terminal in one.get("/terminals")["terminals"]:
+        one.delete(f"/terminals/{terminal['id']}", 204)
+    faults.wait_until(lambda: not one.get("/terminals")["terminals"], "all terminals are closed")
 
 
 @pytest.fixture
@@ -132,10 +137,12 @@ def test_a_program_waits_while_its_only_viewer_is_behind(dashboard: Dashboard, i
         assert missed == 0
 
 
-def test_what_happens_is_told_as_it_happens(dashboard: Dashboard, berth: Berth, rootfs: Factory) -> None:
+def test_what_happens_is_told_as_it_happens(dashboard: Dashboard, rootfs: Factory) -> None:
+    berth = dashboard.berth
     root = faults.write_init(rootfs("busybox"))
     with Page(dashboard, {"id": "e", "kind": "events"}) as page:
-        assert page.next() == {"sub": "e", "kind": "state", "containers": [], "operations": []}
+        state = page.next()
+        assert (state["sub"], state["kind"], state["containers"]) == ("e", "state", [])
         berth.succeed("start", "told", "--rootfs", root)
         running = page.until(lambda frame: frame.get("event") == "running")
         assert (running["name"], running["container"]["state"]) == ("told", "running")

@@ -10,11 +10,6 @@ import { Problem, problemIn } from "./problem.js";
 const COMMAND = "PATH=$PATH:/data/adb/modules/berth:/data/adb/berth/bin berth api";
 let made = 0;
 
-/** Whether this page is shown by a root manager. */
-export function hasBridge() {
-  return typeof globalThis.ksu?.exec === "function";
-}
-
 export class BridgeDoor {
   /** As HttpDoor.call. */
   async call(method, path, body) {

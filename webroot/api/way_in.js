@@ -1,10 +1,14 @@
 /** How the page comes to a door: by the manager's bridge, a ticket in the fragment, or the token of this tab. */
 
-import { BridgeDoor, hasBridge } from "./bridge.js";
 import { HttpDoor } from "./http.js";
 
 const KEPT = "berth.token";
 const PATIENCE = 2000; // ms for 127.0.0.1 to answer a manager's web view; Android 17 may refuse it
+
+/** Whether this page is shown by a root manager. */
+export function hasBridge() {
+  return typeof globalThis.ksu?.exec === "function";
+}
 
 /** The door to use, null where the page has no right to any.  Raises Problem where a ticket is refused. */
 export async function findDoor() {
@@ -34,6 +38,7 @@ function takeTicket() {
 
 /** 127.0.0.1 where the web view lets us reach it, else the bridge.  The token stays in memory: modules share an origin. */
 async function doorOfManager() {
+  const { BridgeDoor } = await import("./bridge.js");
   const bridge = new BridgeDoor();
   const { port } = await bridge.call("GET", "/service");
   if (!port) return bridge;

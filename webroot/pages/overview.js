@@ -1,11 +1,10 @@
 /** The first view: the device, what needs attention, and a card for every container. */
 
-import { begin } from "../actions.js";
 import { call } from "../api/client.js";
 import { t } from "../language.js";
 import { ContainerCard } from "../parts/container_card.js";
 import { Icon } from "../parts/icon.js";
-import { Waiting } from "../parts/loading.js";
+import { Lazy, Waiting } from "../parts/loading.js";
 import { link } from "../router.js";
 import { containers, isAlive, state } from "../state.js";
 import { look, usage } from "../usage.js";
@@ -42,7 +41,7 @@ export function Overview() {
       ${shown.map((one) => html`<${ContainerCard} key=${one.name} container=${one} chosen=${chosen} setChosen=${setChosen} />`)}
     </ul>
     ${sought && shown.length === 0 && html`<p class="quiet">${t("overview.none_found")}</p>`}
-    ${chosen && html`<${Together} chosen=${chosen} all=${shown} setChosen=${setChosen} />`}
+    ${chosen && html`<${Lazy} name="Together" load=${() => import("../parts/together.js")} chosen=${chosen} all=${shown} setChosen=${setChosen} />`}
   </div>`;
 }
 
@@ -82,8 +81,7 @@ function HostStrip() {
       ([icon, label, value, part]) =>
         html`<div class="tile">
           <dt><${Icon} name=${icon} size=${20} />${t(label)}</dt>
-          <dd>${value}</dd>
-          <span class="bar"><span style=${{ width: `${Math.round(Math.min(1, Math.max(0, part || 0)) * 100)}%` }}></span></span>
+          <dd>${value}<span class="bar"><span style=${{ width: `${Math.round(Math.min(1, Math.max(0, part || 0)) * 100)}%` }}></span></span></dd>
         </div>`,
     )}
   </dl>`;
@@ -117,24 +115,4 @@ function Attention() {
         </a>`,
     )}
   `;
-}
-
-/** Starting, stopping and restarting several at once. */
-function Together({ chosen, all, setChosen }) {
-  const picked = all.filter((one) => chosen.has(one.name));
-  const act = (verb, fits) => () => {
-    for (const one of picked.filter(fits)) void begin(one.name, verb);
-    setChosen(null);
-  };
-  const alive = (one) => isAlive(one.state);
-  const button = (verb, icon, fits) =>
-    html`<button class="tonal-button" disabled=${!picked.some(fits)} onClick=${act(verb, fits)}><${Icon} name=${icon} />${t(`action.${verb}`)}</button>`;
-  return html`<div class="together" role="toolbar" aria-label=${t("overview.together")}>
-    <label class="choice">
-      <input type="checkbox" checked=${picked.length === all.length && all.length > 0}
-        onChange=${(event) => setChosen(new Set(event.target.checked ? all.map((one) => one.name) : []))} />
-      <span>${t("overview.chosen", { count: picked.length })}</span>
-    </label>
-    ${button("start", "play", (one) => !alive(one))} ${button("stop", "stop", alive)} ${button("restart", "refresh", alive)}
-  </div>`;
 }

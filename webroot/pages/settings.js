@@ -48,14 +48,13 @@ function Service() {
 function Switches({ saved, again }) {
   const [value, setValue] = useState(saved);
   const change = (key) => async (on) => {
-    const { safe_mode, wakelock } = { ...value, [key]: on };
-    setValue({ ...value, safe_mode, wakelock });
-    if (!(await attempt("PUT", "/settings", { safe_mode, wakelock }))) setValue(saved);
+    setValue({ ...value, [key]: on });
+    if (!(await attempt("PUT", "/settings", { [key]: on }))) setValue(saved);
     again();
   };
   return html`<section class="card"><div class="fields">
     <${Toggle} label=${t("settings.safe_mode")} help=${t("settings.safe_mode_help")} checked=${value.safe_mode} change=${change("safe_mode")} />
-    <${Toggle} label=${t("settings.wakelock")} help=${t("settings.wakelock_help")} checked=${value.wakelock} change=${change("wakelock")} />
+    ${"wakelock" in value && html`<${Toggle} label=${t("settings.wakelock")} help=${t("settings.wakelock_help")} checked=${value.wakelock} change=${change("wakelock")} />`}
     <div><b>${t("settings.autostart")}</b>
       ${value.autostart.length === 0 && html`<p class="quiet">${t("settings.autostart_none")}</p>`}
       <ol class="points">${value.autostart.map(

@@ -2,6 +2,7 @@
 
 import { t } from "../language.js";
 import { theme } from "../theme.js";
+import { KEPT, SECONDS } from "../usage.js";
 import { html, useEffect, useRef } from "../view.js";
 import { loadStyle } from "./style_sheet.js";
 
@@ -12,7 +13,8 @@ const COLOURS = ["--chart-cpu", "--chart-memory", "--md-error"];
 export function Chart({ at, curves, shown }) {
   const box = useRef(null);
   const chart = useRef(null);
-  const data = [at, ...curves.map(([, values]) => values)];
+  const now = at.at(-1) ?? 0;
+  const data = [at.map((moment) => moment - now), ...curves.map(([, values]) => values)];
   const latest = useRef(data);
   latest.current = data;
   useEffect(() => {
@@ -36,6 +38,10 @@ export function Chart({ at, curves, shown }) {
   return html`<div class="chart" ref=${box} role="img" aria-label=${curves.map(([name]) => t(name)).join(", ")}></div>`;
 }
 
+function ago(seconds) {
+  return seconds > -1 ? t("time.now") : t("time.ago", { count: Math.round(-seconds) });
+}
+
 function options(box, curves, shown) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
@@ -45,10 +51,10 @@ function options(box, curves, shown) {
     height: HEIGHT,
     legend: { show: curves.length > 1 },
     cursor: { drag: { x: false, y: false } },
-    scales: { y: { range: (_, least, most) => [0, Math.max(most ?? 0, 1) * 1.1] } },
-    axes: [lines, { ...lines, size: 72, values: (_, values) => values.map(shown) }],
+    scales: { x: { time: false, range: [-SECONDS * (KEPT - 1), 0] }, y: { range: (_, least, most) => [0, Math.max(most ?? 0, 1) * 1.1] } },
+    axes: [{ ...lines, values: (_, values) => values.map(ago), incrs: [30, 60] }, { ...lines, size: 72, values: (_, values) => values.map(shown) }],
     series: [
-      {},
+      { label: "", value: (_, value) => (value === null ? "" : ago(value)) },
       ...curves.map(([name], index) => ({
         label: t(name),
         stroke: colour(COLOURS[index % COLOURS.length]),

@@ -1,28 +1,22 @@
 /** Questions that stand before everything else; the browser's own dialog keeps the keyboard inside and closes on Escape. */
 
-import { html, signal, useEffect, useId, useRef } from "../view.js";
+import { html, render, useId, useLayoutEffect, useRef } from "../view.js";
 import { t } from "../language.js";
-
-const question = signal(null);
 
 /** Ask; the promise is kept with whether the answer was yes.  `points` are shown as a list, `typed` must be typed first. */
 export function ask({ title, text, points = [], yes, danger = false, typed = null }) {
+  const place = document.body.appendChild(document.createElement("div"));
   return new Promise((keep) => {
-    question.value = { title, text, points, yes, danger, typed, keep };
+    const answer = (value) => {
+      render(null, place);
+      place.remove();
+      keep(value);
+    };
+    render(html`<${Question} ...${{ title, text, points, yes, danger, typed, answer }} />`, place);
   });
 }
 
-/** The place where questions appear. */
-export function Questions() {
-  const asked = question.value;
-  return asked && html`<${Question} key=${asked.title} ...${asked} />`;
-}
-
-function Question({ title, text, points, yes, danger, typed, keep }) {
-  const answer = (value) => {
-    question.value = null;
-    keep(value);
-  };
+function Question({ title, text, points, yes, danger, typed, answer }) {
   const written = useRef(null);
   const submit = (event) => {
     event.preventDefault();
@@ -51,10 +45,14 @@ function Question({ title, text, points, yes, danger, typed, keep }) {
 export function Dialog({ title, onClose, children }) {
   const element = useRef(null);
   const heading = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = element.current;
+    const asker = document.activeElement;
     dialog.showModal();
-    return () => dialog.close();
+    return () => {
+      dialog.close();
+      asker.focus();
+    };
   }, []);
   const cancelled = (event) => {
     event.preventDefault(); // its owner takes it away, and with it the question

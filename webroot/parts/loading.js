@@ -3,6 +3,7 @@
 import { html, useEffect, useState } from "../view.js";
 import { call } from "../api/client.js";
 import { t } from "../language.js";
+import { loadStyle } from "./style_sheet.js";
 
 /**
  * The answer to GET `path`, and a function that asks again: `{value, problem, again}`.  A late answer to an earlier
@@ -39,8 +40,8 @@ export function Lazy({ load, name, ...properties }) {
   const [found, setFound] = useState({ name: null });
   useEffect(() => {
     let wanted = true;
-    load().then(
-      (module) => wanted && setFound({ name, View: module[name] }),
+    Promise.all([load(), loadStyle("views.css")]).then(
+      ([module]) => wanted && setFound({ name, View: module[name] }),
       (problem) => wanted && setFound({ name, problem }),
     );
     return () => {

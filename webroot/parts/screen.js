@@ -138,8 +138,8 @@ function Keys({ terminal, adapt, held, hold, send }) {
     )}
     <button aria-label=${t("copy")} onClick=${copy}><${Icon} name="copy" size=${20} /></button>
     <button aria-label=${t("paste")} onClick=${paste}><${Icon} name="paste" size=${20} /></button>
-    <button aria-label=${t("terminal.smaller")} onClick=${() => enlarge(-1)}>A−</button>
-    <button aria-label=${t("terminal.larger")} onClick=${() => enlarge(1)}>A+</button>
+    <button aria-label=${t("terminal.smaller")} onClick=${() => enlarge(-1)}><${Icon} name="smaller" size=${20} /></button>
+    <button aria-label=${t("terminal.larger")} onClick=${() => enlarge(1)}><${Icon} name="larger" size=${20} /></button>
   </div>`;
 }
 

@@ -13,8 +13,8 @@ from berth.service.session import Session
 
 
 def dashboard(invocation: Invocation, session: Session) -> int:
-    """`berth dashboard`: print a link that opens the dashboard, once and soon."""
-    from berth.web import published
+    """`berth dashboard`: open the dashboard in Android's browser; elsewhere print a link that does, once and soon."""
+    from berth.web import browser, published
     from berth.web.access import TICKET_SECONDS, Access
 
     home = find_home(os.environ)
@@ -22,9 +22,13 @@ def dashboard(invocation: Invocation, session: Session) -> int:
     if found is None:
         raise BerthError('dashboard: it is not served now; start it with "berth serve --background"')
     text = invocation.text("uid")
+    if text is None and not invocation.json and browser.is_android():
+        chosen = browser.default_browser()
+        browser.open_link(chosen, f"{found.url}#ticket={Access(home).make_ticket(chosen.uid)}")
+        print(f"The dashboard opens in {chosen.package}.")
+        return 0
     uid = uid_above(session.pid) if text is None else values.count("--uid", text)
-    ticket = Access(home).make_ticket(uid)
-    url = f"{found.url}#ticket={ticket}"
+    url = f"{found.url}#ticket={Access(home).make_ticket(uid)}"
     if invocation.json:
         print_json({"url": url, "uid": uid, "seconds": TICKET_SECONDS})
         return 0

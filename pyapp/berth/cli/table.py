@@ -210,7 +210,7 @@ _ROWS = (
     Command("check", "", "Tell what this device has and lacks.", flags=(JSON,)),
     Command("events", "[NAME...]", "Print what happens, as it happens.", containers=(0, MANY), flags=(NAMES, JSON)),
     Command("serve", "", "Be the service.", flags=SERVE),
-    Command("dashboard", "", "Print a link that opens the dashboard.", flags=DASHBOARD),
+    Command("dashboard", "", "Open the dashboard, or print a link that does.", flags=DASHBOARD),
     Command("api", "METHOD PATH [BODY]", "Ask the dashboard's API, for its page.", words=(0, 3), flags=API),
     Command("version", "", "Print the version.", flags=(JSON,)),
     Command("help", "[COMMAND]", "Explain a command.", words=(0, 1)),

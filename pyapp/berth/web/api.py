@@ -3,7 +3,7 @@
 from berth.engine.device import Device
 from berth.service.operations import Operation
 from berth.service.terminal import Terminal
-from berth.web import containers, device, inside, models, tokens
+from berth.web import containers, demo, device, inside, models, report, tokens
 from berth.web.openapi import document
 from berth.web.routes import Call, Route, Table
 from berth.web.samples import HostSample, Sample
@@ -33,6 +33,16 @@ def _about_containers() -> tuple[Route, ...]:
             gives=models.Container,
             status=201,
             summary="Save a new container.",
+        ),
+        Route(
+            method="POST",
+            path="/demo",
+            function=demo.make,
+            takes=demo.DemoRequest,
+            gives=models.Container,
+            status=201,
+            apart=True,
+            summary="Make and save the container that comes with Berth.",
         ),
         Route(
             method="GET", path=one, function=containers.show, gives=models.Container, summary="Tell of one container."
@@ -213,6 +223,14 @@ def _about_the_device() -> tuple[Route, ...]:
         ),
         Route(
             method="GET",
+            path="/report",
+            function=report.report,
+            gives=models.Report,
+            apart=True,
+            summary="A report of a bug, without names, addresses and secrets.",
+        ),
+        Route(
+            method="GET",
             path="/operations",
             function=device.operations,
             gives=models.OperationList,
@@ -278,6 +296,7 @@ def _about_access() -> tuple[Route, ...]:
             takes=models.PairRequest,
             gives=models.NewToken,
             status=201,
+            tokenless=True,
             summary="Give a token for a ticket.",
         ),
         Route(method="GET", path="/audit", function=tokens.audit, gives=models.Audit, summary="What was done lately."),

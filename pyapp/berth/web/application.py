@@ -32,7 +32,6 @@ from berth.web.routes import (
 from berth.web.snapshot import Snapshot
 from berth.web.streams import Stream, end_stream
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 _MOST_STREAMS = 24
 _STREAM = Route(method="POST", path=STREAMS, function=lambda _: None, takes=StreamRequest, summary="Tell what happens.")
 
@@ -50,15 +49,12 @@ class Dashboard:
     def wsgi(self) -> Flask:
         """Return it as an application for a WSGI server that puts the caller's uid into `berth.uid`."""
         app = Flask("berth", static_folder=None)
-        for rule in ("/", "/<path:_path>"):
-            app.add_url_rule(rule, rule, self._respond, methods=list(_METHODS), provide_automatic_options=False)
-        app.url_map.merge_slashes = False
-        app.url_map.redirect_defaults = False
+        app.before_request(self._respond)  # every one, of any method: the gate comes before what Flask might say
         app.after_request(self._finish)
         app.register_error_handler(Exception, self._fail)
         return app
 
-    def _respond(self, _path: str = "") -> Response:
+    def _respond(self) -> Response:
         headers = Headers(
             host=request.headers.get("Host", ""),
             origin=request.headers.get("Origin"),
@@ -79,12 +75,15 @@ class Dashboard:
             given = problem_of(error)
             if error.status in (401, 403, 421, 429):
                 audit.note(self._home, Caller(_uid(), "", "refused"), f"{request.method} {path}", error.status)
-            return _response(given)
+            response = _response(given)
+            if error.allow:
+                response.headers["Allow"] = error.allow
+            return response
 
     def _page(self, path: str) -> Response:
         self._gate.check_page(_uid())
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(405, "a file of the page can only be read")
+            raise HttpError(405, "a file of the page can only be read", allow="GET, HEAD")
         file = self._files.find(path, gzip="gzip" in request.headers.get("Accept-Encoding", ""))
         if file is None:
             raise HttpError(404, "the dashboard has no such file")

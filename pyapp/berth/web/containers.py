@@ -63,10 +63,11 @@ def summary(home: Home, name: str) -> Summary:
 
 def show(call: Call) -> object:
     """One container."""
-    return _container(call.home, name_in(call))
+    return container_of(call.home, name_in(call))
 
 
-def _container(home: Home, name: str) -> Container:
+def container_of(home: Home, name: str) -> Container:
+    """Return all that is told of container `name`; raises BerthError where there is none."""
     details = read_details(home, name)
     return Container(spec=load_spec(home, name) if details.saved else None, details=details)
 
@@ -75,7 +76,7 @@ def create(call: Call) -> object:
     """Save a new container."""
     spec = _spec(call)
     at_rest.create(call.home, spec)
-    return _container(call.home, spec.name)
+    return container_of(call.home, spec.name)
 
 
 def change(call: Call) -> object:
@@ -84,7 +85,7 @@ def change(call: Call) -> object:
     if spec.name != name:
         raise UsageError(f"name: the request is for container {rules.quoted(name)}; a name is changed by renaming")
     at_rest.change(call.home, spec)
-    return _container(call.home, name)
+    return container_of(call.home, name)
 
 
 def _spec(call: Call) -> Spec:
@@ -103,7 +104,7 @@ def remove(call: Call) -> object:
 def rename(call: Call) -> object:
     """Give it another name."""
     at_rest.rename(call.home, name_in(call), call.body.name)
-    return _container(call.home, call.body.name)
+    return container_of(call.home, call.body.name)
 
 
 def start(call: Call) -> Operation:

@@ -92,7 +92,7 @@ class SizeRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True
 class TokenRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a token is called."""
 
-    name: Word
+    name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$")]
 
 
 class PairRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):

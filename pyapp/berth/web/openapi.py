@@ -74,12 +74,21 @@ def _operation(route: Route, schema_of: dict[int, Any]) -> dict[str, Any]:
     ]
     if parameters:
         told["parameters"] = parameters
+    if route.tokenless:
+        told["security"] = []
     if route.takes is not None:
-        told["requestBody"] = {
-            "content": {"application/json": {"schema": schema_of[id(route.takes)]}},
-            "required": True,
-        }
+        content = {"application/json": {"schema": schema_of[id(route.takes)]}}
+        told["requestBody"] = {"content": content, "required": _needs_body(route)}
     return told
+
+
+def _needs_body(route: Route) -> bool:
+    """Whether a request without a body, which counts as an empty object, is wrong."""
+    try:
+        msgspec.json.decode(b"{}", type=route.takes)
+    except msgspec.ValidationError:
+        return True
+    return False
 
 
 def _answer(text: str, kind: str, schema: Any) -> dict[str, Any]:

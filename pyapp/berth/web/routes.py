@@ -40,7 +40,7 @@ class Route(Struct, frozen=True, kw_only=True):
     """One call: what it `takes` and `gives` are types for msgspec, None for nothing.
 
     `apart` is for what must not be done by a process with threads.  `query` names the parameters that it may have, with
-    what each must match.
+    what each must match; `tokenless` is for the one call that gives a token.
     """
 
     method: str
@@ -52,6 +52,7 @@ class Route(Struct, frozen=True, kw_only=True):
     status: int = 200
     apart: bool = False
     query: dict[str, str] = {}
+    tokenless: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -67,11 +68,12 @@ class Answer(NamedTuple):
 
 
 class HttpError(Exception):
-    """A request that is wrong as such; carries the status and the sentence."""
+    """A request that is wrong as such; carries the status, the sentence, and with 405 the methods that are right."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, *, allow: str = "") -> None:
         super().__init__(detail)
         self.status = status
+        self.allow = allow
 
 
 class Table:
@@ -94,7 +96,8 @@ class Table:
                 return route, {key: _decoded(word) for key, word in match.groupdict().items()}
             allowed.append(route.method)
         if allowed:
-            raise HttpError(405, f"{method} can't be done to this; {', '.join(sorted(set(allowed)))} can")
+            methods = ", ".join(sorted(set(allowed)))
+            raise HttpError(405, f"{method} can't be done to this; {methods} can", allow=methods)
         raise HttpError(404, "there is nothing at this address; the dashboard may be of another version")
 
 

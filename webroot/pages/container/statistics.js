@@ -25,7 +25,7 @@ export function Statistics({ summary }) {
     },
     pressures.length > 0 && {
       id: "pressure",
-      now: pressures.map((kind) => `${kind} ${percent(last.pressure[kind])}`).join(" · "),
+      now: pressures.map((kind) => `${t(`statistics.pressure.${kind}`)} ${percent(last.pressure[kind])}`).join(" · "),
       shown: percent,
       curves: pressures.map((kind) => [`statistics.pressure.${kind}`, series((s) => s.pressure[kind])]),
     },

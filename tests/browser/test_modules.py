@@ -1,0 +1,144 @@
+"""The page's pure functions, called in the browser: what goes in and what comes out."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.dashboard import Dashboard
+
+pytestmark = pytest.mark.system
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def call(browser: Browser, service: Dashboard) -> Iterator[Call]:
+    """`call("module.js", "name", argument, ...)` returns what the function returns, as JSON can tell it."""
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{service.port}/")
+
+    def call(module: str, name: str, *arguments: object) -> Any:
+        script = "async ([module, name, given]) => (await import(module))[name](...given)"
+        return page.evaluate(script, [f"./{module}", name, list(arguments)])
+
+    yield call
+    page.close()
+
+
+def test_an_event_changes_one_container_and_leaves_the_state_before_it_alone(call: Call) -> None:
+    old = {"name": "old", "state": "stopped"}
+    new = {"name": "new", "state": "stopped"}
+    before = {"ready": True, "containers": {"old": old}, "operations": {}}
+
+    renamed = {"kind": "event", "event": "renamed", "name": "new", "detail": "old", "container": new}
+    assert call("state.js", "reduce", before, renamed)["containers"] == {"new": new}
+    removed = {"kind": "event", "event": "removed", "name": "old", "detail": "", "container": None}
+    assert call("state.js", "reduce", before, removed)["containers"] == {}
+    operation = {"kind": "operation", "operation": {"id": "1", "state": "running"}}
+    assert call("state.js", "reduce", before, operation)["operations"] == {"1": {"id": "1", "state": "running"}}
+    assert before["containers"] == {"old": old}
+
+
+def test_rates_need_two_samples_of_the_same_life(call: Call) -> None:
+    empty: dict[str, Any] = {"at": [], "host": None, "hosts": [], "containers": {}}
+
+    def sample(at: float, cpu_time: float) -> dict[str, Any]:
+        return {"at": at, "host": {}, "containers": {"one": {"cpu_time": cpu_time, "network": None, "memory": 1}}}
+
+    first = call("usage.js", "withSample", empty, sample(10, 3))
+    assert first["containers"]["one"][-1]["cpu"] is None
+    second = call("usage.js", "withSample", first, sample(12, 4))
+    assert second["containers"]["one"][-1]["cpu"] == 50
+    restarted = call("usage.js", "withSample", second, sample(14, 0.5))
+    assert restarted["containers"]["one"][-1]["cpu"] is None
+    ended = call("usage.js", "withSample", restarted, {"at": 16, "host": {}, "containers": {}})
+    assert ended["containers"] == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("plain", "plain"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07shown", "shown"),
+        ("\x1b]8;;link\x1b\\text", "text"),
+        ("10%\r100%\r\n".rstrip("\n"), "100%"),
+        ("bell\x07 and \x9b8mC1", "bell and 8mC1"),
+        ("<b>bold</b>", "<b>bold</b>"),
+    ],
+)
+def test_a_line_of_a_log_is_read_as_a_person_would(call: Call, line: str, read: str) -> None:
+    assert call("log_text.js", "readable", line) == read
+
+
+def test_pieces_of_a_log_are_joined_to_lines(call: Call) -> None:
+    lines = call("log_text.js", "withText", ["one", "tw"], "o\nthree\n")
+
+    assert lines == ["one", "two", "three", ""]
+    assert len(call("log_text.js", "withText", [], "x\n" * 6000)) == 5000
+
+
+def test_what_is_sought_is_marked_whatever_its_case(call: Call) -> None:
+    assert call("log_text.js", "marked", "An Error, an error", "error") == [
+        ["An ", False],
+        ["Error", True],
+        [", an ", False],
+        ["error", True],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "held", "application", "sent"),
+    [
+        ({"cursor": "A"}, {}, False, "\x1b[A"),
+        ({"cursor": "A"}, {}, True, "\x1bOA"),
+        ({"cursor": "D"}, {"ctrl": True}, True, "\x1b[1;5D"),
+        ({"cursor": "C"}, {"alt": True}, False, "\x1b[1;3C"),
+        ({"send": "\t"}, {}, False, "\t"),
+        ({"send": "/"}, {"alt": True}, False, "\x1b/"),
+    ],
+)
+def test_a_key_sends_what_a_terminal_sends(
+    call: Call, key: dict[str, str], held: dict[str, bool], application: bool, sent: str
+) -> None:
+    assert call("touch_keys.js", "bytesOf", key, held, application) == sent
+
+
+@pytest.mark.parametrize(("typed", "sent"), [("c", "\x03"), ("[", "\x1b"), ("é", "é"), (" ", "\x00"), ("word", "word")])
+def test_ctrl_makes_control_characters_of_single_letters_only(call: Call, typed: str, sent: str) -> None:
+    assert call("touch_keys.js", "withHeld", typed, {"ctrl": True, "alt": False}) == sent
+
+
+@pytest.mark.parametrize("text", ["512M", "1G", "1K", "1000", "3T"])
+def test_a_size_is_printed_as_it_was_typed(call: Call, text: str) -> None:
+    assert call("sizes.js", "printSize", call("sizes.js", "parseSize", text)) == text
+
+
+@pytest.mark.parametrize(("text", "size"), [("", None), ("1.5 g", 3 << 29), ("2GiB", 2 << 30), ("64mb", 64 << 20)])
+def test_a_size_is_read_in_every_common_spelling(call: Call, text: str, size: int | None) -> None:
+    assert call("sizes.js", "parseSize", text) == size
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({}, []),
+        ({"privileged": ["nomask"], "hw_access": True}, ["danger.nomask", "danger.hw_access"]),
+        ({"binds": [{"source": "/sdcard/Download", "destination": "/d"}]}, []),
+        ({"binds": [{"source": "/data/adb", "destination": "/d"}]}, ["danger.binds"]),
+        ({"binds": [{"source": "/", "destination": "/host"}]}, ["danger.binds"]),
+        ({"binds": [{"source": "/", "destination": "/host", "read_only": True}]}, []),
+        ({"hooks": [{"stage": "prestart", "path": "/x"}]}, ["danger.hooks"]),
+    ],
+)
+def test_what_can_do_harm_is_known(call: Call, spec: dict[str, object], told: list[str]) -> None:
+    assert call("spec.js", "dangers", spec) == told
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(["zh-TW", "en"], "zh-CN"), (["fr", "en-GB"], "en"), (["fr"], "en"), (["zh-CN"], "zh-CN")]
+)
+def test_the_nearest_language_is_spoken(call: Call, wanted: list[str], given: str) -> None:
+    assert call("language.js", "preferred", wanted, ["en", "zh-CN"]) == given

@@ -1,0 +1,46 @@
+"""The OpenAPI document against what the API does: requests made up from it, right and wrong, each answer as it says.
+
+Not tried there: streams, which never end, revoking the token that is used, and a few requests that the document's
+language can't tell from right ones (a container has one root, exactly one of two).
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import build
+from tests.dashboard import shared
+
+pytestmark = pytest.mark.system
+
+SECONDS = 200.0
+
+
+def test_every_answer_is_as_the_document_says(berth_home: Path, scratch: Path) -> None:
+    with shared(berth_home) as dashboard:
+        command: list[str | Path] = [
+            build.VENV / "bin" / "schemathesis",
+            "run",
+            f"http://127.0.0.1:{dashboard.port}/api/v1/openapi.json",
+            "--header",
+            f"Authorization: Bearer {dashboard.token}",
+            "--phases=coverage,fuzzing",
+            "--max-examples=8",
+            "--seed=1",
+            "--no-color",
+            "--exclude-checks=positive_data_acceptance",
+            "--exclude-path-regex=/tokens/",
+        ]
+        result = subprocess.run(
+            command,
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+            env={"HOME": str(scratch)},
+        )
+        assert result.returncode == 0, result.stdout[-4000:]
+        for container in dashboard.get("/containers")["containers"]:
+            dashboard.delete(f"/containers/{container['name']}")

@@ -1,0 +1,145 @@
+"""What slow, greedy and clumsy clients can't do to the dashboard: silence it, fill its memory or the disk."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.dashboard import Dashboard, Page, raw, request, shared, status_of
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+SLOW = 200
+PER_USER = 64
+TERMINALS = 6
+FLAT_KIB = 8 * 1024
+
+
+@pytest.fixture(scope="module")
+def dashboard(berth_home: Path) -> Iterator[Dashboard]:
+    with shared(berth_home) as dashboard:
+        yield dashboard
+
+
+def memory(pid: int) -> int:
+    """The anonymous memory of process `pid` in KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+def deleted_files(pid: int) -> list[str]:
+    """Files that process `pid` has open and that have no name any more."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(entry)
+            if "(deleted)" in target and "memfd:" not in target:
+                found.append(target)
+    return found
+
+
+def test_the_page_answers_within_a_second_beside_200_slow_connections(dashboard: Dashboard) -> None:
+    with contextlib.ExitStack() as open_ones:
+        for number in range(SLOW):
+            sock = open_ones.enter_context(socket.create_connection(("127.0.0.1", dashboard.port)))
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(b"GET / HTTP/1.1\r\nX-Slow: " if number % 2 else b"POST /api/v1/pair HTTP/1.1\r\n")
+        began = time.monotonic()
+        assert dashboard.get("/containers") == {"containers": []}
+        assert time.monotonic() - began < 1.0
+        web = Path(f"/proc/{dashboard.published['pid']}/fd")
+        connections = [entry for entry in web.iterdir() if _is_socket(entry)]
+        assert len(connections) < 2 * PER_USER
+
+
+def _is_socket(entry: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(entry).startswith("socket:")
+    return False
+
+
+@pytest.mark.parametrize("length", [(1 << 20) + 1, 1 << 40])
+def test_a_body_that_is_too_large_is_refused(dashboard: Dashboard, length: int) -> None:
+    head = request(
+        "POST",
+        "/api/v1/containers",
+        dashboard.port,
+        f"Authorization: Bearer {dashboard.token}",
+        "Content-Type: application/json",
+        f"Content-Length: {length}",
+    )
+    assert status_of(raw(dashboard.port, head + b"x" * 70_000)) == 413
+
+
+def test_headers_that_are_too_large_are_refused(dashboard: Dashboard) -> None:
+    assert status_of(raw(dashboard.port, request("GET", "/", dashboard.port, f"X-Large: {'x' * 20_000}"))) == 431
+
+
+def test_a_body_that_never_ends_is_refused(dashboard: Dashboard) -> None:
+    head = request("POST", "/api/v1/containers", dashboard.port, "Transfer-Encoding: chunked")
+    before = memory(dashboard.published["pid"])
+    raw(dashboard.port, head + b"10000\r\n" + b"x" * 65536 + b"\r\n" + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40)
+    assert dashboard.get("/containers") == {"containers": []}
+    assert memory(dashboard.published["pid"]) - before < FLAT_KIB
+    assert deleted_files(dashboard.published["pid"]) == []
+
+
+def test_pages_that_read_slowly_cost_neither_memory_nor_files(dashboard: Dashboard, rootfs: Factory) -> None:
+    dashboard.start("yes", faults.write_init(rootfs("busybox")))
+    opened = [dashboard.post("/terminals", {"container": "yes", "argv": ["yes"]}, 201)["id"] for _ in range(TERMINALS)]
+    web = dashboard.published["pid"]
+    with contextlib.ExitStack() as closing:
+        pages = []
+        for identity in opened:
+            page = closing.enter_context(Page(dashboard, {"id": "t", "kind": "terminal", "terminal": identity}))
+            page.until(lambda frame: frame["kind"] == "output")
+            pages.append(page)
+        faults.wait_until(lambda: _still(web), "all of them wait")
+        before = memory(web)
+        for _ in range(3):
+            for page in pages:
+                for _ in range(20):
+                    page.until(lambda frame: frame["kind"] == "output")
+        assert memory(web) - before < FLAT_KIB
+        assert deleted_files(web) == []
+        began = time.monotonic()
+        dashboard.get("/containers")
+        assert time.monotonic() - began < 1.0
+    for identity in opened:
+        dashboard.delete(f"/terminals/{identity}", 204)
+    faults.wait_until(lambda: not dashboard.get("/terminals")["terminals"], "all terminals are closed")
+    dashboard.remove("yes")
+
+
+def _still(pid: int) -> bool:
+    def spent() -> list[str]:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+
+    before = spent()
+    time.sleep(0.3)  # what is looked for is that nothing happens in a time
+    return spent() == before
+
+
+def test_eight_clients_are_answered_without_an_error(dashboard: Dashboard) -> None:
+    """Quick and small: what the dashboard bears is measured elsewhere; here no answer may be wrong."""
+    wrong: list[object] = []
+
+    def ask() -> None:
+        for _ in range(50):
+            reply = dashboard.ask("GET", "/containers")
+            if reply.status != 200:
+                wrong.append(reply)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

@@ -1,0 +1,119 @@
+"""The web process as the service keeps it: its port, its end, a service without it, what it costs idle."""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from berth.kernel.processes import status_field
+from tests import faults
+from tests.dashboard import serving
+from tests.program import Berth
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+IDLE_SECONDS = 3.0
+IDLE_PSS_KIB = 40 * 1024
+
+
+@pytest.fixture
+def root(rootfs: Factory) -> Path:
+    return faults.write_init(rootfs("busybox"))
+
+
+def pss(pid: int) -> int:
+    """The memory of process `pid` in KiB, what it shares divided by those who share it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def wake_ups(pid: int) -> int:
+    """How often the threads of process `pid` went to sleep."""
+    text = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(line.split()[1]) for one in text for line in one.splitlines() if line.startswith("voluntary"))
+
+
+def sleeps(pid: int, seconds: float) -> bool:
+    """Whether nothing wakes process `pid` for so many seconds."""
+    before = wake_ups(pid)
+    time.sleep(seconds)  # what is looked for is that nothing happens in a time
+    return wake_ups(pid) == before
+
+
+def test_the_web_process_is_small_and_sleeps_while_nobody_looks(berth: Berth) -> None:
+    with serving(berth) as dashboard:
+        dashboard.get("/containers")
+        web = dashboard.published["pid"]
+        assert status_field(web, "Name") == "berth: web"
+        faults.wait_until(lambda: sleeps(web, 0.2), "it has done with the last connection")
+        assert sleeps(web, IDLE_SECONDS)
+        assert pss(web) < IDLE_PSS_KIB
+
+
+def test_a_web_process_that_was_killed_comes_back_and_the_token_stays_good(berth: Berth) -> None:
+    with serving(berth) as dashboard:
+        for _ in range(2):
+            web = dashboard.published["pid"]
+            os.kill(web, signal.SIGKILL)
+            dashboard.await_web(but=web)
+            assert dashboard.get("/containers") == {"containers": []}
+        assert "the web process ended" in (berth.home / "service.log").read_text()
+
+
+def test_the_web_process_ends_with_a_service_that_is_killed(berth: Berth) -> None:
+    with serving(berth) as dashboard:
+        web, service = dashboard.published["pid"], dashboard.service
+        os.kill(service, signal.SIGKILL)
+        faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
+        berth.succeed("serve", "--background")
+        dashboard.await_web(but=web)
+        assert dashboard.get("/service")["running"] is True
+
+
+def test_the_next_port_is_taken_when_another_squats_on_ours(berth: Berth) -> None:
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken = 7575
+        while True:
+            with contextlib.suppress(OSError):
+                squatter.bind(("127.0.0.1", taken))
+                squatter.listen()
+                break
+            taken += 1
+        with serving(berth) as dashboard:
+            assert dashboard.port > taken
+            assert f":{dashboard.port}/#ticket=" in berth.succeed("dashboard")
+            assert dashboard.get("/containers") == {"containers": []}
+
+
+def test_safe_mode_keeps_containers_from_starting_with_the_service(berth: Berth, root: Path) -> None:
+    with serving(berth) as dashboard:
+        dashboard.post("/containers", {"spec": {"name": "auto", "rootfs": str(root), "autostart": True}}, 201)
+        assert dashboard.ask("PUT", "/settings", {"safe_mode": True}).body["safe_mode"] is True
+
+        os.kill(dashboard.service, signal.SIGTERM)
+        faults.wait_until(lambda: not (berth.home / "run" / "control.sock").exists(), "the service has ended")
+        web = dashboard.published["pid"]
+        berth.succeed("serve", "--background")
+        dashboard.await_web(but=web)
+
+        berth.succeed("recover")  # what the service does first has been done when this has
+        assert dashboard.get("/containers/auto")["details"]["state"] == "stopped"
+        dashboard.delete("/containers/auto")
+
+
+def test_without_a_dashboard_the_service_needs_no_port(berth: Berth) -> None:
+    berth.succeed("serve", "--background", "--no-dashboard")
+    pid = int((berth.home / "run" / "supervisor.lock").read_text())
+    try:
+        assert "dashboard: it is not served" in berth("dashboard").stderr
+        assert faults.workers(pid) == faults.children(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")

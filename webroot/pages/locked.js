@@ -1,0 +1,18 @@
+/** What one sees who has no right to come in: how to get it. */
+
+import { refusal } from "../api/client.js";
+import { t } from "../language.js";
+import { html } from "../view.js";
+
+export function Locked() {
+  return html`<main id="main" tabindex="-1" class="locked">
+    <img src="icon.svg" alt="" width="72" height="72" />
+    <h1>${t("locked.title")}</h1>
+    ${refusal.value && html`<p class="banner error" role="alert">${refusal.value}</p>`}
+    <p>${t("locked.text")}</p>
+    <ol class="points">
+      <li>${t("locked.phone")}</li>
+      <li>${t("locked.computer")} <code>berth dashboard</code></li>
+    </ol>
+  </main>`;
+}
