@@ -62,6 +62,7 @@ while True:
         else:
             caller, address = key.fileobj.accept()
             if port == 80:
+                caller.recv(4096)
                 said = label + b" " + address[0].removeprefix("::ffff:").encode()
                 caller.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + said + b"\\n")
                 caller.close()
@@ -90,6 +91,8 @@ class Place:
         assert self._holder.stdout.readline() == "ready\n"
         self.pid = self._holder.pid
         self.ip("link", "set", "lo", "up")
+        for which in ("all", "default"):  # IPv6 addresses are there at once, and stay what they are
+            self.succeed("sysctl", "-q", f"net.ipv6.conf.{which}.accept_dad=0")
 
     @property
     def prefix(self) -> list[str]:
@@ -165,7 +168,6 @@ class Phone(Place):
             "routes": self.ip("route", "show", "table", "all"),
             "rules": self.ip("rule") + self.ip("-6", "rule"),
             "firewall": _without_counters(self.succeed("iptables-save") + self.succeed("ip6tables-save")),
-            "nftables": self.succeed("nft", "list", "tables"),
             "settings": self.succeed("sysctl", *sysctls.split()),
         }
 
