@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.phone import (
     SECONDS,
     WIFI,
     WIFI6,
+    WIFI_ROUTER,
     Phone,
     phone,
     told,
@@ -234,25 +235,22 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_done(house: House, p
 # Uplinks.
 
 
-def android(phone: Phone) -> None:
-    """Have what netd makes of one network: a table of its own, and rules for what the phone itself sends."""
-    for family in ("-4", "-6"):
-        phone.ip(family, "route", "flush", "table", "main")
-    phone.ip("route", "add", "192.0.2.0/24", "dev", "wlan0", "table", "1003")
-    phone.ip("route", "add", "default", "via", "192.0.2.1", "dev", "wlan0", "table", "1003")
-    phone.ip("route", "add", "198.51.100.0/24", "dev", "rmnet_data0", "table", "1004")
-    phone.ip("route", "add", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0", "table", "1004")
-    for rule in (
-        "fwmark 0xc0000/0xd0000 lookup 99 priority 10000",
-        "fwmark 0x10063/0x1ffff iif lo lookup 97 priority 16000",
-        "fwmark 0x10064/0x1ffff iif lo lookup 1003 priority 16000",
-        "iif lo oif wlan0 lookup 1003 priority 17000",
-        "fwmark 0x0/0x10000 lookup 99 priority 18000",
-        "fwmark 0x0/0x10000 lookup 98 priority 19000",
-        "fwmark 0x0/0xffff iif lo lookup 1003 priority 31000",
-        "unreachable priority 32000",
-    ):
-        phone.ip("rule", "add", *rule.split())
+ANDROID = f"""\
+ip -4 route flush table main; ip -6 route flush table main
+ip route add 192.0.2.0/24 dev wlan0 table 1003
+ip route add default via {WIFI_ROUTER} dev wlan0 table 1003
+ip route add 198.51.100.0/24 dev rmnet_data0 table 1004
+ip route add default via {MOBILE_ROUTER} dev rmnet_data0 table 1004
+ip rule add fwmark 0xc0000/0xd0000 lookup 99 priority 10000
+ip rule add fwmark 0x10063/0x1ffff iif lo lookup 97 priority 16000
+ip rule add fwmark 0x10064/0x1ffff iif lo lookup 1003 priority 16000
+ip rule add iif lo oif wlan0 lookup 1003 priority 17000
+ip rule add fwmark 0x0/0x10000 lookup 99 priority 18000
+ip rule add fwmark 0x0/0x10000 lookup 98 priority 19000
+ip rule add fwmark 0x0/0xffff iif lo lookup 1003 priority 31000
+ip rule add unreachable priority 32000
+"""
+"""What netd makes: a table for each network, and rules that hold for what the phone itself sends."""
 
 
 def switch_to_mobile(phone: Phone) -> None:
@@ -262,30 +260,12 @@ def switch_to_mobile(phone: Phone) -> None:
 
 
 @pytest.fixture
-def on_android(rootfs: Factory, phone: Phone) -> House:
-    android(phone)
-    return House(phone, rootfs)
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(request: pytest.FixtureRequest) -> object:
-    """Tests of uplinks change what the phone has; that is theirs, and not compared."""
-    yield
-    if "on_android" in request.fixturenames or "uplinks" in request.node.name:
-        phone: Phone = request.getfixturevalue("phone")
-        phone.berth("stop", "--all", "--timeout", "2")
-        for family in ("-4", "-6"):
-            phone.ip(family, "rule", "flush")
-            phone.ip(family, *["rule", "add", "lookup", "main", "priority", "32766"])
-            phone.ip(family, *["rule", "add", "lookup", "default", "priority", "32767"])
-        for table in ("1003", "1004", "main"):
-            phone.run("ip", "route", "flush", "table", table)
-        phone.ip("route", "add", "192.0.2.0/24", "dev", "wlan0", "proto", "kernel", "scope", "link", "src", WIFI)
-        phone.ip(
-            *["route", "add", "198.51.100.0/24", "dev", "rmnet_data0", "proto", "kernel", "scope", "link", "src"],
-            MOBILE,
-        )
-        phone.run("ip", "route", "add", "default", "via", "192.0.2.1", "dev", "wlan0")
+def on_android(rootfs: Factory, phone: Phone) -> Iterator[House]:
+    """A house on a phone whose network is netd's; that part of it is the test's own, and put back."""
+    phone.shell(ANDROID)
+    yield House(phone, rootfs)
+    phone.berth("stop", "--all", "--timeout", "2")
+    phone.put_back()
 
 
 def test_on_android_traffic_goes_where_the_phones_own_goes(on_android: House) -> None:
@@ -330,7 +310,8 @@ def test_what_netd_flushes_is_put_back(on_android: House) -> None:
 
 
 def test_with_pinned_uplinks_traffic_goes_by_no_other(house: House) -> None:
-    house.phone.ip("route", "add", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0", "metric", "900")
+    by_mobile = ("route", "add", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0", "metric", "900")
+    house.phone.ip(*by_mobile)
     house.start("net-a", "--upstream", "tun*,rmnet*")
     house.start("net-b", "--upstream", "tun0")
 
@@ -339,8 +320,9 @@ def test_with_pinned_uplinks_traffic_goes_by_no_other(house: House) -> None:
     house.phone.ip("link", "set", "rmnet_data0", "down")
     wait_for("the way is closed", lambda: "mobile" not in house.fetch("net-a", INTERNET))
     house.phone.ip("link", "set", "rmnet_data0", "up")
-    house.phone.ip("route", "add", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0", "metric", "900")
+    house.phone.ip(*by_mobile)
     wait_for("it is open again", lambda: house.fetch("net-a", INTERNET) == f"mobile {MOBILE}")
+    house.phone.put_back()
 
 
 # Hostile containers.
@@ -420,7 +402,7 @@ def test_a_killed_net_process_is_replaced_and_nobody_notices(house: House) -> No
     switch = ("route", "replace", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0")
     phone.ip(*switch)
     wait_for("it follows the phone", lambda: house.fetch("net-b", INTERNET) == f"mobile {MOBILE}")
-    phone.ip("route", "replace", "default", "via", "192.0.2.1", "dev", "wlan0")
+    phone.put_back()
 
 
 def test_recover_undoes_it_when_all_were_killed(house: House) -> None:
