@@ -31,14 +31,15 @@ NAMED = "198.18.0.7"
 SECONDS = 20.0
 
 _WORLD = """\
-import selectors, socket, sys
+import selectors, socket, subprocess, sys
+for command in ("link set lo up", "address add 203.0.113.1/32 dev lo"):
+    subprocess.run(["ip", *command.split()], check=True)
 label, looks = sys.argv[1].encode(), selectors.DefaultSelector()
 def tcp(port):
     sock = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     looks.register(sock, selectors.EVENT_READ, (port, "tcp"))
 def udp(port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND: its address comes later
     sock.bind(("203.0.113.1", port))  # so that it answers from there
     looks.register(sock, selectors.EVENT_READ, (port, "udp"))
 tcp(80), tcp(7), udp(53), tcp(53)
@@ -80,7 +81,7 @@ _MARK = "echo =====;"
 _STATE = {
     "links": "ip -brief link",
     "addresses": "ip -brief address",
-    "routes": "ip route show table all; ip -6 route show table all",
+    "routes": "ip -4 route show table all; ip -6 route show table all",
     "rules": "ip rule; ip -6 rule",
     "firewall": "iptables-save; ip6tables-save",
     "settings": "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra",
@@ -162,7 +163,7 @@ class Phone(Place):
                 f"ip address add {own}/24 dev {name}; ip link set {name} up"
             )
             there.shell(
-                f"ip address add {router}/24 dev out; ip address add {INTERNET}/32 dev lo;"
+                f"ip address add {router}/24 dev out;"
                 f"ip address add {INTERNET6}/128 dev lo; ip link set out up"
             )
         self.ip("address", "add", f"{WIFI6}/64", "dev", "wlan0")
@@ -191,7 +192,8 @@ class Phone(Place):
         """Return all that Berth changes here, as text that can be compared."""
         told = self.shell(f"{_MARK}".join(("", *(f"{command};" for command in _STATE.values()))))
         parts = dict(zip(_STATE, told.split("=====\n")[1:], strict=True))
-        return {**parts, "firewall": _without_counters(parts["firewall"])}
+        lines = {part: "\n".join(sorted(text.splitlines())) for part, text in parts.items()}
+        return {**lines, "firewall": _without_counters(parts["firewall"])}
 
     def net_process(self) -> int | None:
         """Return the pid of the net process; None where there is none."""
