@@ -162,10 +162,7 @@ class Phone(Place):
                 f"ip link add {name} type veth peer name out netns {there.pid};"
                 f"ip address add {own}/24 dev {name}; ip link set {name} up"
             )
-            there.shell(
-                f"ip address add {router}/24 dev out;"
-                f"ip address add {INTERNET6}/128 dev lo; ip link set out up"
-            )
+            there.shell(f"ip address add {router}/24 dev out;ip address add {INTERNET6}/128 dev lo; ip link set out up")
         self.ip("address", "add", f"{WIFI6}/64", "dev", "wlan0")
         self.wifi.ip("address", "add", f"{WIFI6_ROUTER}/64", "dev", "out")
         self._resolv_conf = folder / "resolv.conf"

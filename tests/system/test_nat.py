@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -204,12 +205,37 @@ def test_much_and_several_go_through_a_port_on_localhost(house: House) -> None:
     assert house.phone.succeed("sh", "-c", script).split() == [digest, "-"] * 3
 
 
-def test_a_datagram_and_its_answer_go_through_a_port(house: House) -> None:
-    house.start("net-a", "--port", "5300:53/udp")
-    house.inside("net-a", "(nc -u -l -p 53 -e sh -c 'read line; echo \"$line back\"' >/dev/null 2>&1 &)")
+ECHO = """\
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("", 53))
+print(1, flush=True)
+while True:
+    data, caller = sock.recvfrom(100)
+    sock.sendto(data + b" back", caller)
+"""
+ASK = """\
+import socket, sys
+sock = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+sock.settimeout(5)
+sock.connect((sys.argv[1], 5300))
+for word in (b"one", b"two"):
+    sock.send(word)
+    print(sock.recv(100).decode())
+"""
 
-    ask = "echo there | timeout 3 nc -u -w 2 127.0.0.1 5300"
-    assert house.phone.run("busybox", "sh", "-c", ask).stdout == "there back\n"
+
+def test_datagrams_and_their_answers_go_through_a_port(house: House) -> None:
+    house.start("net-a", "--port", "5300:53/udp")
+    init = str(told(house.phone.berth, "net-a")["pid"])
+    inside = ["nsenter", "--target", init, "--net", sys.executable, "-c", ECHO]
+    with subprocess.Popen(inside, stdout=subprocess.PIPE) as echo:
+        assert echo.stdout is not None
+        echo.stdout.readline()
+
+        for place, address in ((house.phone, "127.0.0.1"), (house.phone, "::1"), (house.phone.wifi, WIFI)):
+            assert place.succeed(sys.executable, "-c", ASK, address) == "one back\ntwo back\n"
+        echo.kill()
 
 
 @pytest.mark.parametrize(
@@ -284,6 +310,46 @@ def test_traffic_follows_the_phone_to_another_uplink(on_android: House) -> None:
 
     seconds = wait_for("mobile", lambda: on_android.fetch("net-a", INTERNET) == f"mobile {MOBILE}")
     assert seconds < 5
+
+
+TALK = """\
+import socket, time
+sock = socket.create_connection(("203.0.113.1", 7), timeout=30)
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.connect(("203.0.113.1", 53))
+query = b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\1a\\0\\0\\1\\0\\1"
+datagrams.settimeout(1)
+def ask():
+    for _ in range(10):
+        try:
+            datagrams.send(query)
+            return len(datagrams.recv(100))
+        except OSError:
+            continue
+ask()
+print("talks", flush=True)
+began = time.monotonic()
+try:
+    sock.recv(1)
+    print("closed", end=" ")
+except TimeoutError:
+    print("waited in vain", end=" ")
+except OSError as error:
+    print("reset" if time.monotonic() - began < 20 else "too late", end=" ")
+print("and asks" if ask() else "and is not heard")
+"""
+
+
+def test_what_can_t_survive_the_change_is_reset_and_what_can_goes_on(on_android: House) -> None:
+    on_android.start("net-a")
+    init = str(told(on_android.phone.berth, "net-a")["pid"])
+    talk = ["nsenter", "--target", init, "--net", sys.executable, "-c", TALK]
+    with subprocess.Popen(talk, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "talks\n"
+        switch_to_mobile(on_android.phone)
+
+        assert program.communicate(timeout=60)[0] == "reset and asks\n"
 
 
 def test_the_mtu_follows_the_uplink(on_android: House) -> None:
