@@ -31,14 +31,16 @@ NAMED = "198.18.0.7"
 SECONDS = 20.0
 
 _WORLD = """\
-import selectors, socket, sys
+import selectors, socket, subprocess, sys
+for command in ("link set lo up", "address add 203.0.113.1/32 dev lo"):
+    subprocess.run(["ip", *command.split()], check=True)
 label, looks = sys.argv[1].encode(), selectors.DefaultSelector()
 def tcp(port):
     sock = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
     looks.register(sock, selectors.EVENT_READ, (port, "tcp"))
 def udp(port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("", port))
+    sock.bind(("203.0.113.1", port))  # so that it answers from there
     looks.register(sock, selectors.EVENT_READ, (port, "udp"))
 tcp(80), tcp(7), udp(53), tcp(53)
 def answer(query):
@@ -62,6 +64,7 @@ while True:
         else:
             caller, address = key.fileobj.accept()
             if port == 80:
+                caller.recv(4096)
                 said = label + b" " + address[0].removeprefix("::ffff:").encode()
                 caller.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + said + b"\\n")
                 caller.close()
@@ -72,6 +75,17 @@ while True:
             else:
                 looks.register(caller, selectors.EVENT_READ, (port, "echo"))
 """
+
+
+_MARK = "echo =====;"
+_STATE = {
+    "links": "ip -brief link",
+    "addresses": "ip -brief address",
+    "routes": "ip -4 route show table all; ip -6 route show table all",
+    "rules": "ip rule; ip -6 rule",
+    "firewall": "iptables-save; ip6tables-save",
+    "settings": "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra",
+}
 
 
 class Place:
@@ -89,7 +103,9 @@ class Place:
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n"
         self.pid = self._holder.pid
-        self.ip("link", "set", "lo", "up")
+        # IPv6 addresses are there at once, and stay what they are.
+        settings = "sysctl -q net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"
+        self.shell(f"ip link set lo up; {settings}")
 
     @property
     def prefix(self) -> list[str]:
@@ -107,6 +123,10 @@ class Place:
         done = self.run(*command, stdin=stdin)
         assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def shell(self, script: str) -> str:
+        """Run a shell script here, which ends at the first command that fails, and return what it printed."""
+        return self.succeed("sh", "-ec", script)
 
     def ip(self, *arguments: str) -> str:
         """Run ip(8) here."""
@@ -138,36 +158,39 @@ class Phone(Place):
             ("wlan0", self.wifi, WIFI, WIFI_ROUTER),
             ("rmnet_data0", self.mobile, MOBILE, MOBILE_ROUTER),
         ):
-            self.ip("link", "add", name, "type", "veth", "peer", "name", "out", "netns", str(there.pid))
-            self.ip("address", "add", f"{own}/24", "dev", name)
-            there.ip("address", "add", f"{router}/24", "dev", "out")
-            there.ip("address", "add", f"{INTERNET}/32", "dev", "lo")
-            there.ip("address", "add", f"{INTERNET6}/128", "dev", "lo", "nodad")
-            there.ip("link", "set", "out", "up")
-            self.ip("link", "set", name, "up")
-        self.ip("address", "add", f"{WIFI6}/64", "dev", "wlan0", "nodad")
-        self.wifi.ip("address", "add", f"{WIFI6_ROUTER}/64", "dev", "out", "nodad")
+            self.shell(
+                f"ip link add {name} type veth peer name out netns {there.pid};"
+                f"ip address add {own}/24 dev {name}; ip link set {name} up"
+            )
+            there.shell(f"ip address add {router}/24 dev out;ip address add {INTERNET6}/128 dev lo; ip link set out up")
+        self.ip("address", "add", f"{WIFI6}/64", "dev", "wlan0")
+        self.wifi.ip("address", "add", f"{WIFI6_ROUTER}/64", "dev", "out")
         self._resolv_conf = folder / "resolv.conf"
         self._resolv_conf.write_text(f"nameserver {INTERNET}\n")
         self.succeed("mount", "--bind", self._resolv_conf, "/etc/resolv.conf")
 
     def use_wifi(self) -> None:
         """Have the default route of an ordinary Linux machine."""
-        self.ip("route", "add", "default", "via", WIFI_ROUTER, "dev", "wlan0")
-        self.ip("-6", "route", "add", "default", "via", WIFI6_ROUTER, "dev", "wlan0")
+        self.shell(
+            f"ip route add default via {WIFI_ROUTER} dev wlan0; ip -6 route add default via {WIFI6_ROUTER} dev wlan0"
+        )
+
+    def put_back(self) -> None:
+        """Have the network again that `use_wifi` gave; Berth's own rules are left to it."""
+        self.shell(
+            "for n in 10000 16000 16000 17000 18000 19000 31000 32000; do ip rule del priority $n || true; done;"
+            "for t in 1003 1004; do ip route flush table $t || true; done; ip route flush table main;"
+            "ip -6 route flush table main; ip link set wlan0 down; ip link set rmnet_data0 down;"
+            f"ip link set wlan0 up; ip link set rmnet_data0 up; ip address replace {WIFI6}/64 dev wlan0"
+        )
+        self.use_wifi()
 
     def state(self) -> dict[str, str]:
         """Return all that Berth changes here, as text that can be compared."""
-        sysctls = "net.ipv4.ip_forward net.ipv4.conf.all net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra"
-        return {
-            "links": self.ip("-brief", "link"),
-            "addresses": self.ip("-brief", "address"),
-            "routes": self.ip("route", "show", "table", "all"),
-            "rules": self.ip("rule") + self.ip("-6", "rule"),
-            "firewall": _without_counters(self.succeed("iptables-save") + self.succeed("ip6tables-save")),
-            "nftables": self.succeed("nft", "list", "tables"),
-            "settings": self.succeed("sysctl", *sysctls.split()),
-        }
+        told = self.shell(f"{_MARK}".join(("", *(f"{command};" for command in _STATE.values()))))
+        parts = dict(zip(_STATE, told.split("=====\n")[1:], strict=True))
+        lines = {part: "\n".join(sorted(text.splitlines())) for part, text in parts.items()}
+        return {**lines, "firewall": _without_counters(parts["firewall"])}
 
     def net_process(self) -> int | None:
         """Return the pid of the net process; None where there is none."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from berth.kernel.processes import status_field
 from tests import faults
 from tests.dashboard import Dashboard, shared
 

@@ -140,9 +140,9 @@ def test_the_content_tells_the_format(text: str, droidspaces: bool) -> None:
     assert is_droidspaces(text) is droidspaces
 
 
-@pytest.mark.parametrize("mode", ["nat", "gateway", "delegated-gateway", "bridge"])
+@pytest.mark.parametrize("mode", ["gateway", "delegated-gateway", "bridge"])
 def test_a_network_that_berth_lacks_must_be_chosen_anew(mode: str) -> None:
-    with pytest.raises(UsageError, match=f"net_mode={mode} comes in a later version; add --net=host or --net=none"):
+    with pytest.raises(UsageError, match=f"net_mode={mode} comes in a later version; add --net=host, nat or none"):
         imported({"net_mode": mode})
 
     read = imported({"net_mode": mode}, net_chosen=True)

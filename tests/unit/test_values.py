@@ -9,7 +9,7 @@ from berth.cli import specs
 from berth.cli.flags import parse
 from berth.cli.table import COMMANDS, Flag
 from berth.errors import UsageError
-from berth.spec import Bind, Hook, Spec, StartOptions, checked
+from berth.spec import Bind, Hook, Port, Spec, StartOptions, checked
 
 FILES = {"vars": "# comment\n\nA=1\nexport B='two words'\nC=\n", "bad": "A=1\nnonsense\n"}
 
@@ -65,6 +65,14 @@ def test_a_size_is_read_in_powers_of_1024(text: str, size: int) -> None:
         ("--env none", {"env": {}}),
         ("--dns 9.9.9.9,2620:fe:0::00fe", {"dns": ("9.9.9.9", "2620:fe::fe")}),
         ("--dns fe80::1%wlan0", {"dns": ("fe80::1%wlan0",)}),
+        ("--net nat --ip 172.28.0.9", {"net": "nat", "ip": "172.28.0.9"}),
+        ("--port 8080:80,53/udp", {"ports": (Port(8080, 80), Port(53, 53, protocol="udp"))}),
+        ("--port 1000-1009:2000-2009/tcp", {"ports": (Port(1000, 2000, 10),)}),
+        ("--port 127.0.0.1:8080:80", {"ports": (Port(8080, 80, bind="127.0.0.1"),)}),
+        ("--port [0::1]:8080:80", {"ports": (Port(8080, 80, bind="::1"),)}),
+        ("--port none", {"ports": ()}),
+        ("--upstream wlan0,rmnet*", {"upstream": ("wlan0", "rmnet*")}),
+        ("--isolated --disable-ipv6", {"isolated": True, "disable_ipv6": True}),
         ("--privileged noseccomp,nomask", {"privileged": ("nomask", "noseccomp")}),
         ("--privileged full", {"privileged": ("nomask", "nocaps", "noseccomp", "unfiltered-dev")}),
         ("--cap-add net_admin,CAP_SYS_TIME", {"cap_add": ("CAP_NET_ADMIN", "CAP_SYS_TIME")}),
@@ -101,8 +109,24 @@ BAD = [
     ("--hostname a..b", "no part begins or ends with -"),
     ("--init sbin/init", '--init "sbin/init": the path must be absolute, that is, begin with /'),
     ("--init /a/../b", '--init "/a/../b": .. is refused in a path inside the container; write it out'),
-    ("--net nat", '--net "nat": this network comes in a later version; use host or none'),
-    ("--net wifi", '--net "wifi": choose one of host, none'),
+    ("--net gateway", '--net "gateway": this network comes in a later version; use host or nat or none'),
+    ("--net wifi", '--net "wifi": choose one of host, nat, none'),
+    ("--port 80x:80y", '--port "80x:80y": "80x" is no port; write 8080:80 or 80-89'),
+    ("--port 0:80", '--port "0:80": 0: a port is a number from 1 to 65535'),
+    ("--port 65536", '65536: a port is a number from 1 to 65535'),
+    ("--port 1-5:1-4", "5 ports don't fit 4; make them equal"),
+    ("--port 9-5", "the range 9-5 runs backwards; write the lower port first"),
+    ("--port 80:80/sctp", '"sctp" is neither tcp nor udp'),
+    ("--port 1:2:3:4", "this is no port; write one such as 8080:80 or [::1]:8080:80"),
+    ("--port [::1:80", "an address in brackets is written [::1]:8080:80"),
+    ("--port localhost:80:80", '--port "localhost": this is no address'),
+    ("--port \u0661", "is no port"),
+    ("--port 80,70-90:1-21", "ports: 80/tcp of the phone is given twice; leave one of them out"),
+    ("--ip fd00::1", '--ip "fd00::1": this must be an IPv4 address, such as 172.28.0.10'),
+    ("--upstream wlan0/1", '--upstream "wlan0/1": this is no network interface; write one such as wlan0 or rmnet*'),
+    (f"--upstream {'x' * 16}", "15 long at most"),
+    ("--isolated=1", "it takes no value, but for --isolated=no"),
+    ("--disable-ipv6=1", "it takes no value, but for --disable-ipv6=no"),
     ("--bind-mount /a", '--bind-mount "/a": a bind is written SRC:DST, SRC:DST:ro or SRC:DST:rw'),
     ("--bind-mount /a:/b:rx", "a bind is written SRC:DST"),
     ("--bind-mount /a:/b:", "a bind is written SRC:DST"),

@@ -23,7 +23,8 @@ from berth.spec import Spec
 EFFECT = "network"
 _SERVE_SECONDS = 20.0
 _ATTEMPTS = 3
-_QUICK_SECONDS = 5.0  # a net process that ends sooner is not started again
+_QUICK_SECONDS = 5.0
+_MOST_QUICK_ENDS = 3  # in a row, and no other net process is started
 
 
 class _EndedError(BerthError):
@@ -40,6 +41,7 @@ class Membership:
         self._socket = sock
         self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self._connected = time.monotonic()
+        self._quick_ends = 0
 
     @property
     def address(self) -> str:
@@ -61,8 +63,9 @@ class Membership:
     def _hear_end(self, complain: Callable[[str], None]) -> None:
         """Connect to the next net process, by the same descriptor: that is the one which is waited for."""
         held = self._socket.fileno()
-        if time.monotonic() - self._connected < _QUICK_SECONDS:
-            complain("the net process ended twice in a row; names and ports wait for the next start or stop")
+        self._quick_ends = self._quick_ends + 1 if time.monotonic() - self._connected < _QUICK_SECONDS else 0
+        if self._quick_ends == _MOST_QUICK_ENDS:
+            complain("the net process ends again and again; names and ports wait for the next start or stop")
             silence = os.eventfd(0, os.EFD_CLOEXEC)
         else:
             try:

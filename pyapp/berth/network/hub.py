@@ -4,6 +4,7 @@ Everything on the host is made by comparing what is wanted with what is there, s
 from one that was killed, and one that finds its rules flushed by netd, do the same as one that begins.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -15,13 +16,14 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
 from berth.network import addresses, links, sysctls
+from berth.network.connections import forget_connections, reset_connections
 from berth.network.facts import read_facts, read_own_routes, read_own_rules
 from berth.network.firewall import Ground, Guest
 from berth.network.iptables import Iptables
 from berth.network.links import unless_gone
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
-from berth.network.netlink import Netlink, open_inside, open_namespace
+from berth.network.netlink import Netlink, inside, open_namespace
 from berth.network.ports import refuse_taken
 from berth.network.records import Book, Records
 from berth.network.services import Services
@@ -120,6 +122,7 @@ class Hub:
             links.remove_link(self.netlink, member.link, _alias(name))
             if self.members:
                 self.settle()
+            forget_connections(_addresses_of(member), member.lease.subnet)
             self.records.forget_member(name)
 
     # What holds for all of them.
@@ -160,6 +163,7 @@ class Hub:
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         for name in changed:
             self._set_mtu(self.members[name])
+            self._end_connections(self.members[name])
         return bool(changed)
 
     def settle(self, *, check: bool = False) -> None:
@@ -255,7 +259,7 @@ class Hub:
 
     def _set_up_inside(self, member: Member) -> None:
         lease = member.lease
-        with self._inside(member) as netlink:
+        with inside(member.pid, self.own_namespace), Netlink() as netlink:
             index = links.find(netlink, INNER)
             links.switch_on(netlink, index)
             links.add_address(netlink, index, lease.address, IPv4Network(lease.subnet).prefixlen)
@@ -264,13 +268,6 @@ class Hub:
                 links.add_address(netlink, index, lease.address6, 128, family=6)
                 links.add_way_out(netlink, index, lease.gateway6, family=6)
 
-    def _inside(self, member: Member) -> Netlink:
-        namespace = open_namespace(member.pid)
-        try:
-            return open_inside(namespace, self.own_namespace)
-        finally:
-            os.close(namespace)
-
     def _mtu(self, name: str) -> int:
         return max(self.uplinks[name].mtu, _LEAST_MTU)
 
@@ -278,10 +275,16 @@ class Hub:
         mtu = self._mtu(member.wish.name)
         links.set_mtu(self.netlink, member.index, mtu)
         try:
-            with self._inside(member) as netlink:
+            with inside(member.pid, self.own_namespace), Netlink() as netlink:
                 links.set_mtu(netlink, links.find(netlink, INNER), mtu)
         except OSError:
             return  # it ends just now, or root inside has renamed its link
+
+    def _end_connections(self, member: Member) -> None:
+        """End what goes by an uplink that this container no longer has."""
+        forget_connections(_addresses_of(member), member.lease.subnet)
+        with contextlib.suppress(OSError), inside(member.pid, self.own_namespace):  # it may have ended just now
+            reset_connections(member.lease.subnet)
 
     def _settle_tables(self, family: Family) -> bool:
         """Make rules and routes what they must be; tell whether anything was missing."""
@@ -345,6 +348,10 @@ def _guest(member: Member, family: Family) -> Guest:
 
 def _has(member: Member, family: Family) -> bool:
     return family == 4 or bool(member.lease.address6)
+
+
+def _addresses_of(member: Member) -> tuple[str, ...]:
+    return tuple(address for address in (member.lease.address, member.lease.address6) if address)
 
 
 def _alias(name: str) -> str:

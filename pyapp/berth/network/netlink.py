@@ -1,12 +1,15 @@
 """A netlink socket that asks and waits for the answer, on pyroute2's messages.  See netlink(7), rtnetlink(7)."""
 
+import contextlib
 import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from berth.kernel.call import KernelError
+from berth.kernel.namespaces import setns
 from berth.network.codec import fibmsg, ifaddrmsg, ifinfmsg, nlmsg, rtmsg
 
 # linux/netlink.h, linux/rtnetlink.h
@@ -146,18 +149,21 @@ def index_of(name: str) -> int | None:
         return None
 
 
-def open_inside(namespace: int, own: int) -> Netlink:
-    """Return a socket in the network namespace open at `namespace`, the caller going back to the one open at `own`.
+@contextlib.contextmanager
+def inside(pid: int, own: int) -> Iterator[None]:
+    """Be in the network namespace of process `pid` while the block lasts, and back in the one open at `own` after it.
 
-    For single-threaded callers.  Raises KernelError.
+    For single-threaded callers; a socket stays where it was opened.  Raises OSError when that namespace is gone.
     """
-    from berth.kernel.namespaces import setns
-
-    setns(namespace, "network")
+    namespace = open_namespace(pid)
     try:
-        return Netlink()
+        setns(namespace, "network")
+        try:
+            yield
+        finally:
+            setns(own, "network")
     finally:
-        setns(own, "network")
+        os.close(namespace)
 
 
 def open_namespace(pid: int) -> int:

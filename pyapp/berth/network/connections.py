@@ -1,0 +1,123 @@
+"""Ends connections that can't survive a change of uplink, so that programs connect anew instead of waiting.
+
+What the phone remembers of them (conntrack) would go on giving them the old uplink's address; what the container has
+open would wait for an answer for minutes.  See sock_diag(7), linux/inet_diag.h, linux/netfilter/nfnetlink_conntrack.h.
+"""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from typing import Final
+
+_NETLINK_SOCK_DIAG: Final = 4
+_NETLINK_NETFILTER: Final = 12
+_NLM_F_REQUEST: Final = 0x1
+_NLM_F_ACK: Final = 0x4
+_NLM_F_DUMP: Final = 0x300
+_ENDS: Final = (2, 3)  # NLMSG_ERROR, NLMSG_DONE
+_HEADER: Final = struct.Struct("=IHHII")
+_ROOM: Final = 1 << 17
+
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_SOCK_DESTROY: Final = 21  # 4.5, CONFIG_INET_DIAG_DESTROY
+_REQUEST: Final = struct.Struct("=BBBxI48s")  # struct inet_diag_req_v2
+_ID_AT: Final = 4  # struct inet_diag_sockid in struct inet_diag_msg
+_ID_BYTES: Final = 48
+_DESTINATION_AT: Final = 20  # in struct inet_diag_sockid
+_LIVE_STATES: Final = 0xFFF & ~(1 << 10 | 1 << 6 | 1 << 7)  # not LISTEN, TIME_WAIT, CLOSE
+
+_CT_GET: Final = 1 << 8 | 1
+_CT_DELETE: Final = 1 << 8 | 2
+_NFGENMSG: Final = 4
+_CTA_TUPLE_ORIG: Final = 1
+_CTA_TUPLE_IP: Final = 1
+_SOURCES: Final = (1, 3)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+_DESTINATIONS: Final = (2, 4)
+_TYPE: Final = 0x3FFF
+
+Address = IPv4Address | IPv6Address
+
+
+def forget_connections(addresses: tuple[str, ...], subnet: str) -> None:
+    """Have the phone forget what containers at `addresses` have going on with anybody outside `subnet`.
+
+    A kernel that doesn't list its connections is left alone.
+    """
+    sources = {ip_address(address) for address in addresses}
+    with contextlib.suppress(OSError), _netlink(_NETLINK_NETFILTER) as sock:
+        for family in sorted({socket.AF_INET if source.version == 4 else socket.AF_INET6 for source in sources}):
+            about = struct.pack("!BBH", family, 0, 0)
+            for message in list(_dump(sock, _CT_GET, about)):
+                attributes = _attributes(message[_NFGENMSG:])
+                original = attributes.get(_CTA_TUPLE_ORIG, b"")
+                ends = _attributes(_attributes(original).get(_CTA_TUPLE_IP, b""))
+                source, destination = (_address(ends, kinds) for kinds in (_SOURCES, _DESTINATIONS))
+                if source in sources and destination is not None and _is_outside(destination, subnet):
+                    tuple_of_it = struct.pack("=HH", 4 + len(original), 0x8000 | _CTA_TUPLE_ORIG) + original
+                    _do(sock, _CT_DELETE, about + tuple_of_it)
+
+
+def reset_connections(subnet: str) -> None:
+    """Reset the TCP connections of the caller's network namespace that lead outside `subnet`.
+
+    Their programs are told at once (ECONNABORTED).  A kernel that can't do that is left alone.
+    """
+    with contextlib.suppress(OSError), _netlink(_NETLINK_SOCK_DIAG) as sock:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _LIVE_STATES, b"")
+            for message in list(_dump(sock, _SOCK_DIAG_BY_FAMILY, request)):
+                which = message[_ID_AT : _ID_AT + _ID_BYTES]
+                size = 4 if family == socket.AF_INET else 16
+                destination = ip_address(which[_DESTINATION_AT : _DESTINATION_AT + size])
+                if _is_outside(destination, subnet):
+                    _do(sock, _SOCK_DESTROY, _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _LIVE_STATES, which))
+
+
+def _is_outside(address: Address, subnet: str) -> bool:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback or address.is_link_local or address.is_unspecified:
+        return False
+    return isinstance(address, IPv6Address) or address not in IPv4Network(subnet)
+
+
+def _address(ends: dict[int, bytes], kinds: tuple[int, ...]) -> Address | None:
+    return next((ip_address(ends[kind]) for kind in kinds if kind in ends), None)
+
+
+def _netlink(protocol: int) -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+
+
+def _dump(sock: socket.socket, kind: int, about: bytes) -> Iterator[bytes]:
+    """Yield the bodies of all answers."""
+    sock.send(_HEADER.pack(_HEADER.size + len(about), kind, _NLM_F_REQUEST | _NLM_F_DUMP, 0, 0) + about)
+    while True:
+        data = sock.recv(_ROOM)
+        offset = 0
+        while offset < len(data):
+            length, found, *_ = _HEADER.unpack_from(data, offset)
+            if found in _ENDS:
+                return
+            yield data[offset + _HEADER.size : offset + length]
+            offset += (length + 3) & ~3
+
+
+def _do(sock: socket.socket, kind: int, about: bytes) -> None:
+    """Ask for something whose failure is no matter: what was to end has ended."""
+    sock.send(_HEADER.pack(_HEADER.size + len(about), kind, _NLM_F_REQUEST | _NLM_F_ACK, 0, 0) + about)
+    sock.recv(_ROOM)
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            break
+        found[kind & _TYPE] = data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
