@@ -55,19 +55,12 @@ def _about_container(details: Details) -> dict[str, list[Fact]]:
             ("", f"{bind.source} at {bind.destination}{' (read-only)' if bind.read_only else ''}")
             for bind in details.binds
         ],
-        "isolation": _isolation(details),
-        "capabilities": [
-            ("kept", ", ".join(details.capabilities)),
-            *((f"without {name}", reason) for name, reason in details.withheld.items()),
-        ],
-        "system calls refused": [
-            ("", f"{', '.join(rule.names)} ({rule.errno}): {rule.reason}") for rule in details.seccomp
-        ]
-        or [("", "none; no filter is installed")],
-        "cgroups": [
-            ("", " ".join((group.path, *(f"{file}={value}" for file, value in group.limits.items()))))
+        "limits": [
+            (group.path, " ".join(f"{file}={value}" for file, value in group.limits.items()))
             for group in details.cgroups
+            if group.limits
         ],
+        "isolation": _isolation(details),
     }
 
 
@@ -113,7 +106,14 @@ def _isolation(details: Details) -> list[Fact]:
     if keeper is not None:
         told = {"bpf": "confined", "v1": "confined", "none": "NOT confined"}[keeper.keeper]
         facts.append(("devices", f"{told}: {keeper.reason}"))
-    return facts
+    calls = dict.fromkeys(name for rule in details.seccomp for name in rule.names)
+    return [
+        *facts,
+        ("capabilities", ", ".join(details.capabilities)),
+        ("withheld", ", ".join(details.withheld)),
+        ("system calls filtered", ", ".join(calls) or "none; no filter is installed"),
+        ("reasons", f'"berth plan {details.name}" tells why, for each of them'),
+    ]
 
 
 def _skipped(bind: str) -> str:
