@@ -11,6 +11,8 @@ RUNTIME: Final = {
     "libpython3.13-minimal": "its standard library",
     "libpython3.13-stdlib": "the rest of that",
     "libc6": "what every program here is linked with",
+    "libgcc-s1": "ends threads, for libc6",
+    "gcc-14-base": "the licence of libgcc-s1",
     "zlib1g": "compression, for Python",
     "libbz2-1.0": "compression, for Python",
     "liblzma5": "compression, for Python",
@@ -29,7 +31,6 @@ RUNTIME: Final = {
 WORKSHOP: Final = {
     "patchelf": "gives programs another loader and library path",
     "libstdc++6": "for patchelf",
-    "libgcc-s1": "for patchelf",
     "python3-pip": "fetches the wheels",
 }
 
@@ -42,8 +43,8 @@ PROGRAMS: Final = {
     "usr/sbin/dumpe2fs": "bin/dumpe2fs",
     "usr/bin/busybox": "bin/busybox",
 }
-# What glibc loads by name, not because a program is linked with it.
-LOADED_BY_NAME: Final = ("libnss_files.so.2", "libnss_dns.so.2", "libgcc_s.so.1")
+# What glibc loads by name in pthread_exit(3), and aborts without; Python ends its daemon threads by that.
+LOADED_BY_NAME: Final = "libgcc_s.so.1"
 
 
 def _words(text: str) -> tuple[str, ...]:

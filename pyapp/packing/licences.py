@@ -17,6 +17,8 @@ _SHORT_NAME: Final = re.compile(r"^License: *(\S.*)$", re.MULTILINE)
 # Copyright files that are not in Debian's machine-readable form (DEP 5).
 _IN_PROSE: Final = {
     "busybox-static": "GPL-2",
+    "gcc-14-base": "GPL-3 with the GCC Runtime Library Exception",
+    "libgcc-s1": "GPL-3 with the GCC Runtime Library Exception",
     "libpython3.13-minimal": "PSF-2",
     "libpython3.13-stdlib": "PSF-2",
     "python3.13-minimal": "PSF-2",

@@ -81,7 +81,7 @@ def _copy_libraries(source: Path, abi: Abi, patchelf: Patchelf, target: Path) ->
     """Copy the loader and every library that something in `target` is linked with, directly or not."""
     library = target / "lib"
     found: set[str] = set()
-    wanted = {abi.loader, *(name for name in LOADED_BY_NAME if (source / name).exists())}
+    wanted = {abi.loader, LOADED_BY_NAME}
     for path in target.rglob("*"):
         if path.is_file() and is_elf(path):
             wanted.update(patchelf.needed(path))

@@ -46,6 +46,17 @@ for name in names:
     importlib.import_module(name)
 print(*sorted(names))
 """
+END_A_THREAD = """
+import ctypes, os, threading, time
+libc = ctypes.CDLL(None)
+thread = threading.Thread(target=lambda: libc.pthread_exit(None), daemon=True)
+thread.start()
+deadline = time.monotonic() + 60
+while os.path.exists(f"/proc/self/task/{thread.native_id}") and time.monotonic() < deadline:
+    time.sleep(0.01)
+print("ended" if time.monotonic() < deadline else "still there", flush=True)
+os._exit(0)
+"""
 SERVICE = """
 "$@" serve & service=$!
 until [ -S /data/adb/berth/run/control.sock ]; do sleep 0.1; done
@@ -119,6 +130,12 @@ def test_every_library_that_python_opens_can_be_opened(phone: Emulated) -> None:
     assert {"_ctypes", "_lzma", "_ssl", "msgspec._core", "psutil._psutil_linux"} <= set(result.stdout.split())
 
 
+def test_a_thread_can_be_ended(phone: Emulated) -> None:
+    result = phone.run(PYTHON, "-IS", "-c", END_A_THREAD)
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "ended\n", "")
+
+
 def test_the_service_answers_without_anything_of_the_system(phone: Emulated) -> None:
     (phone.bare.root / "data/adb/berth").mkdir()
 
@@ -183,12 +200,12 @@ def test_everything_that_is_bundled_has_its_licence(phone: Emulated) -> None:
     assert (phone.tree / "licenses/common/GPL-2").is_file()
 
 
-def test_the_same_downloads_give_the_same_bytes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_downloads_give_the_same_bytes_anywhere(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = product.zip_file("x86_64")
-    second = Order(build.ROOT, product.CACHE, tmp_path / "again.zip", build.program_version(), ["x86_64"])
+    second = Order(build.ROOT, product.CACHE, scratch / "again.zip", build.program_version(), ["x86_64"])
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     monkeypatch.setenv("LC_ALL", "C")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(scratch)
     umask = os.umask(0o077)
     try:
         place(second, "packing.assemble")
