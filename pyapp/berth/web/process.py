@@ -14,6 +14,7 @@ from berth.web.application import Dashboard
 from berth.web.files import Files
 from berth.web.gate import Gate
 from berth.web.server import Server, bind
+from berth.web.streams import forget_dead_streams
 
 
 def serve(home: Home) -> None:
@@ -26,6 +27,7 @@ def serve(home: Home) -> None:
     server = Server(dashboard.wsgi(), sock, gate)
     gc.collect()
     gc.freeze()
+    forget_dead_streams(home)
     published.write(home, port)
     server.run()
 
