@@ -86,11 +86,11 @@ def test_a_terminal_is_copied_and_pasted_into(page: Page, dashboard: Dashboard, 
     go(page, "containers", "pasted", "terminal")
     await_text(page, "#")
     page.evaluate("navigator.clipboard.writeText('echo pasted $((6*7))')")
-    page.get_by_role("button", name="Paste").click()
+    page.get_by_role("button", name="Paste", exact=True).click()
     page.keyboard.press("Enter")
     await_text(page, "pasted 42")
 
-    page.get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copy", exact=True).click()
     expect(page.get_by_text("Copied.")).to_be_visible()
     assert "pasted 42" in page.evaluate("navigator.clipboard.readText()")
 
