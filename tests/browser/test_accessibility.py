@@ -14,7 +14,7 @@ from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
 
-THUMB = 44  # pixels in both directions: WCAG 2.5.5; ours are 48 but for what stands in a line of text
+THUMB = 48  # pixels in both directions, as Material asks; WCAG 2.5.5 is content with 44
 VIEWS = {
     "overview": (),
     "create": ("create",),
@@ -116,7 +116,7 @@ def test_a_container_is_stopped_by_keyboard_alone(desktop: Page, dashboard: Dash
         if desktop.evaluate("document.activeElement.getAttribute('aria-label')") == "Stop seen":
             break
     desktop.keyboard.press("Enter")
-    expect(desktop.get_by_role("button", name="Start seen")).to_be_visible(timeout=15_000)
+    expect(desktop.get_by_role("button", name="Start seen")).to_be_visible()
 
 
 def test_arrow_keys_walk_through_the_tabs(desktop: Page, seen: None) -> None:

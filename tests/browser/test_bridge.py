@@ -117,7 +117,7 @@ def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[[bool], Pa
         if not tcp:
             page.route("http://127.0.0.1:*/**", lambda route: route.abort())
         page.goto(f"{MANAGER}/index.html")
-        page.get_by_role("heading", name="Containers").wait_for(timeout=20_000)
+        page.get_by_role("heading", name="Containers").wait_for()
         return page
 
     yield open_page
@@ -133,19 +133,19 @@ def test_everything_works_where_tcp_is_refused(
     page.get_by_label("Name", exact=True).fill("bridged")
     page.get_by_label("Directory", exact=True).fill(str(root))
     page.get_by_role("button", name="Review").click()
-    page.get_by_role("button", name="Create and start").click(timeout=15_000)
-    expect(page.get_by_text("running", exact=True)).to_be_visible(timeout=15_000)
+    page.get_by_role("button", name="Create and start").click()
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
 
     page.get_by_role("tab", name="Terminal").click()
-    expect(page.locator(".xterm-rows")).to_contain_text("#", timeout=15_000)
+    expect(page.locator(".xterm-rows")).to_contain_text("#")
     page.keyboard.type("echo $((6*7)) over the bridge\n")
-    expect(page.locator(".xterm-rows")).to_contain_text("42 over the bridge", timeout=15_000)
+    expect(page.locator(".xterm-rows")).to_contain_text("42 over the bridge")
     snap(page, "bridge-terminal")
 
     page.get_by_role("button", name="Stop bridged").click()
-    expect(page.get_by_text("stopped", exact=True)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("stopped", exact=True)).to_be_visible()
     go(page, "check")
-    expect(page.get_by_text("This device can run containers")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("This device can run containers")).to_be_visible()
     assert page.evaluate("sessionStorage.length + Object.keys(localStorage).filter(k => /token/.test(k)).length") == 0
     assert [command for command in bridge.commands if str(root) in command] == []  # what a user writes goes as base64
 
@@ -159,7 +159,7 @@ def test_a_refused_call_is_told_by_its_sentence(
     go(page, "containers", "other")
     page.get_by_label("New name").fill("taken")
     page.get_by_role("button", name="Rename").click()
-    expect(page.get_by_role("status").get_by_text("taken")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("status").get_by_text("taken")).to_be_visible()
 
 
 def test_a_web_view_that_may_use_tcp_does(
@@ -167,7 +167,7 @@ def test_a_web_view_that_may_use_tcp_does(
 ) -> None:
     page = in_manager(True)
     dashboard.berth.succeed("start", "--name", "near", "--rootfs", root)
-    expect(page.get_by_text("near", exact=True)).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("near", exact=True)).to_be_visible()
     assert bridge.programs == []
     names = [token["name"] for token in dashboard.get("/tokens")["tokens"]]
     assert "manager" in names

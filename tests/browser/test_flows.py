@@ -56,11 +56,11 @@ def test_a_newcomer_gets_from_an_empty_list_to_a_shell_in_the_demo(
     page.get_by_role("button", name="Review").click()
     snap(page, "demo")
     page.get_by_role("button", name="Create and start").click()
-    expect(page.get_by_text("running", exact=True)).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
     page.get_by_role("tab", name="Terminal").click()
-    expect(page.locator(".xterm-rows")).to_contain_text("#", timeout=15_000)
+    expect(page.locator(".xterm-rows")).to_contain_text("#")
     page.keyboard.type("cat /etc/hostname; echo in $((40+2))\n")
-    expect(page.locator(".xterm-rows")).to_contain_text("in 42", timeout=15_000)
+    expect(page.locator(".xterm-rows")).to_contain_text("in 42")
     shutil.rmtree(dashboard.berth.home / "rootfs")
 
 
@@ -209,7 +209,7 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     go(page, "about")
     expect(page.get_by_text(dashboard.get("/service")["version"], exact=True)).to_be_visible()
     page.get_by_role("button", name="Make a report").click()
-    expect(page.get_by_role("region", name="Report a problem")).to_contain_text("kernel", timeout=15_000)
+    expect(page.get_by_role("region", name="Report a problem")).to_contain_text("kernel")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "berth-report.txt"

@@ -30,7 +30,7 @@ def shown(page: Page) -> str:
 
 
 def await_text(page: Page, text: str) -> None:
-    expect(page.locator(".xterm-rows")).to_contain_text(text, timeout=15_000)
+    expect(page.locator(".xterm-rows")).to_contain_text(text)
 
 
 def start(dashboard: Dashboard, name: str, root: Path) -> None:
@@ -78,6 +78,21 @@ def test_a_terminal_outlives_a_reload_and_a_killed_web_process(page: Page, dashb
     await_text(page, "remembered third")
     assert shown(page).count("remembered third") == 1
     assert len(dashboard.get("/terminals")["terminals"]) == 1
+
+
+def test_a_terminal_is_copied_and_pasted_into(page: Page, dashboard: Dashboard, root: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    start(dashboard, "pasted", root)
+    go(page, "containers", "pasted", "terminal")
+    await_text(page, "#")
+    page.evaluate("navigator.clipboard.writeText('echo pasted $((6*7))')")
+    page.get_by_role("button", name="Paste", exact=True).click()
+    page.keyboard.press("Enter")
+    await_text(page, "pasted 42")
+
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_text("Copied.")).to_be_visible()
+    assert "pasted 42" in page.evaluate("navigator.clipboard.readText()")
 
 
 def test_several_terminals_are_apart_and_are_closed(page: Page, dashboard: Dashboard, root: Path) -> None:
@@ -185,7 +200,7 @@ def test_a_page_recovers_from_a_killed_web_process(page: Page, dashboard: Dashbo
     os.kill(killed, signal.SIGKILL)
     dashboard.await_web(but=killed)
     start(dashboard, "later", root)
-    expect(page.get_by_text("later", exact=True)).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("later", exact=True)).to_be_visible()
     expect(page.get_by_text("The service does not answer")).to_have_count(0)
 
 

@@ -202,3 +202,13 @@ def test_who_changed_what_stands_in_the_audit_log(dashboard: Dashboard, root: Pa
     done = [(entry["who"], entry["what"], entry["status"]) for entry in dashboard.get("/audit")["entries"]]
     assert ("browser", "POST /api/v1/containers", 201) in done
     assert ("browser", "DELETE /api/v1/containers/audit", 200) in done
+
+
+def test_a_report_tells_of_the_device_and_of_nobody(dashboard: Dashboard, root: Path) -> None:
+    dashboard.start("private-name", root)
+    text = dashboard.get("/report")["text"]
+    assert os.uname().release in text
+    assert "container-1: running" in text
+    assert "private-name" not in text
+    assert str(root) not in text
+    dashboard.remove("private-name")

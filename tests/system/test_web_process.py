@@ -92,6 +92,19 @@ def test_the_next_port_is_taken_when_another_squats_on_ours(berth: Berth) -> Non
             assert dashboard.get("/containers") == {"containers": []}
 
 
+def test_a_web_process_that_comes_back_listens_where_its_pages_look_for_it(berth: Berth) -> None:
+    with socket.socket() as squatter:
+        with contextlib.suppress(OSError):  # then somebody else has it, which is as good
+            squatter.bind(("127.0.0.1", 7575))
+            squatter.listen()
+        with serving(berth) as dashboard:
+            port, web = dashboard.port, dashboard.published["pid"]
+            squatter.close()  # a lower port than ours is free now
+            os.kill(web, signal.SIGKILL)
+            dashboard.await_web(but=web)
+            assert dashboard.port == port
+
+
 def test_safe_mode_keeps_containers_from_starting_with_the_service(berth: Berth, root: Path) -> None:
     with serving(berth) as dashboard:
         dashboard.post("/containers", {"spec": {"name": "auto", "rootfs": str(root), "autostart": True}}, 201)

@@ -14,18 +14,21 @@ from berth.web.application import Dashboard
 from berth.web.files import Files
 from berth.web.gate import Gate
 from berth.web.server import Server, bind
+from berth.web.streams import forget_dead_streams
 
 
 def serve(home: Home) -> None:
     """Serve the dashboard of `home` for ever; raises OSError when no port is free."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    sock = bind()
+    last = published.last(home)
+    sock = bind(last.port if last else None)
     port = sock.getsockname()[1]
     gate = Gate(home, port)
     dashboard = Dashboard(home, gate, Files(_webroot()))
     server = Server(dashboard.wsgi(), sock, gate)
     gc.collect()
     gc.freeze()
+    forget_dead_streams(home)
     published.write(home, port)
     server.run()
 

@@ -31,12 +31,17 @@ def write(home: Home, port: int) -> None:
 
 def read(home: Home) -> Listening | None:
     """Return where the web process of `home` listens; None while none does."""
+    told = last(home)
+    return told if told and start_time(told.pid) == told.started else None
+
+
+def last(home: Home) -> Listening | None:
+    """Return where the last web process of `home` listened, which may have died since; None where none is known."""
     try:
         with open(_path(home), "rb") as file:
-            told = msgspec.json.decode(file.read(), type=Listening)
+            return msgspec.json.decode(file.read(), type=Listening)
     except (OSError, msgspec.MsgspecError):
         return None
-    return told if start_time(told.pid) == told.started else None
 
 
 def withdraw(home: Home) -> None:

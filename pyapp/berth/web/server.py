@@ -144,9 +144,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
             wasyncore.poll2(_TICK_SECONDS if self.active_channels else None, self._map)
 
 
-def bind() -> socket.socket:
-    """Return a socket that listens on 127.0.0.1, port 7575 or the next one that is free; raises OSError."""
-    for port in range(_FIRST_PORT, _LAST_PORT + 1):
+def bind(earlier: int | None = None) -> socket.socket:
+    """Return a socket that listens on 127.0.0.1, port 7575 or the next one that is free; raises OSError.
+
+    `earlier` is tried first: the pages that a web process before this one served know no other port.
+    """
+    for port in (*(() if earlier is None else (earlier,)), *range(_FIRST_PORT, _LAST_PORT + 1)):
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

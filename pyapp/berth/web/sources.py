@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from berth import rules
 from berth.engine.containers import all_names, look_up
 from berth.engine.events import EVENTS_SOCKET
 from berth.engine.journal import RunFolder
@@ -56,11 +57,12 @@ def open_source(home: Home, wanted: Subscription) -> Source:
         return _Events(home)
     if wanted.kind == "statistics":
         return _Statistics(home, wanted.containers, wanted.seconds)
-    if wanted.kind == "log":
-        return _Log(home, wanted.container, wanted.cursor)
     if wanted.kind == "terminal":
         return _Terminal(home, wanted.terminal, wanted.position)
-    return _Console(home, wanted.container)
+    container = rules.name("container", wanted.container)
+    if wanted.kind == "log":
+        return _Log(home, container, wanted.cursor)
+    return _Console(home, container)
 
 
 class _Events:

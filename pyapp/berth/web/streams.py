@@ -15,6 +15,7 @@ import msgspec
 
 from berth.errors import BerthError, MissingError
 from berth.home import Home
+from berth.kernel.call import explain
 from berth.kernel.sockets import listen, short_path
 from berth.web.models import StreamChange, StreamRequest, Subscription
 from berth.web.sources import Source, open_source
@@ -94,8 +95,9 @@ class Stream:
         try:
             for frame in source.first() if first else source.more():
                 yield _line({"sub": name, **frame})
-        except BerthError as error:
-            yield _line({"sub": name, "kind": "error", "detail": str(error)})
+        except (BerthError, OSError) as error:
+            said = explain(error) if isinstance(error, OSError) else str(error)
+            yield _line({"sub": name, "kind": "error", "detail": said})
             self._drop(name)
             return
         if source.ended:
@@ -137,6 +139,14 @@ def end_streams(home: Home, token: str) -> None:
         for name in os.listdir(f"{home.run}/streams"):
             if name.startswith(f"{token}-"):
                 end_stream(home, name)
+
+
+def forget_dead_streams(home: Home) -> None:
+    """Remove the sockets of streams whose process was killed."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(f"{home.run}/streams"):
+            with contextlib.suppress(BerthError):
+                _send(home, name, msgspec.json.encode(StreamChange()))
 
 
 def _send(home: Home, identity: str, data: bytes) -> None:
