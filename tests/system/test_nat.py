@@ -1,5 +1,6 @@
 """`--net=nat`: a container on a network of its own, as its user sees it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -256,6 +257,19 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_done(house: House, p
     assert f"container net-b: port {port.partition(':')[0]}/tcp can't be shown: {sentence}" in refused.stderr
     assert house.phone.state() == state
     assert "net-b" not in house.phone.berth.succeed("list", "--names")
+
+
+def test_the_network_is_told(house: House) -> None:
+    assert "no container is on the network" in house.phone.berth.succeed("net")
+    address = house.start("net-a", "--port", "9000-9001:90-91/udp")
+
+    said = house.phone.berth.succeed("net")
+
+    assert f"net-a\n  address: {address}, fd" in said
+    assert "port: * 9000-9001 -> 90-91/udp" in said
+    assert "uplink: wlan0 (the phone's own traffic goes this way: rule 32766, the main table)" in said
+    member = json.loads(house.phone.berth.succeed("net", "--json"))["members"][0]
+    assert (member["lease"]["address"], member["uplink"]["link"]) == (address, "wlan0")
 
 
 # Uplinks.

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from berth.cli import checks, info, inside, lifecycle, logs, plans, report
+from berth.cli import checks, info, inside, lifecycle, logs, net, plans, report
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
@@ -31,6 +31,7 @@ _ACTIONS: dict[str, Action] = {
     "show": report.show,
     "list": report.list_all,
     "info": info.info,
+    "net": net.net,
     "plan": plans.plan,
     "check": checks.check,
     "version": report.version,
