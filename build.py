@@ -39,9 +39,11 @@ TEST_LOCK = ROOT / "requirements-test.lock"
 RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
 TEST_NEEDS = {
     "busybox-static": "the smallest root file system to start",
+    "curl": "asks the web servers of containers",
     "e2fsprogs": "makes and checks the ext4 images",
     "fuse2fs": "a file system that no overlay can lie on",
-    "iproute2": "makes network devices that come and go",
+    "iproute2": "makes network devices that come and go, and the networks of a phone",
+    "iptables": "the firewall of a phone",
     "libseccomp2": "the reference our seccomp filters are compared with",
     "mksh": "the shell of Android, for its completion",
     "mmdebstrap": "makes the Debian root file systems, one for each init",

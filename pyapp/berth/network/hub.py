@@ -48,6 +48,7 @@ class Hub:
         self.uplinks: dict[str, Uplink] = {}
         self.facts: dict[Family, Facts] = {}
         self.changed: Changed | None = None
+        self._nat6: bool | None = None
         self._firewalls: dict[Family, Iptables] = {}
         self._services = Services(loop, self.members, self._mtu, complain)
 
@@ -55,6 +56,11 @@ class Hub:
 
     def reserve(self, wish: Wish) -> Lease:
         """Return what container `wish.name` will have, and keep it for it."""
+        if self._firewall(4) is None:
+            raise BerthError(
+                f"container {wish.name}: --net=nat needs iptables, which is not in {', '.join(_TOOL_FOLDERS)}; "
+                "install it, or use --net=host"
+            )
         self._look()
         subnet = self._subnet()
         refuse_taken(wish, self._others(wish.name))
@@ -333,7 +339,10 @@ class Hub:
         return self._firewalls[family]
 
     def _has_nat6(self) -> bool:
-        return self._firewall(6) is not None and os.path.exists("/proc/sys/net/ipv6/conf/all/forwarding")
+        if self._nat6 is None:
+            firewall = self._firewall(6)
+            self._nat6 = os.path.exists(sysctls.FORWARDING6) and firewall is not None and firewall.has_nat()
+        return self._nat6
 
 
 def _guest(member: Member, family: Family) -> Guest:
