@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.engine.journal import boot_id
 from berth.network.addresses import address_of, link_of
 from tests import faults, quick
 from tests.phone import (
@@ -501,6 +502,23 @@ def test_recover_undoes_it_when_all_were_killed(house: House) -> None:
 
     assert phone.state() == before
     wait_for("nobody is left", lambda: phone.net_process() is None)
+
+
+@pytest.mark.parametrize("record", ["boot", "namespace"])
+def test_what_was_changed_in_another_boot_or_network_is_not_put_back_here(phone: Phone, record: str) -> None:
+    before = phone.state()
+    folder = phone.berth.home / "run" / "network"
+    folder.mkdir(parents=True, exist_ok=True)
+    here = {"boot": boot_id(), "namespace": Path(f"/proc/{phone.pid}/ns/net").stat().st_ino}
+    changed = {**here, "subnet": SUBNET, "sysctls": {"/proc/sys/net/ipv4/ip_forward": "1"}}
+    changed[record] = "another" if record == "boot" else 1
+    (folder / "changed").write_text(json.dumps(changed))
+
+    phone.berth.succeed("recover")
+
+    wait_for("the net process has ended", lambda: phone.net_process() is None)
+    assert phone.state() == before
+    assert not (folder / "changed").exists()
 
 
 @pytest.mark.parametrize("stage", ["recorded", "cgroups", "namespaces", "built", "ready", "executed"])

@@ -142,8 +142,9 @@ class Hub:
     def take_over(self) -> None:
         """Go on where a net process that was killed has left off."""
         self.changed = self.records.changed()
-        if self.changed is not None and self.changed.boot != _boot_id():
-            self.records.forget_all()  # the kernel forgot it as well
+        here = (_boot_id(), os.fstat(self.own_namespace).st_ino)
+        if self.changed is not None and (self.changed.boot, self.changed.namespace) != here:
+            self.records.forget_all()  # gone with its boot, or somebody else's network, which is not to be touched
             self.changed = None
         if self.changed is None:
             return
@@ -226,7 +227,13 @@ class Hub:
             wanted |= sysctls.for_forwarding6()
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
-        self.changed = Changed(boot=_boot_id(), subnet=lease.subnet, prefix6=prefix6, sysctls=found)
+        self.changed = Changed(
+            boot=_boot_id(),
+            namespace=os.fstat(self.own_namespace).st_ino,
+            subnet=lease.subnet,
+            prefix6=prefix6,
+            sysctls=found,
+        )
         self.records.save_changed(self.changed)
         for path, value in wanted.items():
             if found.get(path) not in (None, value):
