@@ -1,5 +1,6 @@
 """`--net=nat`: a container on a network of its own, as its user sees it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.engine.journal import boot_id
 from berth.network.addresses import address_of, link_of
 from tests import faults, quick
 from tests.phone import (
@@ -258,6 +260,19 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_done(house: House, p
     assert "net-b" not in house.phone.berth.succeed("list", "--names")
 
 
+def test_the_network_is_told(house: House) -> None:
+    assert "no container is on the network" in house.phone.berth.succeed("net")
+    address = house.start("net-a", "--port", "9000-9001:90-91/udp")
+
+    said = house.phone.berth.succeed("net")
+
+    assert f"net-a\n  address: {address}, fd" in said
+    assert "port: * 9000-9001 -> 90-91/udp" in said
+    assert "uplink: wlan0 (the phone's own traffic goes this way: rule 32766, the main table)" in said
+    member = json.loads(house.phone.berth.succeed("net", "--json"))["members"][0]
+    assert (member["lease"]["address"], member["uplink"]["link"]) == (address, "wlan0")
+
+
 # Uplinks.
 
 
@@ -487,6 +502,23 @@ def test_recover_undoes_it_when_all_were_killed(house: House) -> None:
 
     assert phone.state() == before
     wait_for("nobody is left", lambda: phone.net_process() is None)
+
+
+@pytest.mark.parametrize("record", ["boot", "namespace"])
+def test_what_was_changed_in_another_boot_or_network_is_not_put_back_here(phone: Phone, record: str) -> None:
+    before = phone.state()
+    folder = phone.berth.home / "run" / "network"
+    folder.mkdir(parents=True, exist_ok=True)
+    here = {"boot": boot_id(), "namespace": Path(f"/proc/{phone.pid}/ns/net").stat().st_ino}
+    changed = {**here, "subnet": SUBNET, "sysctls": {"/proc/sys/net/ipv4/ip_forward": "1"}}
+    changed[record] = "another" if record == "boot" else 1
+    (folder / "changed").write_text(json.dumps(changed))
+
+    phone.berth.succeed("recover")
+
+    wait_for("the net process has ended", lambda: phone.net_process() is None)
+    assert phone.state() == before
+    assert not (folder / "changed").exists()
 
 
 @pytest.mark.parametrize("stage", ["recorded", "cgroups", "namespaces", "built", "ready", "executed"])

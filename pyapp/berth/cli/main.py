@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from berth.cli import checks, dashboard, info, inside, lifecycle, logs, plans, report
+from berth.cli import checks, dashboard, info, inside, lifecycle, logs, net, plans, report
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
@@ -32,6 +32,7 @@ _ACTIONS: dict[str, Action] = {
     "show": report.show,
     "list": report.list_all,
     "info": info.info,
+    "net": net.net,
     "plan": plans.plan,
     "check": checks.check,
     "dashboard": dashboard.dashboard,

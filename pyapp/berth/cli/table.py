@@ -201,6 +201,7 @@ _ROWS = (
     Command("show", "", "List the running containers.", flags=(JSON,)),
     Command("list", "", "List all containers.", flags=LIST),
     Command("info", "[NAME]", "Tell about a container or the device.", containers=(0, 1), flags=(NAME, JSON)),
+    Command("net", "", "Tell who is on the network, and which way it goes.", flags=(JSON,)),
     Command("plan", "[NAME]", "Tell what a start would do, and why.", containers=(0, 1), flags=(NAME, *SPEC, JSON)),
     Command("rename", "OLD NEW", "Give a container another name.", containers=(1, 1), words=(1, 1), flags=(NAME, JSON)),
     Command("rm", "NAME", "Forget a container; its root stays.", containers=(1, 1), flags=RM),

@@ -48,6 +48,7 @@ class Hub:
         self.uplinks: dict[str, Uplink] = {}
         self.facts: dict[Family, Facts] = {}
         self.changed: Changed | None = None
+        self._nat6: bool | None = None
         self._firewalls: dict[Family, Iptables] = {}
         self._services = Services(loop, self.members, self._mtu, complain)
 
@@ -55,6 +56,11 @@ class Hub:
 
     def reserve(self, wish: Wish) -> Lease:
         """Return what container `wish.name` will have, and keep it for it."""
+        if self._firewall(4) is None:
+            raise BerthError(
+                f"container {wish.name}: --net=nat needs iptables, which is not in {', '.join(_TOOL_FOLDERS)}; "
+                "install it, or use --net=host"
+            )
         self._look()
         subnet = self._subnet()
         refuse_taken(wish, self._others(wish.name))
@@ -136,8 +142,9 @@ class Hub:
     def take_over(self) -> None:
         """Go on where a net process that was killed has left off."""
         self.changed = self.records.changed()
-        if self.changed is not None and self.changed.boot != _boot_id():
-            self.records.forget_all()  # the kernel forgot it as well
+        here = (_boot_id(), os.fstat(self.own_namespace).st_ino)
+        if self.changed is not None and (self.changed.boot, self.changed.namespace) != here:
+            self.records.forget_all()  # gone with its boot, or somebody else's network, which is not to be touched
             self.changed = None
         if self.changed is None:
             return
@@ -220,7 +227,13 @@ class Hub:
             wanted |= sysctls.for_forwarding6()
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
-        self.changed = Changed(boot=_boot_id(), subnet=lease.subnet, prefix6=prefix6, sysctls=found)
+        self.changed = Changed(
+            boot=_boot_id(),
+            namespace=os.fstat(self.own_namespace).st_ino,
+            subnet=lease.subnet,
+            prefix6=prefix6,
+            sysctls=found,
+        )
         self.records.save_changed(self.changed)
         for path, value in wanted.items():
             if found.get(path) not in (None, value):
@@ -333,7 +346,10 @@ class Hub:
         return self._firewalls[family]
 
     def _has_nat6(self) -> bool:
-        return self._firewall(6) is not None and os.path.exists("/proc/sys/net/ipv6/conf/all/forwarding")
+        if self._nat6 is None:
+            firewall = self._firewall(6)
+            self._nat6 = os.path.exists(sysctls.FORWARDING6) and firewall is not None and firewall.has_nat()
+        return self._nat6
 
 
 def _guest(member: Member, family: Family) -> Guest:

@@ -37,9 +37,9 @@ class Iptables:
         if text := removal_text(self._saved()):
             self._run(self._restore, text)
 
-    def is_whole(self) -> bool:
-        """Tell whether the built-in chains still lead to Berth's."""
-        return not missing_jumps(self._saved())
+    def has_nat(self) -> bool:
+        """Tell whether the kernel can translate addresses of this family: many phones can't for IPv6."""
+        return subprocess.run([*self._save, "-t", "nat"], capture_output=True, check=False).returncode == 0
 
     def _saved(self) -> str:
         return self._run(self._save, "")

@@ -32,9 +32,13 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class Changed(Struct, frozen=True, kw_only=True):
-    """What was changed on the host for all containers together: `sysctls` holds the values found, by file."""
+    """What was changed on the host for all containers together: `sysctls` holds the values found, by file.
+
+    `namespace` is the inode of the network namespace in which that was.
+    """
 
     boot: str
+    namespace: int
     subnet: str
     prefix6: str = ""
     sysctls: dict[str, str] = {}
