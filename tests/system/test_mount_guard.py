@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import platform
+import signal
 import struct
 import subprocess
 import threading
@@ -22,6 +23,7 @@ import pytest
 from berth.engine.channel import Channel
 from berth.engine.guard import stand_guard
 from berth.host import Host, Rootfs
+from berth.kernel import errand
 from berth.kernel.mounts import MS_NODEV, MS_PRIVATE, MS_RDONLY, MS_REC, mount, read_mounts
 from berth.kernel.namespaces import unshare
 from berth.kernel.seccomp import assemble, install_with_listener
@@ -305,7 +307,7 @@ def test_a_user_namespace_opens_nothing_that_it_could_hand_on() -> None:
 
 def test_the_new_calls_give_a_tmpfs_and_send_others_back_to_the_old_one() -> None:
     def body() -> list[object]:
-        def fsopen(name: bytes) -> int:
+        def fsopen(name: bytes | None) -> int:
             fd = int(LIBC.syscall(X86_64.numbers["fsopen"], name, 1))
             return -ctypes.get_errno() if fd < 0 else fd
 
@@ -315,9 +317,14 @@ def test_the_new_calls_give_a_tmpfs_and_send_others_back_to_the_old_one() -> Non
         inheritable = os.get_inheritable(context)
         os.fchdir(tree)
         Path("file").touch()
-        return [created, inheritable, os.listdir("."), *(fsopen(name) for name in (b"ext4", b"proc", b"devtmpfs"))]
+        return [
+            created,
+            inheritable,
+            os.listdir("."),
+            *(fsopen(name) for name in (b"ext4", b"proc", b"devtmpfs", None)),
+        ]
 
-    assert guarded(body) == [0, False, ["file"], *[-errno.ENOSYS] * 3]
+    assert guarded(body) == [0, False, ["file"], *[-errno.ENOSYS] * 4]
 
 
 @pytest.mark.parametrize(
@@ -393,3 +400,57 @@ def test_without_seccomp_nobody_is_asked(berth: Berth, rootfs: Factory) -> None:
         quick.shell(berth, "mkdir /tmp/d; mount -t debugfs mine /tmp/d && umount /tmp/d && echo done", name=NAME)
         == "done"
     )
+
+
+def test_without_its_monitor_a_container_mounts_nothing_new(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    os.kill(quick.info(berth, NAME)["monitor_pid"], signal.SIGKILL)
+    result = berth("run", NAME, "--", "mount", "-t", "tmpfs", "x", "/tmp")
+    assert result.returncode != 0
+    assert "not implemented" in result.stderr
+    assert quick.shell(berth, "mount --bind /bin /tmp && ls /tmp/sh", name=NAME) == "/tmp/sh"
+    berth.succeed("recover")
+    berth.succeed("stop", NAME)
+
+
+def test_a_mount_that_hangs_holds_up_no_other(berth: Berth, rootfs: Factory) -> None:
+    """A process that a file system on FUSE leaves waiting is the caller's trouble, not the monitor's."""
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    hangs = (
+        "mkdir -p /tmp/f /tmp/h; exec 3<>/dev/fuse;"
+        " mount -t fuse x /tmp/f -o fd=3,rootmode=40000,user_id=0,group_id=0 && echo there;"
+        " mount -t tmpfs y /tmp/f/below & echo $!; sleep 600"
+    )
+    with subprocess.Popen(
+        [*berth.command, "run", NAME, "--", "/bin/sh", "-c", hangs],
+        env=berth.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "there\n"
+        assert waiting.stdout.readline().strip().isdigit()
+        ours = quick.shell(berth, "mkdir -p /srv; mount -t tmpfs mine /srv; grep /srv /proc/mounts", name=NAME)
+        assert ours.startswith("mine /srv tmpfs")
+        berth.succeed("stop", NAME)
+        waiting.wait(20)
+
+
+def test_what_a_mount_is_made_of_can_not_be_exchanged() -> None:
+    """Root inside may open the descriptors and write to the memory of the process that mounts."""
+    fd = errand.prepare(errand.MountArguments(b"source", b"/target", b"tmpfs", 0, None), 0, 0, 10)
+    try:
+        with open(f"/proc/self/fd/{fd}", "r+b", buffering=0) as file, pytest.raises(OSError, match="not permitted"):
+            file.write(b"x")
+        memory = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        line = next(line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:mount" in line)
+        begin = int(line.partition("-")[0], 16)
+        own = os.open("/proc/self/mem", os.O_RDWR)
+        with pytest.raises(OSError, match=r"Bad address|Input/output error"):
+            os.pwrite(own, b"x", begin)
+        os.close(own)
+        assert memory[:4] == b"\x7fELF"
+        memory.close()
+    finally:
+        os.close(fd)

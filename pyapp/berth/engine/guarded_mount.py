@@ -106,8 +106,11 @@ def _look_at(question: Question) -> _Caller:
 
 
 def _give_context(listener: int, question: Question, caller: _Caller) -> None:
-    name = read_string(caller.memory, question.arguments[0], _PATH_MAX)
-    if name not in _GIVEN_OUT:
+    address = question.arguments[0]
+    name = (
+        read_string(caller.memory, address, _PATH_MAX) if address else None
+    )  # libmount asks so whether fsopen is there
+    if name is None or name not in _GIVEN_OUT:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))  # so that the caller falls back on mount(2)
     context = open_context(name)
     flags = question.arguments[1] & 0xFFFFFFFF
