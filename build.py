@@ -225,6 +225,7 @@ def build_zip(arguments: list[str]) -> None:
         "--releases", metavar="URL", default="", help="folder of published zips, for updates by managers"
     )
     options = parser.parse_args(arguments)
+    make_dashboard()
     target = ROOT / "dist" / f"berth-{program_version()}.zip"
     wanted = order.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT], options.releases)
     try:
