@@ -6,14 +6,15 @@
 
 import { parseSize, printSize } from "./sizes.js";
 
+const PORT = /^(?:\[([^\]]+)\]:|([\d.]+\.\d+):)?(\d+)(?:-(\d+))?(?::(\d+)(?:-\d+)?)?(?:\/(tcp|udp))?$/;
 const PRIVILEGES = ["nomask", "nocaps", "noseccomp", "unfiltered-dev"];
 
 export const GROUPS = [
   { id: "limits", options: [{ key: "memory", kind: "size" }, { key: "cpus", kind: "number", step: "0.1" }, { key: "pids_limit", kind: "number", step: "1" }] },
-  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "none"], usual: "host" }, { key: "dns", kind: "words" }, { key: "hostname", kind: "text" }] },
+  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "none"], usual: "host" }, { key: "ports", kind: "ports" }, { key: "ip", kind: "text" }, { key: "upstream", kind: "words" }, { key: "isolated", kind: "switch" }, { key: "disable_ipv6", kind: "switch" }, { key: "dns", kind: "words" }, { key: "hostname", kind: "text" }] },
   { id: "storage", options: [{ key: "binds", kind: "binds" }, { key: "fsck", kind: "choice", choices: ["auto", "always", "never"], usual: "auto" }] },
   { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words" }, { key: "init", kind: "text", usual: "/sbin/init" }, { key: "env", kind: "pairs" }] },
-  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }] },
+  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }] },
   { id: "security", options: [{ key: "cap_drop", kind: "words" }, { key: "cap_add", kind: "words", danger: true }, { key: "hw_access", kind: "switch", danger: true }, { key: "privileged", kind: "set", choices: PRIVILEGES, danger: true }, { key: "hooks", kind: "hooks", danger: true }] },
 ];
 
@@ -33,6 +34,10 @@ export const NOTATION = {
       const pairs = lines(text).map((line) => splitOnce(line, "="));
       return pairs.length ? Object.fromEntries(pairs) : undefined;
     },
+  },
+  ports: {
+    print: (value = []) => value.map(printPort).join("\n"),
+    read: (text) => some(lines(text).map(readPort)),
   },
   hooks: {
     print: (value = []) => value.map((hook) => `${hook.stage}=${hook.path}`).join("\n"),
@@ -76,6 +81,20 @@ function isSystem(path) {
 function readBind(line) {
   const [source, destination = "", mode] = line.split(":");
   return mode === "ro" ? { source, destination, read_only: true } : { source, destination };
+}
+
+function printPort({ host, container, count = 1, protocol = "tcp", bind }) {
+  const range = (first) => (count > 1 ? `${first}-${first + count - 1}` : `${first}`);
+  const where = bind ? `${bind.includes(":") ? `[${bind}]` : bind}:` : "";
+  return `${where}${range(host)}:${range(container)}${protocol === "tcp" ? "" : `/${protocol}`}`;
+}
+
+/** As the command line reads it: [ADDRESS:]PHONE[:INSIDE][/udp], each a port or a range; the API judges the numbers. */
+function readPort(line) {
+  const [, v6, v4, host, last, inside = host, protocol] = line.match(PORT) ?? [];
+  const port = { host: Number(host), container: Number(inside) };
+  const bind = v6 ?? v4;
+  return { ...port, ...(last && { count: last - host + 1 }), ...(protocol && { protocol }), ...(bind && { bind }) };
 }
 
 function splitOnce(line, mark) {

@@ -410,6 +410,7 @@ def test_without_its_monitor_a_container_mounts_nothing_new(berth: Berth, rootfs
     assert "not implemented" in result.stderr
     assert quick.shell(berth, "mount --bind /bin /tmp && ls /tmp/sh", name=NAME) == "/tmp/sh"
     berth.succeed("recover")
+    assert "x /tmp tmpfs" in quick.shell(berth, "mount -t tmpfs x /tmp; cat /proc/mounts", name=NAME)
     berth.succeed("stop", NAME)
 
 

@@ -6,6 +6,7 @@ it.
 
 import contextlib
 import os
+import signal
 
 import msgspec
 
@@ -13,6 +14,7 @@ from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
 from berth.engine.channel import Channel
 from berth.engine.containers import look_up
 from berth.engine.events import announce
+from berth.engine.guard import Guard
 from berth.engine.journal import Journal, RunFolder, State, read_record
 from berth.engine.network import rejoin
 from berth.engine.own_mounts import take_own_mounts
@@ -64,6 +66,9 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     board = Switchboard(folder)
     if member is not None:
         board.listeners = member.listener(lambda sentence: None)
+    plan = record.plan
+    Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel
     report.send({"watching": True})
     report.close()
     _serve(board, init)
