@@ -87,6 +87,7 @@ def test_a_terminal_is_copied_and_pasted_into(page: Page, dashboard: Dashboard, 
     await_text(page, "#")
     page.evaluate("navigator.clipboard.writeText('echo pasted $((6*7))')")
     page.get_by_role("button", name="Paste", exact=True).click()
+    await_text(page, "echo pasted $((6*7))")
     page.keyboard.press("Enter")
     await_text(page, "pasted 42")
 

@@ -1,6 +1,5 @@
 """Where the web process listens, told in a file that only root can read."""
 
-import contextlib
 import os
 
 import msgspec
@@ -42,12 +41,6 @@ def last(home: Home) -> Listening | None:
             return msgspec.json.decode(file.read(), type=Listening)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def withdraw(home: Home) -> None:
-    """Take the file away."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_path(home))
 
 
 def _path(home: Home) -> str:
