@@ -25,8 +25,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import front_end
-
 if sys.version_info < (3, 11):  # noqa: UP036  an older Python gets a sentence, no traceback
     sys.exit("build.py: Python 3.11 or newer is needed; on Debian 12 and later that is what python3 is")
 
@@ -37,8 +35,8 @@ PYTHON = VENV / "bin" / "python"
 BERTH = VENV / "bin" / "berth"
 LOCK = ROOT / "requirements.lock"
 TEST_LOCK = ROOT / "requirements-test.lock"
+sys.path.insert(0, str(ROOT / "pyapp"))  # of it only `packing` and `demo`, which need nothing but the standard library
 WEBROOT = ROOT / "webroot"
-WEBROOT_LOCK = ROOT / "webroot.lock"
 
 # Debian packages by what they are for; the reason is shown before anything is installed.
 RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
@@ -108,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"{options.command} takes no arguments, and here is {shlex.join(options.arguments)}")
     try:
         commands[options.command](options.arguments)
-    except (BuildError, front_end.PackageError) as error:
+    except BuildError as error:
         print(f"build.py {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -213,7 +211,6 @@ def bench(arguments: list[str]) -> None:
 
 def build_zip(arguments: list[str]) -> None:
     """Build `dist/berth-VERSION.zip`; `pyapp/packing` does it."""
-    sys.path.insert(0, str(ROOT / "pyapp"))
     from packing import abi, errors, fetched, order
 
     parser = argparse.ArgumentParser(prog="build.py zip", description="Build the flashable module.  Needs no root.")
@@ -300,8 +297,13 @@ def make_dashboard() -> None:
     """Fetch the packages that the dashboard's page is made with, unless they are there already."""
     if not (WEBROOT / "vendor").is_dir() and shutil.which("npm") is None:
         install_packages({"npm": "fetches the packages of the dashboard"})
-    if front_end.make(WEBROOT, WEBROOT_LOCK, CACHE / "packages"):
-        say("put the packages that webroot.lock names into webroot/vendor/")
+    from packing import errors, front_end
+
+    try:
+        if front_end.make(WEBROOT, CACHE / "packages"):
+            say("put the packages that webroot/packages.lock names into webroot/vendor/")
+    except errors.PackingError as error:
+        raise BuildError(str(error)) from error
 
 
 def launcher(python: str, search_path: Sequence[str]) -> str:

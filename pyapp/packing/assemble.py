@@ -5,13 +5,14 @@ python3 -m packing.assemble ORDER
 
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from packing import archive, fetched
+from packing import archive, fetched, front_end
 from packing.elf import is_elf
 from packing.errors import PackingError
 from packing.order import Order, from_word
@@ -28,7 +29,6 @@ MODULE_FILES: Final = (
     "sepolicy.rule",
     "service.sh",
     "uninstall.sh",
-    "webroot",
 )
 _FORMAT: Final = 1  # of manifest.json
 
@@ -43,7 +43,7 @@ def assemble(order: Order) -> None:
     for abi in trees:
         _check_size(abi, len(packed["common"]) + len(packed[abi]))
     archives = {f"{name}.tar.xz": content for name, content in packed.items()}
-    loose = {name: path.read_bytes() for name, path in _module_files(order.root)}
+    loose = {name: path.read_bytes() for name, path in _module_files(order)}
     loose["licenses.json"] = parts["common"]["licenses.json"].read_bytes()
     loose["manifest.json"] = _manifest(order, archives)
     if order.releases:
@@ -76,9 +76,14 @@ def _common_files(trees: Mapping[str, Path]) -> dict[str, Path]:
     return common
 
 
-def _module_files(root: Path) -> Iterator[tuple[str, Path]]:
+def _module_files(order: Order) -> Iterator[tuple[str, Path]]:
+    page = order.cache / "webroot"
+    shutil.rmtree(page, ignore_errors=True)
+    shutil.copytree(order.root / "webroot", page, ignore=shutil.ignore_patterns("packages.lock", "made-from"))
+    front_end.pack(page)
+    yield from ((f"webroot/{inside}", file) for inside, file in files(page))
     for name in MODULE_FILES:
-        path = root / name
+        path = order.root / name
         if path.is_dir():
             yield from ((f"{name}/{inside}", file) for inside, file in files(path))
         elif path.is_file():

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import build
-import front_end
+from packing import front_end
 from tests.browser.conftest import Opener, Snap, go
 from tests.dashboard import Dashboard
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import build
-import front_end
 from berth.spec import Spec
+from packing import front_end
 
 KB = 1000
 CATALOGUES = sorted((build.WEBROOT / "locales").glob("*.json"))

@@ -7,7 +7,7 @@
 import { Lines, textToBase64 } from "./bytes.js";
 import { Problem, problemIn } from "./problem.js";
 
-const COMMAND = "PATH=$PATH:/data/adb/modules/berth:/data/adb/berth/bin berth api";
+const COMMAND = "PATH=$PATH:/data/adb/modules/berth/bin berth api";
 let made = 0;
 
 export class BridgeDoor {

@@ -65,7 +65,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     init = Process(*record.init)
     board = Switchboard(folder)
     if member is not None:
-        board.listeners = member.listener(lambda sentence: None)
+        member.watch_by(board, lambda sentence: None)
     plan = record.plan
     Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel

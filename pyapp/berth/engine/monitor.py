@@ -263,11 +263,11 @@ class Monitor:
     def _watch(self, init: Process, folder: str, board: Switchboard) -> str:
         """Serve console and socket until the container has ended for good; return how, in words."""
         quick_reboots = 0
+        if self.member is not None:
+            self.member.watch_by(board, self._complain)
         with Wakeup(signal.SIGCHLD) as news:
             while True:
                 began = time.monotonic()
-                if self.member is not None:
-                    board.listeners |= self.member.listener(self._complain)
                 with self._devices_followed(init.pid, board):
                     status = board.serve(partial(_reap, init.pid, news), news.fileno())
                 init.close()
@@ -295,11 +295,11 @@ class Monitor:
             return
         devices = self.plan.devices
         hotplug = Hotplug(init, self.spec, self.host, devices, redefine=self._redefine_devices, complain=self._complain)
-        listeners = dict.fromkeys(hotplug.filenos(), hotplug.follow)
-        board.listeners |= listeners
+        for fd in hotplug.filenos():
+            board.watch(fd, hotplug.follow)
         yield
-        for fd in listeners:
-            del board.listeners[fd]
+        for fd in hotplug.filenos():
+            board.forget(fd)
         hotplug.close()
 
     def _redefine_devices(self, policy: DevicePolicy) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.surroundings import leave_surroundings
+from berth.engine.switchboard import Switchboard
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
@@ -56,9 +57,9 @@ class Membership:
         """Give the network namespace of process `pid` its link; raises BerthError."""
         _ask(self._socket, Request(call="attach", name=self.name, pid=pid))
 
-    def listener(self, complain: Callable[[str], None]) -> dict[int, Callable[[], None]]:
-        """Return what a switchboard listens to, so that a net process that was killed is replaced at once."""
-        return {self._socket.fileno(): lambda: self._hear_end(complain)}
+    def watch_by(self, board: Switchboard, complain: Callable[[str], None]) -> None:
+        """Have `board` hear the end of the net process, so that one that was killed is replaced at once."""
+        board.watch(self._socket.fileno(), lambda: self._hear_end(complain))
 
     def _hear_end(self, complain: Callable[[str], None]) -> None:
         """Connect to the next net process, by the same descriptor: that is the one which is waited for."""

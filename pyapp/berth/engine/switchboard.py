@@ -22,15 +22,13 @@ class Switchboard:
     """Listens on a container's socket.
 
     `stopping` becomes true when somebody asked for the container's end, so that a reboot is none any more.  `console`
-    is set while there is one.  `listeners` maps other descriptors to what is called when there is something to read.
-    `take_listener` gets what hears the filter of a program that has entered.
+    is set while there is one.  `take_listener` gets what hears the filter of a program that has entered.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         """Listen; raises OSError."""
         self.stopping = False
         self.console: Console | None = None
-        self.listeners: dict[int, Callable[[], None]] = {}
         self.take_listener: Callable[[int], None] = os.close
         self._watched: dict[int, Callable[[], None]] = {}
         self._waiters: list[socket.socket] = []
@@ -42,7 +40,7 @@ class Switchboard:
     def serve(self, ended: Callable[[], _Answer | None], *news: int, seconds: float | None = None) -> _Answer:
         """Serve until `ended` answers; it is asked at first, when one of `news` is readable, and every `seconds`."""
         timeout = None if seconds is None else seconds * 1000
-        watched = [*news, *self.listeners, *([self.console.fileno()] if self.console else [])]
+        watched = [*news, *([self.console.fileno()] if self.console else [])]
         for fd in watched:
             self._poller.register(fd, select.POLLIN)
         answer = ended()
@@ -71,8 +69,6 @@ class Switchboard:
             self._accept()
         elif fd in self._watched:
             self._watched[fd]()
-        elif fd in self.listeners:
-            self.listeners[fd]()
         elif self.console is not None and fd == self.console.fileno():
             self.console.drain()
         elif fd in self._viewers and self.console is not None:

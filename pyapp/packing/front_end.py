@@ -16,12 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from packing.errors import PackingError
+
 COMPRESSED = {".css", ".html", ".js", ".json", ".svg"}
 FEWEST_BYTES = 512  # below this a compressed file saves nothing
-
-
-class PackageError(Exception):
-    """A package of the dashboard can't be had; `str()` is the sentence to show."""
 
 
 class Part(NamedTuple):
@@ -47,12 +45,12 @@ PARTS = {
 }
 
 
-def make(webroot: Path, lock: Path, cache: Path) -> bool:
-    """Make `webroot/vendor/` what `lock` and the catalogues say; return whether anything had to be fetched or copied.
+def make(webroot: Path, cache: Path) -> bool:
+    """Make `webroot/vendor/` what packages.lock and the catalogues say; return whether anything was fetched or copied.
 
-    Raises PackageError where npm can't fetch a package or its hash is not the locked one.
+    Raises PackingError where npm can't fetch a package or its hash is not the locked one.
     """
-    vendor, stamp = webroot / "vendor", webroot / "vendor" / "made-from"
+    vendor, stamp, lock = webroot / "vendor", webroot / "vendor" / "made-from", webroot / "packages.lock"
     identity = hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes()).hexdigest()
     vendor.mkdir(exist_ok=True)
     (vendor / "languages.json").write_text(json.dumps(languages(webroot / "locales"), ensure_ascii=False))
@@ -87,13 +85,13 @@ def fetched(name: str, version: str, integrity: str, cache: Path) -> Path:
         try:
             failed = subprocess.run(command, check=False, cwd=cache, stdout=subprocess.DEVNULL).returncode
         except FileNotFoundError:
-            raise PackageError("npm is not installed; install Debian's npm and run this again") from None
+            raise PackingError("npm is not installed; install Debian's npm and run this again") from None
         if failed or not archive.is_file():
-            raise PackageError(f"npm could not fetch {name} {version}; see its message above, check the network")
+            raise PackingError(f"npm could not fetch {name} {version}; see its message above, check the network")
     digest = hashlib.sha512(archive.read_bytes()).digest()
     if f"sha512-{base64.b64encode(digest).decode()}" != integrity:
         archive.unlink()
-        raise PackageError(f"{name} {version} is not what the lock file says (its hash differs), and was thrown away")
+        raise PackingError(f"{name} {version} is not what the lock file says (its hash differs), and was thrown away")
     return archive
 
 
