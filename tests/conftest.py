@@ -50,8 +50,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Let a SIGTERM end the run as Ctrl-C does, with everything cleaned up."""
+    """Let a SIGTERM end the run as Ctrl-C does, with everything cleaned up, and Ctrl-C work for what tests start.
+
+    A shell that starts something in the background has it ignore SIGINT, and whatever that starts would inherit this.
+    """
     main = os.getpid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def end(number: int, _: FrameType | None) -> None:
         if os.getpid() == main:
