@@ -41,6 +41,11 @@ KILLED_WITH_IMAGE = [
     for stage in ("mounted", "cgroups", "built", "executed", "running")
     for roles in (("monitor",), ("worker", "monitor"))
 ]
+SAYS_GOOD_BYE = """\
+#!/bin/sh
+trap 'until echo good bye > /dev/console; do sleep 1; done; exit 0' TERM
+while :; do sleep 1000 & wait $!; done
+"""
 MONITOR_KILLED = ("forked", "recorded", "cgroups", "joined", "namespaces", "built", "ready", "released", "executed")
 
 
@@ -234,6 +239,28 @@ def test_a_container_without_a_monitor_can_be_stopped(berth: Berth, root: Path) 
     assert berth.succeed("stop", NAME) == f"{NAME}: stopped\n"
 
     assert run_tree(berth) == {}
+
+
+def test_a_new_monitor_brings_a_new_console(berth: Berth, root: Path) -> None:
+    berth.succeed("start", NAME, "--rootfs", root)
+    kill(monitor_of(berth))
+    assert berth("run", NAME, "--", "sh", "-c", "echo lost > /dev/console").returncode != 0
+
+    berth.succeed("recover")
+
+    berth.succeed("run", NAME, "--", "sh", "-c", "echo found > /dev/console")
+    wait_until(lambda: "found" in berth.succeed("logs", NAME), "what is said on the console is in the log")
+    berth.succeed("stop", NAME)
+
+
+def test_an_init_without_a_monitor_is_heard_when_it_is_stopped(berth: Berth, rootfs: Factory) -> None:
+    root = faults.write_init(rootfs("busybox"), SAYS_GOOD_BYE)
+    berth.succeed("start", NAME, "--rootfs", root)
+    kill(monitor_of(berth))
+
+    berth.succeed("stop", NAME)
+
+    assert "good bye" in berth.succeed("logs", NAME)
 
 
 @pytest.mark.parametrize("stage", ["locked", "forked", "cgroups", "built", "executed"])

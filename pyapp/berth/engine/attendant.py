@@ -1,7 +1,7 @@
 """A new monitor for a container that runs without one, or whose record was lost.
 
 It is not the parent of init, so it can't tell how init ends: any end means stop.  The old monitor's console died with
-it.
+it, and what it had shown; the container gets a new one.
 """
 
 import contextlib
@@ -12,11 +12,13 @@ import msgspec
 
 from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
 from berth.engine.channel import Channel
-from berth.engine.containers import look_up
+from berth.engine.console import Console
+from berth.engine.containers import look_up, look_up_alive
 from berth.engine.events import announce
 from berth.engine.guard import Guard
 from berth.engine.journal import Journal, RunFolder, State, read_record
 from berth.engine.network import rejoin
+from berth.engine.new_console import renew_console
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
@@ -69,6 +71,8 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     plan = record.plan
     Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel
+    with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
+        board.console = Console(*renew_console(look_up_alive(home, name)), home.log(name))
     report.send({"watching": True})
     report.close()
     _serve(board, init)

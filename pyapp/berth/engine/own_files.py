@@ -37,31 +37,42 @@ def map_read_only() -> None:
     outside = [os.open(path, flags) for path, flags in _PLACES.items()]
     environment = {**os.environ, _OUTSIDE: ",".join(map(str, outside))}
     try:
+        _enter(outside)  # it is there already; but whoever may not do this could not come back
         unshare("mount")
+    except OSError:
+        _close(outside)
+        return
+    try:
         mount(None, "/", None, MS_PRIVATE | MS_REC)
         _make_all_read_only()
         for fd in outside:
             os.set_inheritable(fd, True)
         os.execve(sys.executable, sys.orig_argv, environment)
     except OSError:
-        _return(outside)
+        _enter(outside)
+        _close(outside)
 
 
 def return_outside() -> None:
     """Go back to the mounts, root and working folder that `map_read_only` left, if it did; raises KernelError."""
     if _OUTSIDE in os.environ:
-        _return([int(number) for number in os.environ.pop(_OUTSIDE).split(",")])
+        outside = [int(number) for number in os.environ.pop(_OUTSIDE).split(",")]
+        _enter(outside)
+        _close(outside)
 
 
 _PLACES = {"/proc/self/ns/mnt": os.O_RDONLY, "/": os.O_PATH | os.O_DIRECTORY, ".": os.O_PATH | os.O_DIRECTORY}
 
 
-def _return(outside: list[int]) -> None:
+def _enter(outside: list[int]) -> None:
     mounts, root, folder = outside
     setns(mounts, "mount")
     os.fchdir(root)
     os.chroot(".")  # entering a mount namespace leads to its true root, which need not be the caller's
     os.fchdir(folder)
+
+
+def _close(outside: list[int]) -> None:
     for fd in outside:
         os.close(fd)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 
+from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import reach
 from berth.engine.cgroup_trees import kill
 from berth.engine.containers import Alive, Container, look_up
@@ -53,6 +54,9 @@ def stop(home: Home, name: str, seconds: float) -> None:
         load_spec(home, name)  # says that there is no such container, where that is so
     if not found.runs:
         raise BerthError(f"container {name}: is {found.condition}, so there is nothing to stop")
+    if found.condition == "unattended":  # so that its init finds a console to say good-bye on
+        with RunFolder(home, name).locked(), contextlib.suppress(BerthError):
+            attend(home, name)
     container = found.alive
     process = Process(container.pid, container.started)
     waiter = call_monitor(RunFolder(home, name), "stop")
