@@ -32,7 +32,7 @@ __all__ = [
     "rename",
     "replace_file",
     "save_spec",
-    "saved_for_good",
+    "saved_unless",
     "spec_from_toml",
     "sync_folder",
     "to_toml",
@@ -137,13 +137,16 @@ def save_spec(home: Home, spec: Spec) -> None:
 
 
 @contextlib.contextmanager
-def saved_for_good(home: Home, spec: Spec) -> Iterator[None]:
-    """Save `spec`, and put back what was saved before if what is done with it fails; raises as `save_spec` does."""
+def saved_unless(failure: type[BerthError], home: Home, spec: Spec) -> Iterator[None]:
+    """Save `spec`, and put back what was saved before on a `failure` of what is done with it.
+
+    Raises as `save_spec` does.
+    """
     before = _content_of(home.spec(spec.name))
     save_spec(home, spec)
     try:
         yield
-    except BerthError:
+    except failure:
         with contextlib.suppress(OSError):
             if before is None:
                 os.unlink(home.spec(spec.name))

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
-from berth.engine.monitor import Started, start_monitor
+from berth.engine.monitor import Started, StartFailed, start_monitor
 from berth.engine.network import join
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
@@ -18,7 +18,7 @@ from berth.kernel.call import explain
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
-from berth.store import Home, saved_for_good
+from berth.store import Home, saved_unless
 
 
 def start(home: Home, spec: Spec, options: StartOptions) -> Started:
@@ -39,7 +39,7 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             member = join(home, spec) if spec.net == "nat" else None
             if member is not None:
                 host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
-            with saved_for_good(home, spec):
+            with saved_unless(StartFailed, home, spec):
                 return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock, member=member)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error

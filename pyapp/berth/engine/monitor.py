@@ -61,6 +61,10 @@ class Started(Struct, frozen=True):
     warnings: tuple[str, ...]
 
 
+class StartFailed(BerthError):
+    """A start failed in an orderly way: everything is undone."""
+
+
 class Monitor:
     """Starts one container and stays with it until its end.
 
@@ -396,8 +400,8 @@ def start_monitor(
 ) -> Started:
     """Fork a monitor for `spec` and return what came of the start once its init has been executed.
 
-    `lock` is the descriptor that holds the container's lock, `member` its place on the network.  Raises BerthError with
-    the failing step; then nothing is left of the attempt.
+    `lock` is the descriptor that holds the container's lock, `member` its place on the network.  Raises StartFailed
+    with the failing step, nothing being left of the attempt, and BerthError when the monitor was killed.
     """
     ours, theirs = Channel.pair()
     pid = fork()
@@ -415,5 +419,5 @@ def start_monitor(
     if "error" in message:
         with contextlib.suppress(OSError):
             os.waitpid(pid, 0)
-        raise BerthError(message["error"])
+        raise StartFailed(message["error"])
     return msgspec.convert(message["started"], Started)
