@@ -50,12 +50,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure() -> None:
-    """Let a SIGTERM end the run as Ctrl-C does, with everything cleaned up, and Ctrl-C work for what tests start.
+    """Let a SIGTERM end the run as Ctrl-C does, with everything cleaned up, and keys work for what tests start.
 
-    A shell that starts something in the background has it ignore SIGINT, and whatever that starts would inherit this.
+    What a shell starts in the background ignores SIGINT and SIGQUIT, and whatever that starts would inherit this.
     """
     main = os.getpid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
     def end(number: int, _: FrameType | None) -> None:
         if os.getpid() == main:

@@ -68,11 +68,11 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     board = Switchboard(folder)
     if member is not None:
         member.watch_by(board, lambda sentence: None)
+    with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
+        board.console = Console(*renew_console(look_up_alive(home, name)), home.log(name))
     plan = record.plan
     Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel
-    with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
-        board.console = Console(*renew_console(look_up_alive(home, name)), home.log(name))
     report.send({"watching": True})
     report.close()
     _serve(board, init)

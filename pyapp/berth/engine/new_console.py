@@ -3,12 +3,14 @@
 Until then everything that opens /dev/console in there gets an error, and systemd waits a second for each of its words.
 """
 
+import contextlib
 import os
 
 from berth.engine.apart import do_apart
 from berth.engine.containers import Alive
 from berth.engine.enter import Door
-from berth.kernel.mounts import MS_BIND, mount
+from berth.kernel.call import KernelError
+from berth.kernel.mounts import MNT_DETACH, MS_BIND, mount, umount
 from berth.kernel.namespaces import setns
 from berth.kernel.paths import open_in_root
 
@@ -21,11 +23,7 @@ def renew_console(container: Alive) -> tuple[int, int]:
     with Door(container) as door:
         master, slave = door.open_terminal()
         try:
-            target = open_in_root(door.root, "/dev/console")
-            try:
-                do_apart(lambda: _bind(door.namespaces["mount"], slave, target), bool)
-            finally:
-                os.close(target)
+            do_apart(lambda: _bind(door.namespaces["mount"], door.root, slave), bool)
         except BaseException:
             os.close(master)
             os.close(slave)
@@ -33,13 +31,17 @@ def renew_console(container: Alive) -> tuple[int, int]:
     return master, slave
 
 
-def _bind(namespace: int, slave: int, target: int) -> bool:
-    """Mount `slave` over `target` in the mount namespace that both are in.
+def _bind(namespace: int, root: int, slave: int) -> bool:
+    """Mount `slave` at /dev/console, in the mount namespace that it is in, instead of what was mounted there.
 
-    Descriptors are reached through the host's /proc: the container's shows only processes of its own.
+    Nothing can be mounted over the old slave: its name is gone.  Descriptors are reached through the host's /proc,
+    for the container's shows only processes of its own.
     """
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     setns(namespace, "mount")
     os.fchdir(proc)
-    mount(f"self/fd/{slave}", f"self/fd/{target}", None, MS_BIND)
+    old = open_in_root(root, "/dev/console")
+    with contextlib.suppress(KernelError):  # EINVAL: root inside has unmounted it already
+        umount(f"self/fd/{old}", MNT_DETACH)
+    mount(f"self/fd/{slave}", f"self/fd/{open_in_root(root, '/dev/console')}", None, MS_BIND)
     return True
