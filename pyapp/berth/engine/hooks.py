@@ -3,13 +3,17 @@
 import subprocess
 
 from berth.errors import BerthError
+from berth.kernel.processes import die_with_parent
 from berth.spec import Hook
 
 _SECONDS = 30
 
 
 def run_hook(hook: Hook, arguments: list[str], environment: dict[str, str]) -> None:
-    """Run one hook and wait for it, 30 s at most; raises BerthError when it fails, in one sentence."""
+    """Run one hook and wait for it, 30 s at most; raises BerthError when it fails, in one sentence.
+
+    It is killed with the caller: nobody would be there to say what came of it.
+    """
     try:
         done = subprocess.run(
             [hook.path, *arguments],
@@ -19,6 +23,7 @@ def run_hook(hook: Hook, arguments: list[str], environment: dict[str, str]) -> N
             stderr=subprocess.STDOUT,
             timeout=_SECONDS,
             check=False,
+            preexec_fn=die_with_parent,  # there is one thread, which holds no lock
         )
     except subprocess.TimeoutExpired:
         raise BerthError(f"hook {hook.stage} {hook.path}: still running after {_SECONDS} s, ended") from None

@@ -14,7 +14,7 @@ from berth.engine.cgroup_trees import kill
 from berth.engine.containers import Alive, Container, look_up
 from berth.engine.enter import run_quietly
 from berth.engine.inspect import kind_by_name
-from berth.engine.journal import RunFolder
+from berth.engine.journal import RunFolder, is_watched
 from berth.engine.recover import clear_remains
 from berth.errors import BerthError
 from berth.home import Home
@@ -176,7 +176,19 @@ def _kill(container: Alive, process: Process) -> None:
 
 
 def _finish_unattended(home: Home, name: str) -> None:
-    with RunFolder(home, name).locked():
+    folder = RunFolder(home, name)
+    with folder.locked():
+        _await_release(folder)
         troubles = clear_remains(home, name)
     if troubles:
         raise BerthError(f"container {name}: ended, but {troubles[0]}")
+
+
+def _await_release(folder: RunFolder) -> None:
+    """Wait until nobody holds the record: a PID 1 that was being set up ends a moment after its monitor.
+
+    The kernel tells nobody when that is, so this looks, for some seconds at most.
+    """
+    until = time.monotonic() + _KILL_SECONDS
+    while is_watched(folder.journal) and time.monotonic() < until:
+        time.sleep(_AGAIN_SECONDS / 10)
