@@ -465,6 +465,7 @@ def test_no_descriptor_of_the_caller_gets_anywhere(berth: Berth, root: Path, scr
         "HOME/run/containers/sup/journal",
         "anon_inode:[pidfd]",
         "anon_inode:inotify",
+        "anon_inode:seccomp notify",  # what the container asks to be mounted
         "socket:[N]",
     }
     assert kinds.count("socket:[N]") <= 3  # its own listener, and both ends of what a signal writes to

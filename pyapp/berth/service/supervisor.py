@@ -82,10 +82,10 @@ class Supervisor:
     def _listeners(self) -> tuple[socket.socket | Operations, ...]:
         return self._control, self._notices, self._events, self._operations
 
-    def sign(self) -> None:
-        """Write the pid of the calling process into the lock file, for whoever wants to end the service."""
+    def sign(self, pid: int) -> None:
+        """Write the pid of who serves into the lock file, for whoever wants to end the service."""
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._lock, f"{pid}\n".encode(), 0)
 
     def serve(self) -> None:
         """Recover what a crash left, start what is to be started, then serve until SIGTERM or SIGINT.
@@ -242,11 +242,13 @@ def serve_forever(home: Home, run: Run, web: Web | None, *, background: bool) ->
         return 0
     if background:
         sys.stdout.flush()
-        if fork():
+        if pid := fork():
+            supervisor.sign(pid)
             return 0
         leave_surroundings(supervisor.descriptors(), read_cgroup_mounts())
         os.setsid()
+    else:
+        supervisor.sign(os.getpid())
     name_process("berth: service")
-    supervisor.sign()
     supervisor.serve()
     return 0
