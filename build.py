@@ -172,7 +172,7 @@ def is_running(name: str) -> bool:
 
 
 def test(arguments: list[str]) -> None:
-    """Install what the tests need, then run the checkers and pytest, which gets `arguments`."""
+    """Install what the tests need, then run the checkers and the tests; `arguments` go on to pytest."""
     need_root("test", "the system tests start containers")
     setup()
     install_locked(TEST_LOCK)
@@ -183,19 +183,19 @@ def test(arguments: list[str]) -> None:
         "mypy": [PYTHON, "-m", "mypy", "--strict"],
         "import-linter": [VENV / "bin" / "lint-imports", "--no-logo", "--cache-dir", CACHE / "import-linter"],
         "shellcheck": ["shellcheck", "--", *shell_scripts()],
-        "pytest": [PYTHON, "-m", "pytest", *arguments],
+        "pytest": ["setpriv", "--pdeathsig", "TERM", "--", PYTHON, "-m", "tests.side_by_side", *arguments],
     }
     failed: list[str] = []
     summary: list[str] = []
+    began = time.monotonic()
     for name, command in steps.items():
-        if name == "pytest":
-            say("; ".join(summary))
         say(f"test: {name}")
         started = time.monotonic()
         result = execute(command)
         summary.append(f"{name} {'failed' if result else 'passed'} in {time.monotonic() - started:.1f} s")
         if result:
             failed.append(name)
+    say(f"{'; '.join(summary)}; all of it in {time.monotonic() - began:.0f} s")
     if failed:
         raise BuildError(f"failed: {', '.join(failed)}")
 
@@ -413,10 +413,15 @@ def call(command: Sequence[str | Path], failure: str, environment: Mapping[str, 
 def execute(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> int:
     """Run `command` in the checkout, its output going where ours goes, and return its exit code (127: not found)."""
     try:
-        return subprocess.run(command, check=False, cwd=ROOT, env=environment).returncode
+        process = subprocess.Popen(command, cwd=ROOT, env=environment)
     except FileNotFoundError:
         print(f"{command[0]}: not found", file=sys.stderr)
         return 127
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it has been told as well, and may have much to clean up
+        raise
 
 
 def say(sentence: str) -> None:

@@ -6,17 +6,16 @@ What is cached is never started itself: a test gets a copy of its own (the fixtu
 named by a digest of its recipe, so a changed recipe makes a new one.  Standard library only.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from demo import busybox
+from tests import exclusive
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "rootfs"
 TREES = Path(__file__).resolve().parent / "trees"  # files that are put over what the packages bring
@@ -78,9 +77,8 @@ def remove(folder: Path) -> None:
 
 def _cached(name: str, digest: str, make: Callable[[Path], None]) -> Path:
     """Return the cached `name`, made by `make` unless one with this `digest` is there; older ones are removed."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     target = CACHE / f"{name}-{digest}"
-    with _locked(CACHE / f".{name}.lock"):
+    with exclusive.held(CACHE / f".{name}.lock"):
         if not target.exists():
             for stale in CACHE.glob(f"{name}-*"):
                 remove(stale) if stale.is_dir() else stale.unlink()
@@ -88,14 +86,6 @@ def _cached(name: str, digest: str, make: Callable[[Path], None]) -> Path:
             make(unfinished)
             unfinished.rename(target)
     return target
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, waiting for it; the kernel lets go of it when this process is killed."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make_debian(name: str, target: Path) -> None:

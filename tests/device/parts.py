@@ -7,7 +7,6 @@ recipe.  Python is that of the host's own version, so that it can run the compil
 runs the tests.
 """
 
-import fcntl
 import hashlib
 import os
 import py_compile
@@ -20,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from demo import busybox
-from tests import rootfs
+from tests import exclusive, rootfs
 from tests.device.cpio import append_tree
 from tests.device.packages import copy_modules, depends_on, unpack
 
@@ -77,9 +76,7 @@ def _base() -> Path:
 def cached(folder: Path, digest: str, make: Callable[[Path, Path], None]) -> Path:
     """Return `folder`/`digest`, made by `make` (work folder, target) if need be; a half-made one never has its name."""
     target = folder / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs at once the second waits for the first one's work
+    with exclusive.held(folder / ".lock"):  # of two runs at once the second waits for the first one's work
         if not target.exists():
             for stale in folder.glob("[!.]*"):
                 shutil.rmtree(stale)

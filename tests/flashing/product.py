@@ -6,42 +6,48 @@ from pathlib import Path
 
 import build
 from packing import fetched
+from packing.abi import ABIS
 from packing.errors import PackingError
 from packing.order import Order, place
+from tests import exclusive
 
 CACHE = build.CACHE / "zip"
 BUILT = build.CACHE / "flashing"
+LOCK = BUILT / ".lock"
 
 
 def zip_file(abi: str) -> Path:
     """Return the zip for `abi`, as `build.py zip` makes it."""
-    order = _order(abi)
-    if not order.target.is_file():
-        for old in BUILT.glob(f"{abi}-*.zip"):
-            old.unlink()
-        place(order, "packing.assemble")
+    with exclusive.held(LOCK):
+        order = _order(abi)
+        if not order.target.is_file():
+            for old in BUILT.glob(f"{abi}-*.zip"):
+                old.unlink()
+            place(order, "packing.assemble")
     return order.target
 
 
 @cache
 def tree(abi: str) -> Path:
     """Return the folder that the archives in the zip for `abi` hold."""
-    place(_order(abi), "packing.tree")
+    with exclusive.held(LOCK):
+        place(_order(abi), "packing.tree")
     return CACHE / "tree" / abi
 
 
 def _order(abi: str) -> Order:
-    fetch_once(abi)
+    _fetch_once()
     target = BUILT / f"{abi}-{_digest()[:16]}.zip"
     return Order(build.ROOT, CACHE, target, build.program_version(), [abi])
 
 
-def fetch_once(abi: str) -> None:
-    """Fetch what the zip is made of, unless that was done already."""
+def _fetch_once() -> None:
+    """Fetch what the zips are made of, for all processors at once: what was fetched has a say in their names."""
     try:
-        fetched.recall(abi, build.LOCK, CACHE)
+        for abi in ABIS:
+            fetched.recall(abi, build.LOCK, CACHE)
     except PackingError:
-        fetched.fetch([abi], build.LOCK, None, CACHE)
+        fetched.fetch(list(ABIS), build.LOCK, None, CACHE)
 
 
 def _digest() -> str:

@@ -1,0 +1,70 @@
+"""Runs all tests in two processes, which takes as long as the slower one; what they need is fetched meanwhile.
+
+    python3 -m tests.side_by_side [--device=full]
+    python3 -m tests.side_by_side ARGUMENT ...      one pytest with these arguments, which choose tests
+
+What changes this machine and compares it with before is in one process.  What doesn't (pure tests, virtual machines) is
+in the other one, which gets a mount namespace of its own so that this holds; its output is shown when it has ended.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ON_THIS_MACHINE = ("tests/system", "tests/browser")
+ASIDE = ("tests/unit", "tests/device")
+OUTPUT = ROOT / ".cache" / "aside.log"
+PYTEST = (sys.executable, "-m", "pytest")
+ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # pytest cleans up then; see tests/conftest.py
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run pytest once, or twice side by side, and return the exit code: 0 when all tests have passed."""
+    if not all(argument.startswith("--device=") for argument in arguments):
+        os.execv(PYTEST[0], [*PYTEST, *arguments])
+    OUTPUT.parent.mkdir(exist_ok=True)
+    with OUTPUT.open("wb") as output:
+        aside = subprocess.Popen(
+            [*ENDED_WITH_US, "unshare", "--mount", "--", sys.executable, "-m", "tests.aside", *ASIDE, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C comes once, from us
+        )
+    here = subprocess.Popen(
+        [*ENDED_WITH_US, *PYTEST, *ON_THIS_MACHINE, *arguments], stdin=subprocess.DEVNULL, process_group=0
+    )
+    print(f"==> beside it run {' and '.join(ASIDE)}; their output goes to {OUTPUT.relative_to(ROOT)}", flush=True)
+    return wait_for(here, aside)
+
+
+def wait_for(here: subprocess.Popen[bytes], aside: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of both, after showing what `aside` has printed; a signal that ends us ends them first."""
+    started, both = time.monotonic(), (here, aside)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: end(number, both))
+    codes = [here.wait()]
+    if aside.poll() is None:
+        print(f"==> waiting for {' and '.join(ASIDE)}", flush=True)
+    codes.append(aside.wait())
+    print(f"==> {' and '.join(ASIDE)}, which ran beside", flush=True)
+    sys.stdout.buffer.write(OUTPUT.read_bytes())
+    print(f"==> both together took {time.monotonic() - started:.0f} s", flush=True)
+    return next((abs(code) for code in codes if code), 0)
+
+
+def end(number: int, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Have every one of `processes` end in order, once: a second signal would break into their cleaning up."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    for process in processes:
+        process.send_signal(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
