@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     here = subprocess.Popen(
         [*ENDED_WITH_US, *PYTEST, *ON_THIS_MACHINE, *arguments], stdin=subprocess.DEVNULL, process_group=0
     )
-    print(f"==> beside it run {' and '.join(ASIDE)}; their output goes to {OUTPUT.relative_to(ROOT)}", flush=True)
+    print(f"==> beside it run {' and '.join(ASIDE)}; their output goes to {OUTPUT}", flush=True)
     return wait_for(here, aside)
 
 
