@@ -73,6 +73,13 @@ def condition(berth: Berth, name: str) -> str:
     return look_up(home_of(berth), name).condition
 
 
+def date_stop_back(berth: Berth, name: str) -> None:
+    """Have container `name` have been stopped in an earlier boot."""
+    note = berth.home / "containers" / name / "stopped-in-boot"
+    assert note.exists()
+    note.write_text("an earlier boot\n")
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether process `pid` runs (a zombie does not)."""
     return bool(host_state.describe(pid))

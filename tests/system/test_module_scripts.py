@@ -147,6 +147,7 @@ def test_safe_mode_shows_in_the_description_and_one_command_ends_it(module: Modu
     berth = module.berth
     berth.succeed("start", "phone-box", "--rootfs", root, "--autostart")
     berth.succeed("stop", "phone-box")
+    faults.date_stop_back(berth, "phone-box")
     markers = berth.home / "starting"
     markers.mkdir(exist_ok=True)
     (markers / "phone-box").write_text("an earlier boot\n")

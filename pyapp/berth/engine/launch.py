@@ -5,6 +5,7 @@ import stat
 
 from msgspec.structs import replace
 
+from berth.engine import rest
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
@@ -31,6 +32,7 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
     try:
         with folder.locked() as lock:
             reached("locked")
+            rest.forget(home, spec.name)
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.android.labels import label_image
-from berth.engine import cgroups
+from berth.engine import cgroups, rest
 from berth.engine.boot import Boot, boot, describe_end
 from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.channel import Channel
@@ -51,6 +51,7 @@ IMAGE_FOLDER = "/mnt/berth"
 _NUMBERS_OF_INIT = 1000  # journal entries that PID 1 may write while it sets up
 _QUICK_SECONDS = 1.0
 _MOST_QUICK_REBOOTS = 5
+_POWERED_OFF = "powered off"
 
 
 class Started(Struct, frozen=True):
@@ -338,6 +339,8 @@ class Monitor:
         self.folder.forget(self.journal)
 
     def _remember_end(self, how: str) -> None:
+        if how == _POWERED_OFF:
+            rest.note(self.home, self.spec.name)
         with contextlib.suppress(OSError):
             remember_end(self.home, self.spec.name, how)
 
@@ -371,7 +374,7 @@ def _reap(init: int, news: Wakeup) -> int | None:
 
 def _end_in_words(status: int) -> str:
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT:
-        return "powered off"
+        return _POWERED_OFF
     return f"init {describe_end(status)}"
 
 

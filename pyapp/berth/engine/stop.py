@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 
+from berth.engine import rest
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import reach
 from berth.engine.cgroup_trees import kill
@@ -43,10 +44,11 @@ _KILL_SECONDS = 5.0
 def stop(home: Home, name: str, seconds: float) -> None:
     """Stop container `name`, giving its init `seconds` to end by itself; return when everything is undone.
 
-    One that is still starting is given no time.  Raises BerthError when it does not run, or when the kernel holds a
-    process that can't be killed.
+    One that is still starting is given no time.  The service does not start it again in this boot.  Raises BerthError
+    when it does not run, or when the kernel holds a process that can't be killed.
     """
     found = look_up(home, name)
+    rest.note(home, name)
     if found.condition == "starting" and _abort_start(found):
         _finish_unattended(home, name)
         return

@@ -10,7 +10,7 @@ import msgspec
 from berth.android import properties
 from berth.android.module import describe
 from berth.android.storage import needs_unlock
-from berth.engine import safe_mode
+from berth.engine import rest, safe_mode
 from berth.engine.events import Event
 from berth.engine.recover import recover
 from berth.errors import BerthError
@@ -47,7 +47,7 @@ class Autostart:
             describe(safe_mode.summary(self.home))
         kept_back = safe_mode.kept_back(self.home)
         encrypted = properties.file_encrypted()
-        specs = [spec for spec in self._specs() if spec.autostart]
+        specs = [spec for spec in self._specs() if spec.autostart and not rest.is_noted(self.home, spec.name)]
         for spec in specs:
             if spec.name in kept_back:
                 self._log(f"container {spec.name}: does not start by itself, because {kept_back[spec.name]}")
