@@ -72,6 +72,26 @@ def test_prechroot_sees_the_mounts_and_the_host(berth: Berth, root: Path, scratc
     berth.succeed("stop", "quay")
 
 
+def test_a_hook_is_told_whom_it_runs_for_and_nothing_of_the_callers(
+    berth: Berth, root: Path, scratch: Path, diary: Path
+) -> None:
+    berth.environment["OF_THE_CALLER"] = "yes"
+    berth.environment["LD_PRELOAD"] = ""
+    hooks = [f"{stage}={hook(scratch, stage, f'env >> {diary}')}" for stage in ("prestart", "prechroot", "poststop")]
+
+    quick.start(berth, root, *(f"--hook={words}" for words in hooks))
+    berth.succeed("stop", "quay")
+
+    quick.wait_for(lambda: "poststop" in diary.read_text() or None)
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/system/bin"
+    new_root = f"{berth.home}/run/root"
+    every = [path, "BERTH_CONTAINER=quay"]
+    own: dict[str, list[str]] = {"prestart": [], "prechroot": [f"BERTH_ROOT={new_root}"], "poststop": []}
+    told = [line for line in diary.read_text().splitlines() if line.partition("=")[0] not in ("PWD", "SHLVL", "_")]
+    expected = [line for stage, more in own.items() for line in (*every, f"BERTH_STAGE={stage}", *more)]
+    assert sorted(told) == sorted(expected)
+
+
 @pytest.mark.parametrize("stage", ["prestart", "prechroot"])
 def test_a_failing_hook_fails_the_start_and_everything_is_undone(
     berth: Berth, root: Path, scratch: Path, stage: str
@@ -151,6 +171,6 @@ def test_a_hook_has_thirty_seconds(berth: Berth, root: Path, scratch: Path, monk
     began = time.monotonic()
 
     with pytest.raises(BerthError, match="still running after"):
-        hooks.run_hook(Hook("prestart", str(slow)), [], {})
+        hooks.run_hook(Hook("prestart", str(slow)), "quay")
 
     assert time.monotonic() - began < 5

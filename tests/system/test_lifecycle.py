@@ -120,6 +120,16 @@ def test_a_container_starts_again_as_it_was_saved(berth: Berth, rootfs: Factory)
     berth.succeed("stop", "quay")
 
 
+def test_what_runs_inside_has_the_containers_variables_and_its_users_own(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"), "--env", "COLOUR=blue", "--env", "SIZE=small", "--env", "HOME=/nowhere")
+
+    script = 'echo "$COLOUR $SIZE $HOME $USER $container"'
+    assert quick.shell(berth, script) == "blue small /root root berth"
+    said = berth.succeed("run", "quay", "--user", "user", "--env", "SIZE=large", "--", "sh", "-c", script)
+    assert said == "blue large /home/user user berth\n"
+    berth.succeed("stop", "quay")
+
+
 def test_reset_forgets_what_was_saved_but_the_root(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     init = root / "sbin/init"

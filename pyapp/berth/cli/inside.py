@@ -5,7 +5,6 @@ import socket
 import time
 
 import msgspec
-from msgspec.structs import replace
 
 from berth.cli import specs
 from berth.cli.flags import Invocation
@@ -64,8 +63,7 @@ def _environment(invocation: Invocation, session: Session) -> dict[str, str]:
 
 def _run(invocation: Invocation, session: Session, program: Program) -> int:
     container = look_up_alive(find_home(os.environ), invocation.names[0])
-    zone = {key: value for key, value in container.plan.environment.items() if key == "TZ"}
-    return session.run_inside(container, replace(program, environment={**zone, **program.environment}))
+    return session.run_inside(container, program)
 
 
 def console(invocation: Invocation, session: Session) -> int:

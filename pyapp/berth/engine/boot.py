@@ -158,9 +158,10 @@ def _converse(order: Boot, channel: Channel, child: int, *, is_init: bool) -> Pr
 
 
 def _run_prestart(order: Boot, pid: int, channel: Channel) -> None:
-    environment = {"CLONE_NEWNET": "1"} if "network" in order.birth.plan.namespaces else {}
+    plan = order.birth.plan
+    new = {"CLONE_NEWNET": "1"} if "network" in plan.namespaces else {}
     for hook in order.prestart:
-        run_hook(hook, [str(pid)], environment)
+        run_hook(hook, plan.name, [str(pid)], **new)
     if order.prestart:
         channel.send({"go": True})
 

@@ -41,10 +41,11 @@ from berth.kernel.processes import (
 )
 from berth.kernel.sockets import connect
 from berth.kernel.terminals import make_controlling, open_pty
+from berth.plan.model import Plan
 
 
 class Program(Struct, frozen=True, kw_only=True):
-    """What to run inside: `argv` (empty: the user's login shell), as whom, with what added to the environment."""
+    """What to run inside: `argv` (empty: the user's login shell), as whom, with what beside the container's variables."""
 
     argv: tuple[str, ...] = ()
     user: str = "root"
@@ -200,10 +201,30 @@ class Door:
         if pid:
             channel.send({"pid": pid})
             os._exit(0)
-        _execute(program, account, terminal, channel)
+        environment = _environment(self.container.plan, account, program)
+        _execute(program, account, environment, terminal=terminal, channel=channel)
 
 
-def _execute(program: Program, account: Account, terminal: OwnTerminal | None, channel: Channel) -> NoReturn:
+def _environment(plan: Plan, account: Account, program: Program) -> dict[str, str]:
+    """The container's variables, but for its console's TERM; over them the user's own, and what the caller asks for."""
+    return {
+        **{key: value for key, value in plan.environment.items() if key != "TERM"},
+        "HOME": account.home,
+        "SHELL": account.shell,
+        "USER": account.name,
+        "LOGNAME": account.name,
+        **program.environment,
+    }
+
+
+def _execute(
+    program: Program,
+    account: Account,
+    environment: dict[str, str],
+    *,
+    terminal: OwnTerminal | None,
+    channel: Channel,
+) -> NoReturn:
     reached("entered")
     if terminal is None:
         setsid()
@@ -214,15 +235,6 @@ def _execute(program: Program, account: Account, terminal: OwnTerminal | None, c
             os.tcsetpgrp(terminal.slave, os.getpgrp())
     reset_signals()
     argv = program.argv or (f"-{os.path.basename(account.shell)}",)
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": account.home,
-        "SHELL": account.shell,
-        "USER": account.name,
-        "LOGNAME": account.name,
-        "container": "berth",
-        **program.environment,
-    }
     try:
         os.chdir(account.home)
     except OSError:

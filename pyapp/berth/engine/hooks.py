@@ -1,23 +1,26 @@
 """Runs the user's hooks: an executable, a bounded time, no shell."""
 
 import subprocess
+from collections.abc import Sequence
 
 from berth.errors import BerthError
 from berth.kernel.processes import die_with_parent
 from berth.spec import Hook
 
 _SECONDS = 30
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/system/bin"
 
 
-def run_hook(hook: Hook, arguments: list[str], environment: dict[str, str]) -> None:
-    """Run one hook and wait for it, 30 s at most; raises BerthError when it fails, in one sentence.
+def run_hook(hook: Hook, container: str, arguments: Sequence[str] = (), **told: str) -> None:
+    """Run one hook of `container` and wait for it, 30 s at most; raises BerthError when it fails, in one sentence.
 
-    It is killed with the caller: nobody would be there to say what came of it.
+    Its environment is a PATH, BERTH_CONTAINER, BERTH_STAGE and what else it is `told`, nothing of the caller's.  It is
+    killed with the caller: nobody would be there to say what came of it.
     """
     try:
         done = subprocess.run(
             [hook.path, *arguments],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/system/bin", **environment},
+            env={"PATH": _PATH, "BERTH_CONTAINER": container, "BERTH_STAGE": hook.stage, **told},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

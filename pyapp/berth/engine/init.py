@@ -131,7 +131,7 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
         workshop.perform(step)
     console = _make_console(root) if plan.console else ()
     for hook in birth.hooks:
-        run_hook(hook, [], {})
+        run_hook(hook, plan.name, BERTH_ROOT=os.readlink(f"/proc/self/fd/{root}"))
     if plan.read_only_root:
         mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY | remount_flags(root))
 

@@ -318,7 +318,7 @@ class Monitor:
     def _run_poststop(self) -> None:
         for hook in self._hooks("poststop"):
             try:
-                run_hook(hook, [], {})
+                run_hook(hook, self.spec.name)
             except BerthError as error:
                 _log(self.home.log(self.spec.name), [f"{error}\n"])
 
