@@ -121,7 +121,7 @@ def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
 
 def _own_containers(home: Path) -> set[str]:
     """Return the names of the containers that the state in `home` knows; in CI, of all that are running as well."""
-    known = {entry.name for folder in ("containers", "run", "run/containers") for entry in (home / folder).glob("*")}
+    known = {entry.name for folder in ("containers", "run/containers") for entry in (home / folder).glob("*")}
     return known | _running_containers() if ALONE else known
 
 

@@ -25,6 +25,7 @@ CPUS_LEAST = 0.01  # the scheduler refuses a quota under 1 ms in its period of 1
 CPUS_MOST = 8192.0  # NR_CPUS is never configured higher
 PORT_MOST = 65535
 LINK_ROOM = 16  # IFNAMSIZ
+PIDS_LEAST = 16  # an init, its services, and a shell to look at them
 PIDS_MOST = 1 << 22  # PID_MAX_LIMIT on 64-bit kernels
 
 
@@ -167,9 +168,11 @@ def cpus(label: str, value: float) -> float:
 
 def pids(label: str, value: int) -> int:
     """A limit of processes."""
-    if 1 <= value <= PIDS_MOST:
+    if PIDS_LEAST <= value <= PIDS_MOST:
         return value
-    raise UsageError(f"{label} {value}: the limit is a number of processes from 1 to {PIDS_MOST}")
+    if 0 < value < PIDS_LEAST:
+        raise UsageError(f"{label} {value}: no system runs with so few processes; give it {PIDS_LEAST} or more")
+    raise UsageError(f"{label} {value}: the limit is a number of processes from {PIDS_LEAST} to {PIDS_MOST}")
 
 
 def unique(label: str, values: Iterable[str]) -> None:

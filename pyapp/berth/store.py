@@ -49,6 +49,7 @@ _ADVICE = {
     errno.EROFS: "that file system is read-only; remount it or set BERTH_HOME to another folder",
     errno.EACCES: "only root may do that; try again as root",
     errno.EPERM: "only root may do that; try again as root",
+    errno.ENOENT: "No such file or directory; check the path",
     errno.EIO: "the storage reports an error; copy your data away and check it",
 }
 

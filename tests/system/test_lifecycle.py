@@ -130,6 +130,17 @@ def test_what_runs_inside_has_the_containers_variables_and_its_users_own(berth: 
     berth.succeed("stop", "quay")
 
 
+def test_a_restart_of_what_is_stopped_starts_it_and_says_so(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"))
+    berth.succeed("stop", "quay")
+
+    done = berth("restart", "quay")
+
+    assert (done.stdout, done.stderr) == ("quay: restarted\n", "quay: was stopped, so it is only started\n")
+    assert quick.info(berth)["state"] == "running"
+    berth.succeed("stop", "quay")
+
+
 def test_reset_forgets_what_was_saved_but_the_root(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     init = root / "sbin/init"

@@ -87,6 +87,20 @@ def test_processor_time_is_limited_and_root_inside_can_not_lift_it(berth: Berth,
     berth.succeed("stop", "quay")
 
 
+def test_whoever_finds_no_room_for_one_more_process_is_told_so(berth: Berth, root: Path) -> None:
+    quick.start(berth, root, "--pids-limit", "16")
+    berth("run", "quay", "--", "/bin/sh", "-c", "while sleep 1000 </dev/null >/dev/null 2>&1 & do :; done")
+
+    refused = berth("run", "quay", "--", "true")
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "berth: container quay: has as many processes as its limit allows; end some inside, or start it with a larger"
+        " --pids-limit\n"
+    )
+    berth.succeed("stop", "quay")
+
+
 def test_a_cgroup_that_is_mounted_inside_shows_the_container_only(berth: Berth, root: Path) -> None:
     """No way up: neither the group with the limits, nor release_agent, by which the host would run a program."""
     quick.start(berth, root, "--memory", "48M")

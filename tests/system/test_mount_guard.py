@@ -32,6 +32,7 @@ from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
 from tests import quick
+from tests.calls32 import call_32
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -118,18 +119,6 @@ def try_mount(source: str | None, filesystem: str, flags: int = 0, data: str | N
 def shown() -> list[str]:
     """The types of what is mounted at /mnt/here, the topmost last."""
     return [entry.filesystem for entry in read_mounts() if entry.target == "/mnt/here"]
-
-
-def call_32(number: int, *arguments: int) -> int:
-    """Make an i386 call from this 64-bit process; return its result."""
-    code = bytes.fromhex("53 89f8 89f3 87ca 4489c6 4489cf cd80 4898 5b c3".replace(" ", ""))
-    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
-        memory.write(code)
-        start = ctypes.c_char.from_buffer(memory)
-        function = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_uint] * 6)(ctypes.addressof(start))
-        result = int(function(number, *[*arguments, 0, 0, 0, 0, 0][:5]))
-        del start
-    return result
 
 
 def low_memory(*texts: bytes) -> tuple[mmap.mmap, list[int]]:

@@ -7,7 +7,6 @@ an i386 call: the kernel shows the filter AUDIT_ARCH_I386 and takes the number f
 import ctypes
 import errno
 import json
-import mmap
 import os
 import platform
 import signal
@@ -29,6 +28,7 @@ from berth.kernel.syscalls import I386, X86_64
 from berth.plan.model import SyscallRule
 from berth.plan.seccomp import plan_syscall_rules
 from berth.spec import Spec
+from tests.calls32 import call_32
 
 pytestmark = pytest.mark.system
 
@@ -116,29 +116,10 @@ def call_64(number: int, arguments: Iterable[int]) -> int:
     return answer_of(-ctypes.get_errno() if result < 0 else result, caller)
 
 
-def call_32(number: int, arguments: Iterable[int]) -> int:
+def tried_32(number: int, arguments: Iterable[int]) -> int:
     """Make an i386 call from this 64-bit process; return its errno, 0 for success."""
-    code = bytes.fromhex(
-        "53"  # push rbx
-        "89f8"  # mov eax, edi  (the number)
-        "89f3"  # mov ebx, esi  (argument 0)
-        "87ca"  # xchg edx, ecx  (argument 1 was in edx, argument 2 in ecx)
-        "4489c6"  # mov esi, r8d  (argument 3)
-        "31ff"  # xor edi, edi
-        "cd80"  # int 0x80
-        "4898"  # cdqe
-        "5b"  # pop rbx
-        "c3"  # ret
-    )
     caller = os.getpid()
-    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
-        memory.write(code)
-        start = ctypes.c_char.from_buffer(memory)
-        function = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_uint] * 5)(ctypes.addressof(start))
-        four = [*arguments, 0, 0, 0, 0][:4]
-        result = function(number, *(argument & 0xFFFFFFFF for argument in four))
-        del start
-    return answer_of(result, caller)
+    return answer_of(call_32(number, *arguments), caller)
 
 
 def answer_of(result: int, caller: int) -> int:
@@ -150,7 +131,7 @@ def answer_of(result: int, caller: int) -> int:
 
 def tried(name: str, width: Width, arguments: Iterable[int]) -> Callable[[], Json]:
     number = (X86_64 if width == 64 else I386).numbers[name]
-    return lambda: (call_64 if width == 64 else call_32)(number, arguments)
+    return lambda: (call_64 if width == 64 else tried_32)(number, arguments)
 
 
 EACH_CALL: Final = [

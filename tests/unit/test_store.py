@@ -337,7 +337,7 @@ def specs(draw: st.DrawFn) -> Spec:
         dns=tuple(draw(st.lists(st.ip_addresses().map(str), max_size=2))),
         memory=draw(st.none() | st.integers(1 << 20, (1 << 63) - 1)),
         cpus=draw(st.none() | st.floats(0.01, 8192)),
-        pids_limit=draw(st.none() | st.integers(1, 1 << 22)),
+        pids_limit=draw(st.none() | st.integers(16, 1 << 22)),
         privileged=tuple(draw(st.lists(st.sampled_from(PRIVILEGES), unique=True))),
         cap_add=draw(CAPS),
         cap_drop=draw(CAPS),

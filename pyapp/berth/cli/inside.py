@@ -38,7 +38,9 @@ def run(invocation: Invocation, session: Session) -> int:
 
 def _run_one_off(invocation: Invocation, session: Session) -> int:
     spec = specs.one_off_from(invocation, directory=session.cwd, read=lambda path: read_text(session.path(path)))
-    session.path(spec.rootfs or "/")
+    root = session.path(spec.rootfs or "/")
+    if not os.path.isdir(root):
+        raise BerthError(f"{root}: {_why_no_root(root)}")
     for bind in spec.binds:
         if not os.path.lexists(session.path(bind.source)):
             raise BerthError(f"{bind.source} can't be shown at {bind.destination}: it is not there; check the path")
@@ -51,6 +53,12 @@ def _run_one_off(invocation: Invocation, session: Session) -> int:
         reaped=invocation.switch("init"),
     )
     return session.run_one_off(one_off)
+
+
+def _why_no_root(path: str) -> str:
+    if os.path.exists(path):
+        return 'a one-off program needs a folder as its root; an image is started by "berth start --rootfs-img"'
+    return "there is no such folder; check the path"
 
 
 def _terminal_type(session: Session) -> dict[str, str]:

@@ -80,10 +80,13 @@ def restart(invocation: Invocation, session: Session) -> int:
     seconds = _seconds(invocation)
 
     def again(name: str) -> None:
-        record = containers.look_up(home, name).record
+        found = containers.look_up(home, name)
         spec = load_spec(home, name)
-        stopping.stop(home, name, seconds)
-        launch.start(home, spec, record.options if record else specs.start_options(invocation))
+        if found.condition == "stopped":
+            print(f"{name}: was stopped, so it is only started", file=sys.stderr, flush=True)
+        else:
+            stopping.stop(home, name, seconds)
+        launch.start(home, spec, found.record.options if found.record else specs.start_options(invocation))
 
     return _each(invocation, _named(home, invocation), again, "restarted")
 

@@ -86,6 +86,21 @@ NOT_YET = (
     "enable-android-storage", "selinux-permissive",
 )  # fmt: skip
 
+# What other programs of this kind call these commands.
+OTHER_NAMES = {
+    "attach": "console",
+    "create": "start",
+    "delete": "rm",
+    "exec": "run",
+    "kill": "stop",
+    "log": "logs",
+    "ls": "list",
+    "ps": "show",
+    "remove": "rm",
+    "shell": "enter",
+    "status": "info",
+}
+
 NAME = Flag("name", "text", "The container.", short="n", value="NAME")
 NAMES = Flag("name", "text", "The containers.", short="n", value="NAME[,NAME]")
 HELP = Flag("help", "switch", "Show this.")

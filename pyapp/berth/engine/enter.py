@@ -5,6 +5,7 @@ PID namespace, where nobody inside can see it; only its child, with nothing left
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -45,7 +46,7 @@ from berth.plan.model import Plan
 
 
 class Program(Struct, frozen=True, kw_only=True):
-    """What to run inside: `argv` (empty: the user's login shell), as whom, with what beside the container's variables."""
+    """What to run inside: `argv` (empty: the user's login shell), as whom, with what other variables."""
 
     argv: tuple[str, ...] = ()
     user: str = "root"
@@ -127,7 +128,7 @@ class Door:
         if joiner == 0:
             end_with(
                 lambda: self._join(program, account, stdio, place=place, terminal=terminal, channel=theirs),
-                lambda error: theirs.send({"error": f"container {self.container.name}: can't be entered: {error}"}),
+                lambda error: theirs.send({"error": f"container {self.container.name}: {_why_not(error)}"}),
             )
         theirs.close()
         try:
@@ -203,6 +204,12 @@ class Door:
             os._exit(0)
         environment = _environment(self.container.plan, account, program)
         _execute(program, account, environment, terminal=terminal, channel=channel)
+
+
+def _why_not(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN:
+        return "has as many processes as its limit allows; end some inside, or start it with a larger --pids-limit"
+    return f"can't be entered: {error}"
 
 
 def _environment(plan: Plan, account: Account, program: Program) -> dict[str, str]:
