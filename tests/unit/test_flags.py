@@ -189,6 +189,15 @@ def test_help_fits_a_phone_and_names_every_flag(command: str | None) -> None:
     assert all(f"  {name}" in text for name in (COMMANDS if command is None else ()))
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", [None, "start", "run"])
+def test_help_takes_the_room_that_a_terminal_has_but_no_line_is_hard_to_read(command: str | None, width: int) -> None:
+    lines = help_text(command, width).split("\n")
+
+    assert WIDTH < max(map(len, lines)) <= min(width, 100)
+    assert help_text(command, width).split() == help_text(command).split()
+
+
 def test_help_about_an_unknown_command_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r'unknown command "strt"; did you mean start\?'):
         help_text("strt")

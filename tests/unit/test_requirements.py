@@ -57,6 +57,17 @@ def test_each_thing_is_judged_by_itself_and_only_what_is_needed_bars_a_start() -
         assert fulfilled(requirements(MODERN, probes)) == (key not in NEEDED)
 
 
+def test_what_only_root_may_try_is_unknown_to_others_and_not_missing() -> None:
+    denied = Finding(False, "Operation not permitted")
+    probes = msgspec.structs.replace(ALL_THERE, root=Finding(False, "user 1000"), loop=denied, tun=NO)
+
+    judged = {one.key: one for one in requirements(MODERN, probes)}
+
+    assert {key for key, one in judged.items() if one.state == "missing"} == {"root", "tun"}
+    assert (judged["loop"].state, judged["loop"].found) == ("unknown", "only root can tell")
+    assert not fulfilled(tuple(judged.values()))
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_each_namespace_is_judged(word: str) -> None:
     probes = msgspec.structs.replace(ALL_THERE, namespaces={**ALL_THERE.namespaces, word: NO})
@@ -107,7 +118,7 @@ def test_a_controller_that_the_engines_own_cgroup2_would_have_is_there() -> None
 
 def test_a_full_disk_and_a_missing_e2fsck_are_told() -> None:
     lacking = missing(
-        msgspec.structs.replace(MODERN, tools={}), msgspec.structs.replace(ALL_THERE, free=FREE_LEAST - 1)
+        msgspec.structs.replace(MODERN, tools={}), msgspec.structs.replace(ALL_THERE, free=FREE_LEAST - (1 << 20))
     )
     assert set(lacking) == {"e2fsck", "space"}
-    assert lacking["space"].found == "63 MiB"
+    assert lacking["space"].found == "63M"

@@ -11,7 +11,7 @@ from berth.engine.requirements import Requirement, fulfilled, requirements
 from berth.home import find_home
 from berth.service.session import Session
 
-_MARKS = {"ok": "ok     ", "missing": "MISSING"}
+_MARKS = {"ok": "ok     ", "missing": "MISSING", "unknown": "?      "}
 _INDENT = 8
 
 
@@ -41,7 +41,9 @@ def _told(one: Requirement, width: int | None) -> list[str]:
 
 def _summary(judged: tuple[Requirement, ...]) -> str:
     missing = [one for one in judged if one.state == "missing"]
-    count = f"{len(judged) - len(missing)} of {len(judged)} are there"
+    count = f"{sum(one.state == 'ok' for one in judged)} of {len(judged)} are there"
+    if any(one.state == "unknown" for one in judged):
+        return f"{count}; run it as root for the others, and for containers."
     if fulfilled(judged):
         return f"{count}; containers can run here."
     needed = ", ".join(one.title for one in missing if one.required)

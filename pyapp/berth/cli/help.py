@@ -1,4 +1,4 @@
-"""The texts of `berth help`, made from the table of commands; no line is wider than a phone's 40 columns."""
+"""The texts of `berth help`, made from the table of commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from berth.cli.table import Command, Flag
 
-WIDTH = 40
+WIDTH = 40  # of a phone, and of what is no terminal
+_WIDEST = 100  # longer lines are hard to read
+
+_SIDE_BY_SIDE = 72  # columns from which titles and summaries have room beside each other
+_SECOND_COLUMN = 30
 
 _NOTES = {
     "start": "Flags are saved under the name and replace what was saved there before; --flag=no switches one off, "
@@ -22,32 +26,35 @@ _NOTES = {
 }
 
 
-def help_text(command: str | None = None) -> str:
-    """What `berth help`, or `berth help COMMAND`, prints.  Raises UsageError for a command there is not."""
+def help_text(command: str | None = None, width: int | None = None) -> str:
+    """What `berth help`, or `berth help COMMAND`, prints in `width` columns, None for what is no terminal.
+
+    Raises UsageError for a command there is not.
+    """
+    columns = WIDTH if width is None else min(width, _WIDEST)
     if command is None:
-        return _overview()
+        return _overview(columns)
     if command not in COMMANDS:
         raise UsageError(f"unknown command {quoted(command)}{did_you_mean(command, COMMANDS, 'help')}")
-    return _explained(COMMANDS[command])
+    return _explained(COMMANDS[command], columns)
 
 
-def _overview() -> str:
+def _overview(width: int) -> str:
     lines = ["usage: berth COMMAND [NAME] [FLAG...]", ""]
-    for command in COMMANDS.values():
-        lines += _entry(" ".join(filter(None, (command.name, command.usage))), command.summary)
-    lines += ["", *_wrapped("Flags may stand before or after the command; a container is named by --name or first.")]
-    lines += _wrapped("berth help COMMAND lists its flags.")
+    named = [(" ".join(filter(None, (command.name, command.usage))), command.summary) for command in COMMANDS.values()]
+    lines += _entries(named, width)
+    hint = "Flags may stand before or after the command; a container is named by --name or first."
+    lines += ["", *_wrapped(hint, width)]
+    lines += _wrapped("berth help COMMAND lists its flags.", width)
     return _joined(lines)
 
 
-def _explained(command: Command) -> str:
-    lines = _wrapped(" ".join(filter(None, ("usage: berth", command.name, command.usage, "[FLAG...]"))), hanging=7)
-    lines += ["", *_wrapped(command.summary)]
+def _explained(command: Command, width: int) -> str:
+    usage = " ".join(filter(None, ("usage: berth", command.name, command.usage, "[FLAG...]")))
+    lines = [*_wrapped(usage, width, hanging=7), "", *_wrapped(command.summary, width)]
     if command.name in _NOTES:
-        lines += _wrapped(_NOTES[command.name])
-    lines.append("")
-    for flag in command.flags:
-        lines += _entry(_spelled(flag), flag.summary)
+        lines += _wrapped(_NOTES[command.name], width)
+    lines += ["", *_entries([(_spelled(flag), flag.summary) for flag in command.flags], width)]
     return _joined(lines)
 
 
@@ -55,15 +62,26 @@ def _spelled(flag: Flag) -> str:
     return f"{f'-{flag.short}, ' if flag.short else ''}--{flag.name}{f' {flag.value}' if flag.value else ''}"
 
 
-def _entry(title: str, summary: str) -> list[str]:
-    return [f"  {title}", *_wrapped(summary, indent=6, hanging=6)]
+def _entries(named: list[tuple[str, str]], width: int) -> list[str]:
+    """Titles and what they stand for: side by side where there is room, else one below the other."""
+    if width < _SIDE_BY_SIDE:
+        return [
+            line for title, summary in named for line in (f"  {title}", *_wrapped(summary, width, indent=6, hanging=6))
+        ]
+    lines = []
+    for title, summary in named:
+        first, *rest = _wrapped(summary, width, indent=_SECOND_COLUMN, hanging=_SECOND_COLUMN)
+        head = f"  {title}"
+        lines += [head, first] if len(head) >= _SECOND_COLUMN else [head + first[len(head) :]]
+        lines += rest
+    return lines
 
 
-def _wrapped(text: str, indent: int = 0, hanging: int = 0) -> list[str]:
-    """`text` in lines of WIDTH; textwrap would cost more than the interpreter."""
+def _wrapped(text: str, width: int, indent: int = 0, hanging: int = 0) -> list[str]:
+    """`text` in lines of `width`; textwrap would cost more than the interpreter."""
     lines, line = [], " " * indent
     for word in text.split():
-        if line.strip() and len(line) + 1 + len(word) > WIDTH:
+        if line.strip() and len(line) + 1 + len(word) > width:
             lines.append(line)
             line = " " * hanging
         line += word if not line.strip() else f" {word}"

@@ -8,6 +8,7 @@ from berth.cli import checks, dashboard, info, inside, lifecycle, logs, net, pla
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
+from berth.cli.output import room
 from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.service.session import Session
@@ -39,6 +40,7 @@ _ACTIONS: dict[str, Action] = {
     "api": dashboard.api,
     "version": report.version,
 }
+_FOR_ANYBODY = ("help", "version", "completion", "check")
 
 
 def serve_if_asked(argv: list[str]) -> int | None:
@@ -64,8 +66,10 @@ def _serve_web(home: Home) -> None:
 def run(argv: list[str], session: Session) -> int:
     """Carry out the command line `argv` for `session`; raises BerthError with its exit code."""
     invocation = parse(argv)
+    if os.geteuid() != 0 and invocation.command not in _FOR_ANYBODY:
+        raise BerthError(f"{invocation.command}: only root may do that; try again as root, by su or sudo")
     if invocation.command == "help":
-        print(help_text(invocation.words[0] if invocation.words else None))
+        print(help_text(invocation.words[0] if invocation.words else None, room(session)))
         return 0
     if invocation.command == "completion":
         print(script(invocation.words[0], find_home(os.environ)))

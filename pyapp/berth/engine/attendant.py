@@ -54,7 +54,7 @@ def attend(home: Home, name: str) -> None:
 def _watch(home: Home, name: str, report: Channel) -> None:
     leave_surroundings((report.fileno(),), read_cgroup_mounts())
     os.setsid()
-    name_process(f"berth: {name}")
+    name_process(f"berth: {name}", f"berth: monitor of {name}")
     record = look_up(home, name).record
     folder = RunFolder(home, name)
     journal = Journal.take_over(folder.journal)

@@ -101,7 +101,7 @@ class Monitor:
         """
         network = self.member.filenos() if self.member else ()
         leave_surroundings((report.fileno(), lock, *network), self.host.cgroups)
-        name_process(f"berth: {self.spec.name}")
+        name_process(f"berth: {self.spec.name}", f"berth: monitor of {self.spec.name}")
         become_subreaper()
         setsid()
         self.reached("forked")

@@ -1,15 +1,20 @@
 """What Berth needs of a device: what each thing is for, and where to get it.  Pure; `probes` has a look."""
 
+import errno
+import os
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from berth.amounts import size
 from berth.host import Host
 from berth.plan.devices import plan_devices
 from berth.spec import Spec
 
 FREE_LEAST = 64 << 20  # bytes: logs, settings and some room to remove things
 
+_FORBIDDEN = (os.strerror(errno.EPERM), os.strerror(errno.EACCES))
 _CONFIG = "use a kernel with"
 
 
@@ -52,15 +57,18 @@ class Requirement(Struct, frozen=True, kw_only=True):
     key: str
     title: str
     required: bool
-    state: Literal["ok", "missing"]
+    state: Literal["ok", "missing", "unknown"]
     found: str
     cost: str
     remedy: str
 
 
 def requirements(host: Host, probes: Probes) -> tuple[Requirement, ...]:
-    """Return every requirement, judged for this device: the required ones first."""
-    return (
+    """Return every requirement, judged for this device: the required ones first.
+
+    What only root may try is unknown to anybody else.
+    """
+    judged = (
         *_required(probes),
         *_for_isolation(host, probes),
         *_for_limits(host, probes),
@@ -68,6 +76,11 @@ def requirements(host: Host, probes: Probes) -> tuple[Requirement, ...]:
         *_for_speed(probes),
         *_for_programs(probes),
     )
+    return judged if probes.root.there else tuple(map(_as_far_as_tried, judged))
+
+
+def _as_far_as_tried(one: Requirement) -> Requirement:
+    return replace(one, state="unknown", found="only root can tell") if one.found in _FORBIDDEN else one
 
 
 def fulfilled(judged: tuple[Requirement, ...]) -> bool:
@@ -202,9 +215,9 @@ def _for_roots(host: Host, probes: Probes) -> list[Requirement]:
         _judge(
             "space",
             "free space",
-            Finding(enough, f"{probes.free >> 20} MiB"),
+            Finding(enough, size(probes.free)),
             "settings and logs can't be kept",
-            f"free at least {FREE_LEAST >> 20} MiB where the containers are kept",
+            f"free at least {size(FREE_LEAST)} where the containers are kept",
         ),
         _judge(
             "selinux",

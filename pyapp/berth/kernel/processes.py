@@ -9,6 +9,7 @@ import resource
 import select
 import signal
 from collections.abc import Callable
+from functools import cache
 from typing import Final, NoReturn
 
 from berth.kernel.call import KernelError, check, libc, syscall
@@ -50,9 +51,23 @@ def setsid() -> None:
     check(libc.setsid(), "setsid")
 
 
-def name_process(name: str) -> None:
-    """Set what `ps` shows for the calling thread (15 bytes)."""
+def name_process(name: str, title: str = "") -> None:
+    """Set what `ps` shows for the calling process: `name` (15 bytes), and `title` or else that as its command line."""
     libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)  # only for showing: nothing depends on it
+    begin, end = _argument_area()
+    shown = (title or name).encode()[: max(0, end - begin - 1)]
+    ctypes.memmove(begin, shown.ljust(end - begin, b"\0"), end - begin)
+
+
+@cache
+def _argument_area() -> tuple[int, int]:
+    """Where this process, and so every fork of it, has the words it was executed with.
+
+    Python has read them and does not look again; the environment, which lies behind, is not touched.  See
+    proc_pid_stat(5), fields 48 and 49 (Linux 3.5).
+    """
+    fields = read_file("/proc/self/stat").rpartition(b")")[2].split()
+    return int(fields[45]), int(fields[46])
 
 
 def _prctl(option: int, value: int, call: str) -> None:
