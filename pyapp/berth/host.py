@@ -87,7 +87,8 @@ class Rootfs(Struct, frozen=True, kw_only=True):
 
     `init` is the path of the init binary after following links inside the rootfs, `systemd` its version
     (None: no systemd), `filesystem` the type's name as in /proc/mounts, `casefold` whether that file system folds case,
-    `resolv_conf_target` where a link points, as an absolute path inside the rootfs.
+    `resolv_conf_target` where a link points, as an absolute path inside the rootfs; `getties` are the virtual terminals
+    (tty1, ...) that its init keeps a getty on.
     """
 
     init: str
@@ -97,3 +98,4 @@ class Rootfs(Struct, frozen=True, kw_only=True):
     casefold: bool = False
     resolv_conf: ResolvConf = "file"
     resolv_conf_target: str = ""
+    getties: tuple[str, ...] = ()

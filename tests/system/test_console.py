@@ -67,6 +67,16 @@ def test_what_was_said_is_shown_and_what_is_typed_arrives(berth: Berth, root: Pa
     assert berth.succeed("run", "consoles", "--", "echo", "goes on") == "goes on\n"
 
 
+def test_who_looks_on_is_told_how_to_leave_and_that_it_has_left(berth: Berth, root: Path) -> None:
+    viewer = with_terminal(berth, "console", "consoles")
+    viewer.expect_exact("console of consoles; Ctrl-] detaches, and the container goes on\r\n")
+    viewer.send(DETACH)
+
+    viewer.expect_exact("berth: detached from the console\r\n")
+
+    assert exit_code(viewer) == 0
+
+
 def test_what_is_typed_before_the_detaching_key_arrives(berth: Berth, root: Path) -> None:
     viewer = look_on(berth)
     viewer.send(f"echo last >/told\r{DETACH}")

@@ -183,6 +183,38 @@ def test_reboot_inside_restarts_it_and_poweroff_inside_stops_it(berth: Berth, ki
     assert quick.info(berth)["last_end"] == "powered off"
 
 
+@pytest.mark.parametrize("kind", ["sysvinit", "runit"], indirect=True)
+def test_its_getties_sleep_on_terminals_that_nobody_looks_at(berth: Berth, kind: Kind, root: Path) -> None:
+    """One without a terminal would end and be started again, for ever, and never get to the point of waiting."""
+    start(berth, kind, root)
+
+    quick.wait_for(lambda: getties(berth) == {f"/dev/tty{number}" for number in range(1, 7)} or None)
+
+    berth.succeed("stop", "quay")
+
+
+def test_gettys_sleep_again_after_a_reboot_inside(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("busybox")
+    with (root / "etc/inittab").open("a") as table:
+        table.write("tty1::respawn:/sbin/getty 38400 tty1\n")
+    berth.succeed("start", "quay", "--rootfs", root)
+    quick.wait_for(lambda: getties(berth) == {"/dev/tty1"} or None)
+    first = quick.info(berth)["pid"]
+
+    berth("run", "quay", "--", "reboot")
+
+    quick.wait_for(lambda: quick.info(berth)["pid"] not in (first, None) or None)
+    quick.wait_for(lambda: getties(berth) == {"/dev/tty1"} or None)
+    berth.succeed("stop", "quay")
+
+
+def getties(berth: Berth) -> set[str]:
+    """The terminals on which a getty waits for a name."""
+    script = "for pid in $(pgrep getty); do readlink /proc/$pid/fd/0; done; echo end"
+    *terminals, _ = quick.shell(berth, script).splitlines()
+    return set(terminals)
+
+
 @pytest.mark.parametrize("kind", ["sysvinit"], indirect=True)
 def test_a_halt_inside_stops_it(berth: Berth, kind: Kind, root: Path) -> None:
     start(berth, kind, root)

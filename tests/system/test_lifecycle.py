@@ -184,6 +184,29 @@ def test_a_second_start_of_the_same_name_is_refused(berth: Berth, rootfs: Factor
     berth.succeed("stop", "quay")
 
 
+def test_an_image_that_another_container_has_is_refused_by_that_containers_name(berth: Berth, image: Factory) -> None:
+    path = image("busybox")
+    berth.succeed("start", "first", "--rootfs-img", path)
+
+    refused = berth("start", "second", "--rootfs-img", path)
+
+    assert refused.returncode == 1
+    assert refused.stderr == f"berth: image {path}: container first runs from it; stop that one first\n"
+    berth.succeed("stop", "first")
+
+
+def test_a_one_off_program_of_an_image_is_refused_with_the_way_to_start_it(berth: Berth, image: Factory) -> None:
+    path = image("busybox")
+
+    refused = berth("run", "--rm", "--rootfs", path, "--", "true")
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f'berth: {path}: a one-off program needs a folder as its root; an image is started by "berth start'
+        ' --rootfs-img"\n'
+    )
+
+
 def test_of_two_starts_at_once_exactly_one_wins(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     init = quick.write_init(root)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 
 import msgspec
@@ -88,6 +89,8 @@ def attach(home: Home, name: str, session: Session) -> int:
     if conn is None:
         raise BerthError(f'container {name}: runs without its monitor, so without a console; run "berth recover"')
     _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
+    if os.isatty(0) and os.isatty(2):
+        print(f"console of {name}; Ctrl-] detaches, and the container goes on", file=sys.stderr, flush=True)
     session.lend_terminal(os.dup(conn.fileno()), descriptors[0], detach=True, foreground=os.isatty(0))
     session.wait_for_caller(conn)
     return 0

@@ -69,6 +69,7 @@ class Copier:
         self._typed = b""
         self._speaks = True
         self._code: int | None = None
+        self._detached = False
 
     def copy(self, received: bytes) -> int:
         """Copy until the worker tells the exit code; the caller's terminal is left as it was.
@@ -88,6 +89,8 @@ class Copier:
                 return self._pump(news, received)
             finally:
                 self._give_terminal_back()
+                if self._detached and os.isatty(2):
+                    os.write(2, b"\nberth: detached from the console\n")
 
     def _pump(self, news: Wakeup, received: bytes) -> int:
         while True:
@@ -214,7 +217,7 @@ class Copier:
             self._code = _HUNG_UP  # a raw terminal has no other end
         if self._is_console and _DETACH in typed:
             typed, _, _ = typed.partition(_DETACH)
-            self._code = 0
+            self._code, self._detached = 0, True
         self._typed += typed
         if self._first is not None:
             self._tell_first(typed, self._first)

@@ -46,6 +46,7 @@ class Boot:
         self.take_console = take_console
         self.take_listener = take_listener
         self.skipped: tuple[str, ...] = ()
+        self.terminals: list[int] = []
 
 
 def boot(order: Boot) -> Process:
@@ -126,6 +127,9 @@ def _converse(order: Boot, channel: Channel, child: int, *, is_init: bool) -> Pr
                 raise BerthError(f"container {name}: {message['error']}")
             if "exec" in message:
                 raise ExecError(order.birth.plan.argv[0], message["exec"])
+            if "terminals" in message:
+                order.terminals = descriptors
+                continue
             if "guard" in message:
                 order.take_listener(*descriptors)
                 continue

@@ -7,7 +7,7 @@ import socket
 from typing import Any, Self
 
 _MOST_BYTES = 1 << 18
-_MOST_DESCRIPTORS = 8
+_MOST_DESCRIPTORS = 16
 
 
 class Channel:

@@ -91,6 +91,22 @@ def look_up_alive(home: Home, name: str) -> Alive:
     return found.alive
 
 
+def user_of_image(home: Home, image: str, but: str) -> str | None:
+    """Return the name of the container that has `image` for its root now; None where none has but `but`."""
+    for name in recorded_names(home):
+        record = look_up(home, name).record
+        if name != but and record is not None and record.image and _is_same_file(record.image, image):
+            return name
+    return None
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
 def recorded_names(home: Home) -> list[str]:
     """Return the names of containers that have a run record, sorted."""
     return [name for name in run_folder_names(home) if os.path.exists(RunFolder(home, name).journal)]

@@ -20,7 +20,7 @@ from berth.engine.hooks import run_hook
 from berth.engine.journal import Journal
 from berth.engine.reaper import reap_around
 from berth.engine.stages import reached
-from berth.engine.steps import StepError, Workshop
+from berth.engine.steps import StepError, Workshop, make_terminal
 from berth.engine.surroundings import reset_limits
 from berth.errors import BerthError
 from berth.kernel.call import KernelError, calling, explain
@@ -44,7 +44,6 @@ from berth.kernel.mounts import (
     umount,
 )
 from berth.kernel.namespaces import sethostname, setns
-from berth.kernel.paths import make_in_root, open_in_root
 from berth.kernel.processes import (
     close_all_but,
     die_with_parent,
@@ -54,7 +53,7 @@ from berth.kernel.processes import (
     reset_signals,
     setsid,
 )
-from berth.kernel.terminals import make_controlling, open_pty
+from berth.kernel.terminals import make_controlling
 from berth.plan.model import Plan
 from berth.spec import Hook
 
@@ -129,7 +128,9 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
     workshop = Workshop(root, birth.resolv_conf, None if plan.volatile else birth.journal, makes=not birth.for_caller)
     for step in plan.steps:
         workshop.perform(step)
-    console = _make_console(root) if plan.console else ()
+    if workshop.terminals:
+        channel.send({"terminals": True}, tuple(workshop.terminals))
+    console = make_terminal(root, "/dev/console") if plan.console else ()
     for hook in birth.hooks:
         run_hook(hook, plan.name, BERTH_ROOT=os.readlink(f"/proc/self/fd/{root}"))
     if plan.read_only_root:
@@ -182,17 +183,6 @@ def _open_new_root(birth: Birth) -> int:
         os.mkdir(folder, 0o755)
     mount("overlay", "root", "overlay", 0, f"lowerdir=/proc/self/fd/{lower},upperdir=upper,workdir=work")
     return os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _make_console(root: int) -> tuple[int, int]:
-    """Open a terminal of the container's own devpts and show its slave at /dev/console; return (master, slave)."""
-    ptmx, folder = open_in_root(root, "/dev/pts/ptmx"), open_in_root(root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
-    master, slave = open_pty(ptmx, folder)
-    target = make_in_root(root, "/dev/console", folder=False)
-    mount(slave, target, None, MS_BIND)
-    for fd in (ptmx, folder, target):
-        os.close(fd)
-    return master, slave
 
 
 def _take_streams(slave: int, birth: Birth) -> None:

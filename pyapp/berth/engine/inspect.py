@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from berth.android.properties import read_property
 from berth.android.resolvers import read_resolvers
 from berth.engine.cgroup_mounts import read_host_mounts
+from berth.engine.getties import read_getties
 from berth.errors import BerthError
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
@@ -20,6 +21,7 @@ from berth.kernel.files import read_file
 from berth.kernel.mounts import mount_id, read_mounts
 from berth.kernel.paths import open_in_root, read_in_root
 from berth.kernel.sockets import sockets_need_a_group
+from berth.kernel.syscalls import MACHINES
 
 _TOOLS = ("e2fsck",)
 _TOOL_FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/system/bin", "/vendor/bin")
@@ -36,7 +38,7 @@ _KINDS: tuple[tuple[str, InitKind], ...] = (
 def read_host(*, devices: bool = False, resolvers: bool = False) -> Host:
     """Return what this device offers; its /dev and its name servers only when they are asked for: both take time.
 
-    Raises OSError when /proc is not mounted.
+    Raises BerthError for a processor Berth does not know, OSError when /proc is not mounted.
     """
     return replace(
         _read_lasting(),
@@ -55,6 +57,8 @@ def read_host(*, devices: bool = False, resolvers: bool = False) -> Host:
 def _read_lasting() -> Host:
     """Return what stays as it is while this kernel runs; the rest of a Host is left out."""
     uname = os.uname()
+    if uname.machine not in MACHINES:
+        raise BerthError(f"the processor of this machine is {uname.machine}; Berth runs on {', '.join(MACHINES)} only")
     return Host(
         kernel=_version(uname.release),
         machine=uname.machine,
@@ -171,6 +175,7 @@ def read_rootfs(root: int, init: str, shown: str) -> Rootfs:
         casefold=casefold,
         resolv_conf=resolv_conf,
         resolv_conf_target=target,
+        getties=read_getties(root, kind),
     )
 
 

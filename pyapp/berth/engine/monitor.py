@@ -22,6 +22,7 @@ from berth.engine.boot import Boot, boot, describe_end
 from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.channel import Channel
 from berth.engine.console import Console
+from berth.engine.containers import user_of_image
 from berth.engine.events import announce
 from berth.engine.guard import Guard
 from berth.engine.hooks import run_hook
@@ -44,7 +45,7 @@ from berth.kernel.signals import Wakeup
 from berth.plan import plan as make_plan
 from berth.plan.model import DevicePolicy, Plan
 from berth.spec import Hook, Spec, StartOptions
-from berth.storage.images import MountedImage, mount_image
+from berth.storage.images import ImageBusy, MountedImage, mount_image
 from berth.store import Home, remember_end
 
 IMAGE_FOLDER = "/mnt/berth"
@@ -93,6 +94,7 @@ class Monitor:
         self.folder = RunFolder(home, spec.name)
         self.board: Switchboard | None = None
         self.guard: Guard | None = None
+        self.terminals: list[int] = []
 
     def run(self, report: Channel, lock: int) -> NoReturn:
         """Start the container, tell `report` how that went, and stay until it ends; never returns.
@@ -169,15 +171,21 @@ class Monitor:
         if self.host.android and self.host.selinux != "off":
             label_image(self.spec.image)
         target = self._make_folder(os.path.join(IMAGE_FOLDER, self.spec.name))
-        image = mount_image(
-            self.spec.image,
-            target,
-            policy=self.spec.fsck,
-            read_only=self.options.volatile,
-            tools=self.host.tools,
-            now=int(time.time()),
-            node_folder=self.folder.path,
-        )
+        try:
+            image = mount_image(
+                self.spec.image,
+                target,
+                policy=self.spec.fsck,
+                read_only=self.options.volatile,
+                tools=self.host.tools,
+                now=int(time.time()),
+                node_folder=self.folder.path,
+            )
+        except ImageBusy as error:
+            user = user_of_image(self.home, self.spec.image, self.spec.name)
+            if user is None:
+                raise
+            raise BerthError(f"image {self.spec.image}: container {user} runs from it; stop that one first") from error
         self._save(warnings=image.warnings)
         self.reached("mounted")
         return target, image
@@ -240,6 +248,9 @@ class Monitor:
             if self.board is not None and self.board.console is not None:
                 self.board.console.hang_up()  # what init said before it failed goes to the log
             raise
+        for master in self.terminals:
+            os.close(master)
+        self.terminals = order.terminals  # nobody looks at them, but without us they would be hung up
         self.journal.skip_numbers(_NUMBERS_OF_INIT)
         self._save(
             stage="running",

@@ -28,6 +28,7 @@ from berth.kernel.mounts import (
     remount_flags,
 )
 from berth.kernel.paths import make_in_root, open_in_root
+from berth.kernel.terminals import open_pty
 from berth.plan.model import (
     BindMount,
     Directory,
@@ -40,6 +41,7 @@ from berth.plan.model import (
     ReadOnly,
     Resolvers,
     Step,
+    Terminal,
 )
 
 _NOT_IN_THIS_KERNEL = (errno.ENODEV, errno.EINVAL, errno.EPERM, errno.EBUSY)
@@ -53,7 +55,8 @@ class Workshop:
     """The root in which steps are carried out, and what is learned on the way.
 
     `journal` is None where nothing that is made outlives the container (a volatile root).  `skipped` collects
-    the binds that could not be made.  Without `makes`, no mount point is made where one is missing.
+    the binds that could not be made, `terminals` the masters of those that were made.  Without `makes`, no mount point
+    is made where one is missing.
     """
 
     def __init__(self, root: int, resolv_conf: str, journal: Journal | None, *, makes: bool = True) -> None:
@@ -62,6 +65,7 @@ class Workshop:
         self.journal = journal
         self.makes = makes
         self.skipped: list[str] = []
+        self.terminals: list[int] = []
 
     def perform(self, step: Step) -> None:
         """Carry out one step; raises StepError."""
@@ -90,6 +94,20 @@ class Workshop:
         if self.journal:
             self.journal.done(number, identity_of(os.fstat(made)))
         return made
+
+
+def make_terminal(root: int, target: str) -> tuple[int, int]:
+    """Open a terminal of the container's own devpts and show its slave at `target`; return (master, slave).
+
+    Raises KernelError.
+    """
+    ptmx, folder = open_in_root(root, "/dev/pts/ptmx"), open_in_root(root, "/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+    master, slave = open_pty(ptmx, folder)
+    place = make_in_root(root, target, folder=False)
+    mount(slave, place, None, MS_BIND)
+    for fd in (ptmx, folder, place):
+        os.close(fd)
+    return master, slave
 
 
 class _Action(Protocol):
@@ -125,6 +143,12 @@ def _bind(workshop: Workshop, step: BindMount) -> None:
         workshop.skipped.append(f"{step.describe()}: {error.strerror}")
     finally:
         os.close(source)
+
+
+def _terminal(workshop: Workshop, step: Terminal) -> None:
+    master, slave = make_terminal(workshop.root, step.target)
+    os.close(slave)
+    workshop.terminals.append(master)
 
 
 def _make_read_only(root: int, path: str) -> None:
@@ -256,6 +280,7 @@ _ACTIONS: dict[type, _Action] = {
     BindMount: _bind,
     Directory: _directory,
     Node: _node,
+    Terminal: _terminal,
     Link: _link,
     File: _file,
     Mask: _mask,

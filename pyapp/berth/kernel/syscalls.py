@@ -95,3 +95,5 @@ _ARCHITECTURES: Final = {
     "armv7l": (ARM,),
     "riscv64": (RISCV64,),
 }
+MACHINES: Final = tuple(_ARCHITECTURES)
+"""What uname calls the machines Berth has numbers for."""

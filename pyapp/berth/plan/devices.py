@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from re import compile as pattern
 from typing import Final, Literal
 
-from berth.host import DeviceNode, Host
-from berth.plan.model import DevicePolicy, DeviceRule, Directory, Link, Mount, Node, Step
+from berth.host import DeviceNode, Host, Rootfs
+from berth.plan.model import DevicePolicy, DeviceRule, Directory, Link, Mount, Node, Step, Terminal
 from berth.spec import Spec
 
 # admin-guide/devices.txt of the kernel.  devpts gives all its terminals major 136; 137 to 143 are reserved for it too.
@@ -139,6 +139,16 @@ def device_steps(spec: Spec, host: Host) -> tuple[Step, ...]:
             for n in hardware
         ),
     )
+
+
+def terminal_steps(rootfs: Rootfs) -> tuple[Step, ...]:
+    """Return the steps that make the terminals on which the rootfs' init keeps a getty.
+
+    There are no virtual terminals in a container, and a getty without its terminal ends and is started anew for ever,
+    each time waking the phone.  On a terminal that nobody looks at it sleeps.
+    """
+    why = "its init keeps a getty there; without a terminal that would be started again and again"
+    return tuple(Terminal(f"/dev/{name}", why) for name in rootfs.getties)
 
 
 def hardware_nodes(spec: Spec, devices: Iterable[DeviceNode]) -> tuple[DeviceNode, ...]:

@@ -52,6 +52,10 @@ _REFUSED: Final = {
 _Result = TypeVar("_Result")
 
 
+class ImageBusy(BerthError):
+    """Somebody else has the image."""
+
+
 class MountedImage(Struct, frozen=True):
     """A mounted image and what identifies it: the loop device's number (None: a block device), st_dev, mount id.
 
@@ -78,6 +82,9 @@ class _Image(Struct, frozen=True):
     def error(self, reason: str) -> BerthError:
         return BerthError(f"image {self.name}: {reason}")
 
+    def busy(self, reason: str) -> ImageBusy:
+        return ImageBusy(f"image {self.name}: {reason}")
+
 
 def mount_image(
     image: str,
@@ -95,8 +102,8 @@ def mount_image(
     maps "e2fsck" to its absolute path, `now` is in seconds since 1970, `node_folder` takes nodes for loop
     devices while they have none and must not be mounted nodev.
 
-    Raises UsageError where `image` can't be an image, BerthError where it is in use, damaged or refused; then
-    neither mount nor loop device is left.
+    Raises UsageError where `image` can't be an image, ImageBusy where it is in use, BerthError where it is damaged or
+    refused; then neither mount nor loop device is left.
     """
     with contextlib.ExitStack() as stack:
         opened = _open(image, read_only)
@@ -166,7 +173,7 @@ def _lock(image: _Image, node_folder: str) -> int:
         if error.errno != errno.EAGAIN:
             raise image.error(f"it can't be locked ({error.strerror})") from error
         _refuse_shared(image, None, node_folder)
-        raise image.error("another start or program has locked it; wait until that has ended") from error
+        raise image.busy("another start or program has locked it; wait until that has ended") from error
     return fd
 
 
@@ -190,7 +197,8 @@ def _refuse_claimed(image: _Image) -> None:
     try:
         _settled(lambda: os.close(os.open(fd_path(image.fd), os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)), errno.EBUSY)
     except OSError as error:
-        raise image.error(_REFUSED.get(error.errno or 0, f"it does not open ({error.strerror})")) from error
+        told = image.busy if error.errno == errno.EBUSY else image.error
+        raise told(_REFUSED.get(error.errno or 0, f"it does not open ({error.strerror})")) from error
 
 
 def _refuse_shared(image: _Image, own: int | None, node_folder: str) -> None:
@@ -208,7 +216,7 @@ def _refuse_shared(image: _Image, own: int | None, node_folder: str) -> None:
     for loop in loops:
         same = (loop.device, loop.inode) in files or loop.block_device in devices
         if same and loop.number != own and not (image.read_only and loop.read_only):
-            raise image.error(
+            raise image.busy(
                 f"it is in use {'read-only' if loop.read_only else 'writable'} by loop device {loop.number};"
                 " stop the container or program that has it mounted"
             )
