@@ -44,6 +44,12 @@ class Changed(Struct, frozen=True, kw_only=True):
     sysctls: dict[str, str] = {}
     firewall: str = ""
 
+    def subnet_of(self, family: "Family") -> str:
+        """Return the containers' network of that family as CIDR; "" where they have none."""
+        if family == 4:
+            return self.subnet
+        return f"{self.prefix6}/64" if self.prefix6 else ""
+
 
 class Route(Struct, frozen=True, kw_only=True):
     """A route of the kernel's: `destination` is CIDR, "" for the default; `kind` is RTN_* (1: unicast)."""

@@ -116,7 +116,7 @@ class _Server:
                 if not hub.members and not hub.reserved:
                     hub.end()
             case "status":
-                return Answer(members=self._members(), firewall=hub.firewall_kind)
+                return Answer(members=self._members(), firewall=hub.firewalls.kind)
         return Answer()
 
     def _members(self) -> tuple[MemberStatus, ...]:
