@@ -1,8 +1,9 @@
 """Which firewall the phone has, and what it has to hold for the containers that are there."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from berth.errors import BerthError
@@ -11,30 +12,40 @@ from berth.network.addresses import gateway_of
 from berth.network.firewall import Ground, Guest
 from berth.network.iptables import Iptables
 from berth.network.model import Changed, Family, Member
+from berth.network.nftables import Nftables
 
 _TOOL_FOLDERS: Final = ("/system/bin", "/usr/sbin", "/sbin", "/usr/bin")
 _RESTORE: Final[dict[Family, str]] = {4: "iptables-restore", 6: "ip6tables-restore"}
+
+Firewall = Iptables | Nftables
 
 
 class Firewalls:
     """The firewall of each address family, looked for when it is first needed."""
 
     def __init__(self) -> None:
-        self._found: dict[Family, Iptables] = {}
+        self._kind: str | None = None
+        self._found: dict[Family, Firewall | None] = {}
         self._nat6: bool | None = None
 
     @property
     def kind(self) -> str:
-        """What keeps the rules: "iptables", or "" where there is nothing."""
-        firewall = self._of(4)
-        return firewall.kind if firewall else ""
+        """What keeps the rules: "iptables" where that works, else "nftables", or "" where there is nothing."""
+        if self._kind is None:
+            usable = (firewall.kind for firewall in self._candidates(4) if firewall.has_nat())
+            self._kind = next(usable, "")
+        return self._kind
+
+    def remember(self, kind: str) -> None:
+        """Go on with what an earlier net process has chosen, which has its rules."""
+        self._kind = kind or None
 
     def require(self, name: str) -> None:
         """Raise BerthError where container `name` could not be kept apart from the phone's own network."""
-        if self._of(4) is None:
+        if not self.kind:
             raise BerthError(
-                f"container {name}: --net=nat needs iptables, which is not in {', '.join(_TOOL_FOLDERS)}; "
-                "install it, or use --net=host"
+                f"container {name}: --net=nat needs iptables, which does not work or is not in "
+                f"{', '.join(_TOOL_FOLDERS)}, or a kernel with nftables; use --net=host"
             )
 
     def has_nat6(self) -> bool:
@@ -43,6 +54,11 @@ class Firewalls:
             firewall = self._of(6)
             self._nat6 = os.path.exists(sysctls.FORWARDING6) and firewall is not None and firewall.has_nat()
         return self._nat6
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The netlink addresses from which rules are changed here."""
+        return tuple(firewall.port for firewall in self._found.values() if isinstance(firewall, Nftables))
 
     def settle(
         self, family: Family, changed: Changed, members: Collection[Member], own: tuple[str, ...], *, check: bool
@@ -69,13 +85,19 @@ class Firewalls:
         if (firewall := self._of(family)) is not None:
             firewall.remove()
 
-    def _of(self, family: Family) -> Iptables | None:
+    def _of(self, family: Family) -> Firewall | None:
         if family not in self._found:
-            found = shutil.which(_RESTORE[family], path=":".join(_TOOL_FOLDERS))
-            if found is None:
-                return None
-            self._found[family] = Iptables(os.path.dirname(found), family)
+            candidates = (firewall for firewall in self._candidates(family) if firewall.kind == self.kind)
+            self._found[family] = next(candidates, None)
         return self._found[family]
+
+    @staticmethod
+    def _candidates(family: Family) -> Iterator[Firewall]:
+        found = shutil.which(_RESTORE[family], path=":".join(_TOOL_FOLDERS))
+        if found is not None:
+            yield Iptables(os.path.dirname(found), family)
+        with contextlib.suppress(OSError):  # a kernel without netfilter's netlink
+            yield Nftables(family)
 
 
 def _guest(member: Member, family: Family) -> Guest:

@@ -113,6 +113,7 @@ class Hub:
             self.changed = None
         if self.changed is None:
             return
+        self.firewalls.remember(self.changed.firewall)
         self.members.update({member.wish.name: member for member in self.records.members()})
         if self.members:
             self._look()
@@ -120,6 +121,12 @@ class Hub:
             self.settle(check=True)
             for member in self.members.values():
                 self._services.add(member)
+
+    def mend_firewall(self) -> None:
+        """Put back what another program took away."""
+        if self.members:
+            for family in _FAMILIES:
+                self._settle_firewall(family, check=True)
 
     def follow(self) -> bool:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
@@ -130,8 +137,7 @@ class Hub:
         self._choose_uplinks()
         mended = [self._settle_tables(family) for family in _FAMILIES]
         if any(mended) or facts != self.facts:
-            for family in _FAMILIES:
-                self._settle_firewall(family, check=True)
+            self.mend_firewall()
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         for name in changed:
             wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
@@ -188,6 +194,7 @@ class Hub:
             subnet=lease.subnet,
             prefix6=prefix6,
             sysctls=found,
+            firewall=self.firewalls.kind,
         )
         self.records.save_changed(self.changed)
         for path, value in wanted.items():

@@ -171,6 +171,8 @@ def _rule(rule: Rule) -> Fields:
     return {
         "FRA_PRIORITY": rule.priority,
         "FRA_TABLE": rule.table or None,
+        "FRA_GOTO": rule.goto or None,
+        "FRA_IIFNAME": rule.iif or None,
         "FRA_SRC": rule.source.partition("/")[0] or None,
         "FRA_DST": rule.destination.partition("/")[0] or None,
     }

@@ -21,6 +21,7 @@ from berth.network.hub import Hub
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
 from berth.network.netlink import Netlink
+from berth.network.nftables import Nftables, NftablesNews
 from berth.network.records import NetFolder
 
 # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE and, by its number 19, IPV6_RULE
@@ -47,10 +48,12 @@ class _Server:
         self._loop = Loop()
         self._hub = Hub(home, self._loop, log)
         self._news = Netlink(_NEWS)
+        self._firewall_news: NftablesNews | None = None
         self._held: dict[socket.socket, str] = {}
 
     def run(self) -> None:
         self._hub.take_over()
+        self._listen_to_firewall()
         self._loop.watch(self._listener.fileno(), self._accept)
         self._loop.watch(self._news.fileno(), self._hear)
         while not self._may_end():
@@ -110,7 +113,9 @@ class _Server:
                 self._held[caller] = request.wish.name
                 return Answer(lease=hub.reserve(request.wish))
             case "attach":
-                return Answer(lease=hub.attach(request.name, request.pid))
+                lease = hub.attach(request.name, request.pid)
+                self._listen_to_firewall()
+                return Answer(lease=lease)
             case "detach":
                 hub.detach(request.name)
                 if not hub.members and not hub.reserved:
@@ -130,6 +135,23 @@ class _Server:
             )
             for name, member in sorted(self._hub.members.items())
         )
+
+    def _listen_to_firewall(self) -> None:
+        """Where the kernel tells what others do to the rules, hear it; iptables is looked at with the routes."""
+        if self._firewall_news is None and self._hub.members and self._hub.firewalls.kind == Nftables.kind:
+            self._firewall_news = NftablesNews()
+            self._loop.watch(self._firewall_news.fileno(), self._hear_of_firewall)
+
+    def _hear_of_firewall(self) -> None:
+        assert self._firewall_news is not None
+        if self._firewall_news.tells_of_others(self._hub.firewalls.ports):
+            self._loop.put_off("mend", _SETTLING_SECONDS, self._mend)
+
+    def _mend(self) -> None:
+        try:
+            self._hub.mend_firewall()
+        except BerthError as error:
+            self._log(f"the firewall could not be mended: {error}")
 
     def _hear(self) -> None:
         self._news.drain()
