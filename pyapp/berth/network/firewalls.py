@@ -36,9 +36,12 @@ class Firewalls:
             self._kind = next(usable, "")
         return self._kind
 
-    def remember(self, kind: str) -> None:
-        """Go on with what an earlier net process has chosen, which has its rules."""
-        self._kind = kind or None
+    def remember(self, kind: str, nat6: bool | None = None) -> None:
+        """Go on with what an earlier net process has found in this boot, if it is still there."""
+        self._kind, self._nat6 = kind or None, nat6
+        if self._of(4) is None:
+            self._kind, self._nat6 = None, None
+            self._found.clear()
 
     def require(self, name: str) -> None:
         """Raise BerthError where container `name` could not be kept apart from the phone's own network."""
@@ -60,6 +63,12 @@ class Firewalls:
         """The netlink addresses from which rules are changed here."""
         return tuple(firewall.port for firewall in self._found.values() if isinstance(firewall, Nftables))
 
+    def begin(self, family: Family, changed: Changed) -> None:
+        """Make what is needed for any container, where nothing of Berth's is yet.  Raises BerthError."""
+        firewall = self._of(family)
+        if changed.subnet_of(family) and firewall is not None:
+            firewall.begin(_ground(family, changed, (), ()))
+
     def settle(
         self, family: Family, changed: Changed, members: Collection[Member], own: tuple[str, ...], *, check: bool
     ) -> None:
@@ -67,18 +76,9 @@ class Firewalls:
 
         `own` are the phone's own addresses.  Raises BerthError.
         """
-        subnet = changed.subnet_of(family)
         firewall = self._of(family)
-        if not subnet or firewall is None:
-            return
-        ground = Ground(
-            subnet=subnet,
-            gateway=gateway_of(changed.subnet) if family == 4 else f"{changed.prefix6}1",
-            family=family,
-            addresses=own,
-            guests=tuple(_guest(member, family) for member in members if family == 4 or member.lease.address6),
-        )
-        firewall.apply(ground, check=check)
+        if changed.subnet_of(family) and firewall is not None:
+            firewall.apply(_ground(family, changed, members, own), check=check)
 
     def remove(self, family: Family) -> None:
         """Take away all of Berth's; raises BerthError."""
@@ -98,6 +98,16 @@ class Firewalls:
             yield Iptables(os.path.dirname(found), family)
         with contextlib.suppress(OSError):  # a kernel without netfilter's netlink
             yield Nftables(family)
+
+
+def _ground(family: Family, changed: Changed, members: Collection[Member], own: tuple[str, ...]) -> Ground:
+    return Ground(
+        subnet=changed.subnet_of(family),
+        gateway=gateway_of(changed.subnet) if family == 4 else f"{changed.prefix6}1",
+        family=family,
+        addresses=own,
+        guests=tuple(_guest(member, family) for member in members if family == 4 or member.lease.address6),
+    )
 
 
 def _guest(member: Member, family: Family) -> Guest:

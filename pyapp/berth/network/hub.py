@@ -20,8 +20,8 @@ from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink
 from berth.network.ports import refuse_taken
-from berth.network.records import Records
-from berth.network.routing import clear_tables, settle_tables
+from berth.network.records import Abilities, Records
+from berth.network.routing import Tables
 from berth.network.services import Services
 from berth.network.uplinks import choose_uplink
 
@@ -42,21 +42,27 @@ class Hub:
         self.facts: dict[Family, Facts] = {}
         self.changed: Changed | None = None
         self.firewalls = Firewalls()
+        self._tables = Tables(self.netlink)
+        self._looked = False
         self._services = Services(loop, self.members, self._mtu, complain)
 
     # What containers ask for.
 
     def reserve(self, wish: Wish) -> Lease:
         """Return what container `wish.name` will have, and keep it for it."""
+        book = self.records.book()
+        known = book.abilities
+        if known is not None and known.boot == _boot_id():
+            self.firewalls.remember(known.firewall, known.nat6)
         self.firewalls.require(wish.name)
+        abilities = Abilities(_boot_id(), self.firewalls.kind, self.firewalls.has_nat6())
         self._look()
         subnet = self._subnet()
         others = self._held(wish.name)
         refuse_taken(wish, [other for other, _ in others])
         in_use = {lease.address for _, lease in others}
-        ipv6 = wish.ipv6 and self.firewalls.has_nat6()
-        lease, book = lease_for(wish, subnet, self.records.book(), in_use, ipv6=ipv6)
-        self.records.save_book(book)
+        lease, book = lease_for(wish, subnet, book, in_use, ipv6=wish.ipv6 and abilities.nat6)
+        self.records.save_book(replace(book, abilities=abilities))
         self.reserved[wish.name] = (wish, lease)
         return lease
 
@@ -104,6 +110,11 @@ class Hub:
 
     # What holds for all of them.
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The netlink addresses from which this process changes the phone's network."""
+        return (self.netlink.port,)
+
     def take_over(self) -> None:
         """Go on where a net process that was killed has left off."""
         self.changed = self.records.changed()
@@ -122,6 +133,10 @@ class Hub:
             for member in self.members.values():
                 self._services.add(member)
 
+    def look_again(self) -> None:
+        """Believe no longer what was last seen of the phone's network: something has changed."""
+        self._looked = False
+
     def mend_firewall(self) -> None:
         """Put back what another program took away."""
         if self.members:
@@ -135,7 +150,7 @@ class Hub:
         facts, before = self.facts, dict(self.uplinks)
         self._look()
         self._choose_uplinks()
-        mended = [self._settle_tables(family) for family in _FAMILIES]
+        mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
         if any(mended) or facts != self.facts:
             self.mend_firewall()
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
@@ -147,7 +162,7 @@ class Hub:
     def settle(self, *, check: bool = False) -> None:
         """Make rules, routes and firewall what they must be now; with `check`, look for what others took away."""
         for family in _FAMILIES:
-            self._settle_tables(family)
+            self._settle_tables(family, check=check)
             self._settle_firewall(family, check=check)
 
     def end(self) -> None:
@@ -156,7 +171,7 @@ class Hub:
         if self.changed is None:
             return
         for family in _FAMILIES:
-            clear_tables(self.netlink, family)
+            self._tables.clear(family)
             self.firewalls.remove(family)
         sysctls.write_if_there(self.changed.sysctls)
         self.records.forget_all()
@@ -165,7 +180,10 @@ class Hub:
     # How.
 
     def _look(self) -> None:
-        self.facts = {family: read_facts(self.netlink, family) for family in _FAMILIES}
+        """Read the phone's network, unless nothing is said to have changed since."""
+        if not self._looked:
+            self.facts = {family: read_facts(self.netlink, family) for family in _FAMILIES}
+            self._looked = True
 
     def _subnet(self) -> str:
         """The network of containers; one that is in use stays, whatever the phone has come to route since."""
@@ -201,7 +219,7 @@ class Hub:
             if found.get(path) not in (None, value):
                 sysctls.write(path, value)
         for family in _FAMILIES:
-            self._settle_firewall(family, check=True)
+            self.firewalls.begin(family, self.changed)
 
     def _choose_uplinks(self) -> None:
         for name, member in self.members.items():
@@ -213,12 +231,12 @@ class Hub:
     def _mtu(self, name: str) -> int:
         return max(self.uplinks[name].mtu, _LEAST_MTU)
 
-    def _settle_tables(self, family: Family) -> bool:
+    def _settle_tables(self, family: Family, *, check: bool) -> bool:
         """Make rules and routes what they must be; tell whether anything was missing."""
         assert self.changed is not None
         subnet = self.changed.subnet_of(family)
         uplinks = self.uplinks if family == 4 else self._uplinks6()
-        return bool(subnet) and settle_tables(self.netlink, family, subnet, self.members.values(), uplinks)
+        return bool(subnet) and self._tables.settle(family, subnet, self.members.values(), uplinks, check=check)
 
     def _settle_firewall(self, family: Family, *, check: bool) -> None:
         assert self.changed is not None

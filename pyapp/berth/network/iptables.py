@@ -5,6 +5,7 @@ chains of Berth's own are replaced, each in one transaction.
 """
 
 import subprocess
+from collections.abc import Iterable
 from typing import Final
 
 from berth.errors import BerthError
@@ -35,9 +36,15 @@ class Iptables:
         if chains == self._applied and not check:
             return
         self._applied = None
-        missing = missing_jumps(self._saved()) if check else ()
-        self._run(self._restore, rules_text(chains, missing))
-        self._applied = chains
+        self._replace(chains, missing_jumps(self._saved()) if check else ())
+
+    def begin(self, ground: Ground) -> None:
+        """Make the rules for the first time; raises BerthError.
+
+        Nothing is read before: a jump that is there already is doubled, and both are taken away at the end.
+        """
+        self._applied = None
+        self._replace(chains_of(ground), missing_jumps(""))
 
     def remove(self) -> None:
         """Take away all of Berth's; raises BerthError."""
@@ -51,6 +58,10 @@ class Iptables:
             return subprocess.run([*self._save, "-t", "nat"], capture_output=True, check=False).returncode == 0
         except OSError:
             return False
+
+    def _replace(self, chains: Chains, missing: Iterable[tuple[str, str, str]]) -> None:
+        self._run(self._restore, rules_text(chains, missing))
+        self._applied = chains
 
     def _saved(self) -> str:
         return self._run(self._save, "")

@@ -17,7 +17,7 @@ def lease_for(wish: Wish, subnet: str, book: Book, in_use: Collection[str], *, i
     Raises BerthError.
     """
     if book.subnet != subnet:
-        book = Book(subnet)
+        book = Book(subnet, abilities=book.abilities)
     address = _address(wish, subnet, book, in_use)
     prefix6 = addresses.prefix6_of(subnet) if ipv6 else ""
     lease = Lease(

@@ -61,6 +61,10 @@ class Nftables:
             raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; the firewall was not changed") from error
         self._applied = chains
 
+    def begin(self, ground: Ground) -> None:
+        """Make the rules for the first time; raises BerthError."""
+        self.apply(ground, check=True)
+
     def remove(self) -> None:
         """Take away all of Berth's; raises BerthError."""
         self._applied = None

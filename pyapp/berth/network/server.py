@@ -20,12 +20,10 @@ from berth.kernel.call import explain
 from berth.network.hub import Hub
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
-from berth.network.netlink import Netlink
+from berth.network.news import News
 from berth.network.nftables import Nftables, NftablesNews
 from berth.network.records import NetFolder
 
-# RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE and, by its number 19, IPV6_RULE
-_NEWS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
 _SETTLING_SECONDS = 0.03  # a change of network is many messages
 _LOG_BYTES = 64 * 1024
 
@@ -47,7 +45,7 @@ class _Server:
         self._log = log
         self._loop = Loop()
         self._hub = Hub(home, self._loop, log)
-        self._news = Netlink(_NEWS)
+        self._news = News()
         self._firewall_news: NftablesNews | None = None
         self._held: dict[socket.socket, str] = {}
 
@@ -108,6 +106,7 @@ class _Server:
 
     def _answer(self, request: Request, caller: socket.socket) -> Answer:
         hub = self._hub
+        self._hear()  # what happened before the request is known when it is answered
         match request.call:
             case "reserve" if request.wish is not None:
                 self._held[caller] = request.wish.name
@@ -154,9 +153,10 @@ class _Server:
             self._log(f"the firewall could not be mended: {error}")
 
     def _hear(self) -> None:
-        self._news.drain()
-        if self._hub.members:
-            self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
+        if self._news.tells_of_others(self._hub.ports):
+            self._hub.look_again()
+            if self._hub.members:
+                self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
 
     def _follow(self) -> None:
         try:

@@ -35,7 +35,7 @@ def set_up_inside(member: Member, own_namespace: int) -> None:
     """Give the container's end its addresses and ways out.  Raises OSError."""
     lease = member.lease
     with inside(member.pid, own_namespace), Netlink() as netlink:
-        index = links.find(netlink, INNER)
+        index = links.find(INNER)
         links.switch_on(netlink, index)
         links.add_address(netlink, index, lease.address, IPv4Network(lease.subnet).prefixlen)
         links.add_way_out(netlink, index, lease.gateway)
@@ -54,7 +54,7 @@ def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> N
     links.set_mtu(netlink, member.index, mtu)
     try:
         with inside(member.pid, own_namespace), Netlink() as within:
-            links.set_mtu(within, links.find(within, INNER), mtu)
+            links.set_mtu(within, links.find(INNER), mtu)
     except OSError:
         return  # it ends just now, or root inside has renamed its link
 
