@@ -83,7 +83,8 @@ _STATE = {
     "addresses": "ip -brief address",
     "routes": "ip -4 route show table all; ip -6 route show table all",
     "rules": "ip rule; ip -6 rule",
-    "firewall": "iptables-save; ip6tables-save",
+    "firewall": "iptables-save || true; ip6tables-save || true",
+    "nftables": "nft list tables | grep ' berth$' || true",
     "settings": "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra",
 }
 

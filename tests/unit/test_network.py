@@ -14,10 +14,19 @@ from hypothesis import strategies as st
 from berth.errors import BerthError
 from berth.host import Lease
 from berth.network import addresses, dhcp, names
-from berth.network.firewall import JUMPS, Ground, Guest, missing_jumps, removal_text, rules_text
+from berth.network.firewall import ALL_LINKS, Ground, Guest, chains_of
+from berth.network.iptables_text import JUMPS, missing_jumps, removal_text, rules_text
 from berth.network.model import Facts, Link, Member, Route, Rule, Uplink, Wish
 from berth.network.tables import wanted_routes, wanted_rules
-from berth.network.uplinks import CLOSED, FROM_MEMBER, MEMBERS_TABLE, TO_MEMBERS, choose_uplink
+from berth.network.uplinks import (
+    CLOSED,
+    FROM_MEMBER,
+    MEMBERS_TABLE,
+    OTHER_SOURCE,
+    OWN_SOURCE,
+    TO_MEMBERS,
+    choose_uplink,
+)
 from berth.spec import Port
 
 SUBNET = "172.28.0.0/16"
@@ -200,6 +209,10 @@ def test_each_container_has_a_route_and_the_way_to_its_uplink() -> None:
 
     assert wanted_rules(members, uplinks, SUBNET, 4) == {
         Rule(priority=TO_MEMBERS, table=MEMBERS_TABLE, destination=SUBNET),
+        Rule(priority=OWN_SOURCE, action=2, goto=TO_MEMBERS, iif=addresses.link_of("a"), source="172.28.0.9/32"),
+        Rule(priority=OWN_SOURCE, action=2, goto=TO_MEMBERS, iif=addresses.link_of("b"), source="172.28.0.10/32"),
+        Rule(priority=OTHER_SOURCE, action=6, iif=addresses.link_of("a")),
+        Rule(priority=OTHER_SOURCE, action=6, iif=addresses.link_of("b")),
         Rule(priority=FROM_MEMBER, table=97, source="172.28.0.9/32"),
         Rule(priority=FROM_MEMBER + 1, table=1003, source="172.28.0.9/32"),
         Rule(priority=CLOSED, action=7, source="172.28.0.10/32"),
@@ -221,16 +234,16 @@ def ground(*guests: Guest) -> Ground:
 
 
 def test_every_rule_is_in_a_chain_of_berths_and_about_containers_alone() -> None:
-    text = rules_text(ground(GUEST))
+    text = rules_text(chains_of(ground(GUEST)))
 
     for line in text.splitlines():
         assert line.startswith(("*", ":BERTH-", "-A BERTH-", "COMMIT")), line
         if line.startswith("-A") and "-j BERTH-" not in line and "--to-destination" not in line:
-            assert "berth0a0b0c0d" in line or SUBNET in line, line
+            assert "berth0a0b0c0d" in line or ALL_LINKS in line or SUBNET in line, line
 
 
 def test_a_port_is_led_to_its_container_from_the_phones_own_addresses_only() -> None:
-    lines = rules_text(ground(GUEST)).splitlines()
+    lines = rules_text(chains_of(ground(GUEST))).splitlines()
 
     assert "-A BERTH-LOCAL -d 192.0.2.2 -j BERTH-PORTS" in lines
     assert "-A BERTH-LOCAL -d 172.28.0.1 -j BERTH-PORTS" in lines
@@ -253,19 +266,25 @@ def test_a_port_is_led_to_its_container_from_the_phones_own_addresses_only() -> 
 )
 def test_where_a_port_is_bound_decides_its_rule(port: Port, rule: str | None) -> None:
     guest = Guest(name="web", link="berth0a0b0c0d", address="172.28.0.9", ports=(port,))
-    made = [line for line in rules_text(ground(guest)).splitlines() if "DNAT --to-destination" in line]
+    made = [line for line in rules_text(chains_of(ground(guest))).splitlines() if "DNAT --to-destination" in line]
 
     assert (rule is None and not made) or any(rule is not None and rule in line for line in made)
 
 
 def test_others_come_before_the_door_is_closed_behind_a_container() -> None:
     other = Guest(name="db", link="berth0a0b0c0e", address="172.28.0.10")
-    lines = [line for line in rules_text(ground(GUEST, other)).splitlines() if "BERTH-FORWARD " in line]
+    lines = [line for line in rules_text(chains_of(ground(GUEST, other))).splitlines() if "BERTH-FORWARD " in line]
 
-    admitted = [n for n, line in enumerate(lines) if "-o berth+" in line and line.endswith("ACCEPT")]
-    refused = [n for n, line in enumerate(lines) if f"-o {GUEST.link}" in line and line.endswith("DROP")]
-    assert len(admitted) == 2
+    admitted = [n for n, line in enumerate(lines) if "-o berth" in line and line.endswith("ACCEPT")]
+    refused = [n for n, line in enumerate(lines) if f"-o {ALL_LINKS}" in line and line.endswith("DROP")]
+    assert len(admitted) == 4  # other containers, answers, and two ports
     assert max(admitted) < min(refused)
+
+
+def test_a_container_without_ports_changes_nothing_in_the_firewall() -> None:
+    other = Guest(name="db", link="berth0a0b0c0e", address="172.28.0.10")
+
+    assert chains_of(ground(GUEST, other)) == chains_of(ground(GUEST))
 
 
 def test_jumps_that_are_missing_are_found_and_all_is_taken_back() -> None:
@@ -273,8 +292,8 @@ def test_jumps_that_are_missing_are_found_and_all_is_taken_back() -> None:
 
     missing = missing_jumps(saved)
 
-    assert ("filter", "FORWARD", "BERTH-FORWARD") not in missing
-    assert ("nat", "OUTPUT", "BERTH-LOCAL") in missing
+    assert ("filter", "FORWARD", "FORWARD") not in missing
+    assert ("nat", "OUTPUT", "LOCAL") in missing
     assert len(missing) == sum(len(builtins) for chains in JUMPS.values() for builtins in chains.values()) - 1
     taken_back = "*filter\n-D FORWARD -j BERTH-FORWARD\n-F BERTH-FORWARD\n-X BERTH-FORWARD\nCOMMIT\n"
     assert removal_text(saved) == taken_back

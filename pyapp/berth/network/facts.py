@@ -25,6 +25,7 @@ def read_facts(netlink: Netlink, family: Family = 4) -> Facts:
     links = [_link(found) for found in netlink.dump(RTM_GETLINK, "the links")]
     own = {link.index for link in links if link.name.startswith(LINK_PREFIX)}
     routes = [_route(found) for found in netlink.dump(RTM_GETROUTE, "the routes", family=number)]
+    rules = (_rule(found) for found in netlink.dump(RTM_GETRULE, "the rules", family=number))
     addresses = netlink.dump(RTM_GETADDR, "the addresses", family=number)
     return Facts(
         links=tuple(link for link in links if link.index not in own),
@@ -33,7 +34,7 @@ def read_facts(netlink: Netlink, family: Family = 4) -> Facts:
             for route in routes
             if route is not None and route.link not in own and route.table not in (*OWN_TABLES, _LOCAL_TABLE)
         ),
-        rules=tuple(_rule(found) for found in netlink.dump(RTM_GETRULE, "the rules", family=number)),
+        rules=tuple(rule for rule in rules if rule.priority not in PRIORITIES),
         addresses=tuple(
             sorted(
                 _either(found, "IFA_LOCAL", "IFA_ADDRESS")
@@ -86,6 +87,7 @@ def _rule(found: Fields) -> Rule:
         priority=found.get("FRA_PRIORITY", 0),
         action=found["action"],
         table=_either(found, "FRA_TABLE", "table") if found["action"] == _LOOK_UP else 0,
+        goto=found.get("FRA_GOTO", 0),
         mark=found.get("FRA_FWMARK", 0),
         mask=found.get("FRA_FWMASK", 0),
         iif=found.get("FRA_IIFNAME", ""),

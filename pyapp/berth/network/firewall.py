@@ -1,10 +1,11 @@
-"""What the firewall has to say about containers, as text for iptables-restore: chains of Berth's own and no other.
+"""What the firewall has to say about containers, whichever program or interface it is said by.
 
-The built-in chains get one jump each.  Nothing here holds for traffic that is not a container's.
+Most of it holds for all links of containers at once, so that a container without published ports changes nothing here.
+Nothing holds for traffic that is not a container's.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -15,13 +16,33 @@ from berth.spec import Port
 ALL_LINKS: Final = f"{LINK_PREFIX}+"
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 ANYWHERE: Final = ("0.0.0.0", "::")
+_DHCP, _DNS = 67, 53
 
-JUMPS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "filter": {"BERTH-FORWARD": ("FORWARD",), "BERTH-INPUT": ("INPUT",)},
-    "nat": {"BERTH-LOCAL": ("PREROUTING", "OUTPUT"), "BERTH-PORTS": (), "BERTH-POSTROUTING": ("POSTROUTING",)},
-    "mangle": {"BERTH-MSS": ("FORWARD",)},
-}
-"""By table, Berth's chains and the built-in ones that jump to each."""
+Verdict = Literal["accept", "drop", "ports", "translate", "masquerade", "clamp"]
+"""`ports` goes on in that chain, `translate` changes the destination, `clamp` the MSS to the MTU of the way."""
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One rule: all that a packet must be, and what becomes of it; `guest` is the container it is there for.
+
+    A link that ends in "+" stands for all that begin so.  "!" before a link or an address turns the condition around.
+    `state` is conntrack's: the packet belongs to a connection, or had its destination translated.
+    """
+
+    verdict: Verdict
+    guest: str = ""
+    came_by: str = ""
+    leaves_by: str = ""
+    source: str = ""
+    destination: str = ""
+    protocol: Literal["", "tcp", "udp"] = ""
+    ports: tuple[int, int] | None = None
+    state: Literal["", "known", "translated"] = ""
+    target: str = ""
+    target_port: int = 0
+
+
+Chains = Mapping[str, tuple[Line, ...]]
 
 
 class Guest(Struct, frozen=True, kw_only=True):
@@ -44,136 +65,98 @@ class Ground(Struct, frozen=True, kw_only=True):
     guests: tuple[Guest, ...] = ()
 
 
-def rules_text(ground: Ground, missing: Iterable[tuple[str, str, str]] = ()) -> str:
-    """Return the input of `iptables-restore --noflush` that makes Berth's chains what they must be, as a whole.
+def chains_of(ground: Ground) -> Chains:
+    """Return all rules, by chain: FORWARD, INPUT, POSTROUTING and MSS are each for the hook of that name.
 
-    `missing` are the jumps (table, built-in chain, chain) that have to be put first in their chain as well.
+    LOCAL is for what arrives, and for what the phone itself sends; it leads to PORTS.
     """
-    chains = {
-        "filter": {"BERTH-FORWARD": _forward(ground), "BERTH-INPUT": _input(ground)},
-        "nat": {
-            "BERTH-LOCAL": _local(ground),
-            "BERTH-PORTS": _ports(ground),
-            "BERTH-POSTROUTING": _postrouting(ground),
-        },
-        "mangle": {"BERTH-MSS": _mss(ground)},
+    return {
+        "FORWARD": tuple(_forward(ground)),
+        "INPUT": tuple(_input(ground)),
+        "LOCAL": tuple(_local(ground)),
+        "PORTS": tuple(_ports(ground)),
+        "POSTROUTING": tuple(_postrouting(ground)),
+        "MSS": tuple(_mss(ground)),
     }
-    lines: list[str] = []
-    for table, content in chains.items():
-        lines += [f"*{table}", *(f":{chain} - [0:0]" for chain in content)]
-        lines += [f"-A {chain} {rule}" for chain, rules in content.items() for rule in rules]
-        lines += [f"-I {builtin} 1 -j {chain}" for where, builtin, chain in missing if where == table]
-        lines.append("COMMIT")
-    return "\n".join(lines) + "\n"
 
 
-def missing_jumps(saved: str) -> tuple[tuple[str, str, str], ...]:
-    """Return the jumps that `saved`, the output of iptables-save, does not have."""
-    there = set(_jumps_in(saved))
-    wanted = (
-        (table, builtin, chain) for table, chains in JUMPS.items() for chain in chains for builtin in chains[chain]
-    )
-    return tuple(jump for jump in wanted if jump not in there)
-
-
-def removal_text(saved: str) -> str:
-    """Return the input of `iptables-restore --noflush` that takes away all of Berth's that `saved` has; "" for none."""
-    table = ""
-    jumps: dict[str, list[str]] = {}
-    chains: dict[str, list[str]] = {}
-    for line in saved.splitlines():
-        table = line[1:] if line.startswith("*") else table
-        chain = line[1:].partition(" ")[0]
-        if line.startswith(":BERTH-"):
-            chains.setdefault(table, []).append(chain)
-    for where, builtin, chain in _jumps_in(saved):
-        jumps.setdefault(where, []).append(f"-D {builtin} -j {chain}")
-    lines: list[str] = []
-    for where in dict.fromkeys((*jumps, *chains)):
-        own = chains.get(where, [])
-        lines += [f"*{where}", *jumps.get(where, ()), *(f"-F {chain}" for chain in own)]
-        lines += [*(f"-X {chain}" for chain in own), "COMMIT"]
-    return "\n".join(lines) + "\n" if lines else ""
-
-
-def _jumps_in(saved: str) -> Iterator[tuple[str, str, str]]:
-    table = ""
-    for line in saved.splitlines():
-        table = line[1:] if line.startswith("*") else table
-        match line.split():
-            case ["-A", builtin, "-j", chain] if chain in JUMPS.get(table, {}) and builtin not in JUMPS[table]:
-                yield table, builtin, chain
-
-
-def _forward(ground: Ground) -> Iterator[str]:
-    for guest in ground.guests:
-        yield f"-i {guest.link} ! -s {guest.address} {_says(guest)} -j DROP"
+def _forward(ground: Ground) -> Iterator[Line]:
+    yield Line(verdict="drop", came_by=ALL_LINKS, source=f"!{ground.subnet}")
     for guest in ground.guests:
         if guest.isolated:
-            yield f"-i {guest.link} -o {ALL_LINKS} {_says(guest)} -j DROP"
-            yield f"-i {ALL_LINKS} -o {guest.link} {_says(guest)} -j DROP"
+            yield Line(verdict="drop", guest=guest.name, came_by=guest.link, leaves_by=ALL_LINKS)
+            yield Line(verdict="drop", guest=guest.name, came_by=ALL_LINKS, leaves_by=guest.link)
+    yield Line(verdict="accept", came_by=ALL_LINKS, leaves_by=ALL_LINKS)
+    yield Line(verdict="accept", leaves_by=ALL_LINKS, state="known")
     for guest in ground.guests:
-        yield f"-i {guest.link} -o {ALL_LINKS} {_says(guest)} -j ACCEPT"
-    for guest in ground.guests:
-        yield f"-o {guest.link} -m conntrack --ctstate RELATED,ESTABLISHED {_says(guest)} -j ACCEPT"
         for port in guest.ports:
-            target = f"-d {guest.address} -p {port.protocol} --dport {_range(port.container, port.count)}"
-            yield f"-o {guest.link} {target} -m conntrack --ctstate DNAT {_says(guest)} -j ACCEPT"
-        yield f"-o {guest.link} {_says(guest)} -j DROP"
-        yield f"-i {guest.link} {_says(guest)} -j ACCEPT"
+            yield Line(
+                verdict="accept",
+                guest=guest.name,
+                leaves_by=guest.link,
+                destination=guest.address,
+                protocol=port.protocol,
+                ports=(port.container, port.container + port.count - 1),
+                state="translated",
+            )
+    yield Line(verdict="drop", leaves_by=ALL_LINKS)
+    yield Line(verdict="accept", came_by=ALL_LINKS)
 
 
-def _input(ground: Ground) -> Iterator[str]:
-    for guest in ground.guests:
-        if ground.family == 4:
-            yield f"-i {guest.link} -p udp --dport 67 {_says(guest)} -j ACCEPT"
-        for protocol in ("udp", "tcp"):
-            served = f"-s {guest.address} -d {ground.gateway} -p {protocol} --dport 53"
-            yield f"-i {guest.link} {served} {_says(guest)} -j ACCEPT"
+def _input(ground: Ground) -> Iterator[Line]:
+    """DHCP asks from no address yet."""
+    if ground.family == 4:
+        yield Line(verdict="accept", came_by=ALL_LINKS, protocol="udp", ports=(_DHCP, _DHCP))
+    for protocol in ("udp", "tcp"):
+        yield Line(
+            verdict="accept",
+            came_by=ALL_LINKS,
+            source=ground.subnet,
+            destination=ground.gateway,
+            protocol=protocol,
+            ports=(_DNS, _DNS),
+        )
 
 
-def _local(ground: Ground) -> Iterator[str]:
+def _local(ground: Ground) -> Iterator[Line]:
     """Only what is meant for the phone itself: not every kernel can ask for that (xt_addrtype), so it is listed."""
     if any(guest.ports for guest in ground.guests):
         for address in (*ground.addresses, ground.gateway):
             if not address.startswith("127.") and address != "::1":
-                yield f"-d {address} -j BERTH-PORTS"
+                yield Line(verdict="ports", destination=address)
 
 
-def _ports(ground: Ground) -> Iterator[str]:
+def _ports(ground: Ground) -> Iterator[Line]:
     for guest in ground.guests:
         for port in guest.ports:
             if port.bind in LOOPBACKS or not _is_of(port, ground.family):
                 continue
-            only = f"-d {port.bind} " if port.bind not in (None, *ANYWHERE) else ""
-            shown = f"[{guest.address}]" if ground.family == 6 else guest.address
-            if port.host == port.container:
-                match = f"{only}-p {port.protocol} --dport {_range(port.host, port.count)} {_says(guest)}"
-                yield f"{match} -j DNAT --to-destination {guest.address}"
-                continue
-            for step in range(port.count):  # the kernel can't shift a range before 4.18
-                match = f"{only}-p {port.protocol} --dport {port.host + step} {_says(guest)}"
-                yield f"{match} -j DNAT --to-destination {shown}:{port.container + step}"
+            shifted = port.host != port.container
+            for step in range(port.count if shifted else 1):  # the kernel can't shift a range before 4.18
+                first = port.host + step
+                yield Line(
+                    verdict="translate",
+                    guest=guest.name,
+                    destination="" if port.bind in (None, *ANYWHERE) else port.bind,
+                    protocol=port.protocol,
+                    ports=(first, first if shifted else first + port.count - 1),
+                    target=guest.address,
+                    target_port=port.container + step if shifted else 0,
+                )
 
 
-def _postrouting(ground: Ground) -> Iterator[str]:
-    yield f"-s {ground.subnet} ! -o {ALL_LINKS} -j MASQUERADE"
-    for guest in ground.guests:  # one that asks for its own published port
-        yield f"-s {guest.address} -d {guest.address} -o {guest.link} {_says(guest)} -j MASQUERADE"
+def _postrouting(ground: Ground) -> Iterator[Line]:
+    yield Line(verdict="masquerade", source=ground.subnet, leaves_by=f"!{ALL_LINKS}")
+    for guest in ground.guests:
+        if guest.ports:  # it may ask for its own
+            own = guest.address
+            yield Line(verdict="masquerade", guest=guest.name, source=own, destination=own, leaves_by=guest.link)
 
 
-def _mss(ground: Ground) -> Iterator[str]:
-    for side in ("-s", "-d"):
-        yield f"{side} {ground.subnet} -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+def _mss(ground: Ground) -> Iterator[Line]:
+    yield Line(verdict="clamp", source=ground.subnet, protocol="tcp")
+    yield Line(verdict="clamp", destination=ground.subnet, protocol="tcp")
 
 
 def _is_of(port: Port, family: Family) -> bool:
     return port.bind is None or (":" in port.bind) == (family == 6)
-
-
-def _range(first: int, count: int) -> str:
-    return str(first) if count == 1 else f"{first}:{first + count - 1}"
-
-
-def _says(guest: Guest) -> str:
-    return f'-m comment --comment "{guest.name}"'

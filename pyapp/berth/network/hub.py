@@ -4,35 +4,28 @@ Everything on the host is made by comparing what is wanted with what is there, s
 from one that was killed, and one that finds its rules flushed by netd, do the same as one that begins.
 """
 
-import contextlib
 import os
-import shutil
 from collections.abc import Callable
-from ipaddress import IPv4Network
 
 from msgspec.structs import replace
 
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
-from berth.network import addresses, links, sysctls
-from berth.network.connections import forget_connections, reset_connections
-from berth.network.facts import read_facts, read_own_routes, read_own_rules
-from berth.network.firewall import Ground, Guest
-from berth.network.iptables import Iptables
-from berth.network.links import unless_gone
+from berth.network import addresses, sysctls, wiring
+from berth.network.facts import read_facts
+from berth.network.firewalls import Firewalls
+from berth.network.leases import lease_for
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
-from berth.network.netlink import Netlink, inside, open_namespace
+from berth.network.netlink import Netlink
 from berth.network.ports import refuse_taken
-from berth.network.records import Book, Records
+from berth.network.records import Abilities, Records
+from berth.network.routing import Tables
 from berth.network.services import Services
-from berth.network.tables import same_route, wanted_routes, wanted_rules
 from berth.network.uplinks import choose_uplink
 
-INNER = "eth0"
 _FAMILIES: tuple[Family, ...] = (4, 6)
-_TOOL_FOLDERS = ("/system/bin", "/usr/sbin", "/sbin", "/usr/bin")
 _LEAST_MTU = 1280  # of IPv6
 
 
@@ -48,44 +41,28 @@ class Hub:
         self.uplinks: dict[str, Uplink] = {}
         self.facts: dict[Family, Facts] = {}
         self.changed: Changed | None = None
-        self._nat6: bool | None = None
-        self._firewalls: dict[Family, Iptables] = {}
+        self.firewalls = Firewalls()
+        self._tables = Tables(self.netlink)
+        self._looked = False
         self._services = Services(loop, self.members, self._mtu, complain)
 
     # What containers ask for.
 
     def reserve(self, wish: Wish) -> Lease:
         """Return what container `wish.name` will have, and keep it for it."""
-        if self._firewall(4) is None:
-            raise BerthError(
-                f"container {wish.name}: --net=nat needs iptables, which is not in {', '.join(_TOOL_FOLDERS)}; "
-                "install it, or use --net=host"
-            )
+        book = self.records.book()
+        known = book.abilities
+        if known is not None and known.boot == _boot_id():
+            self.firewalls.remember(known.firewall, known.nat6)
+        self.firewalls.require(wish.name)
+        abilities = Abilities(_boot_id(), self.firewalls.kind, self.firewalls.has_nat6())
         self._look()
         subnet = self._subnet()
-        refuse_taken(wish, self._others(wish.name))
-        book = self.records.book()
-        if book.subnet != subnet:
-            book = Book(subnet)
-        taken = {address for name, address in book.addresses.items() if name != wish.name}
-        in_use = self._addresses_in_use(wish.name)
-        known = book.addresses.get(wish.name)
-        if wish.ip is not None:
-            address = addresses.checked_address(wish.name, wish.ip, subnet, in_use)
-        elif known is not None and known not in in_use:
-            address = known
-        else:
-            address = addresses.address_of(wish.name, subnet, taken | in_use)
-        self.records.save_book(replace(book, addresses={**book.addresses, wish.name: address}))
-        prefix6 = addresses.prefix6_of(subnet) if wish.ipv6 and self._has_nat6() else ""
-        lease = Lease(
-            address=address,
-            subnet=subnet,
-            gateway=addresses.gateway_of(subnet),
-            mac=addresses.mac_of(wish.name),
-            address6=addresses.address6_of(prefix6, address) if prefix6 else "",
-            gateway6=f"{prefix6}1" if prefix6 else "",
-        )
+        others = self._held(wish.name)
+        refuse_taken(wish, [other for other, _ in others])
+        in_use = {lease.address for _, lease in others}
+        lease, book = lease_for(wish, subnet, book, in_use, ipv6=wish.ipv6 and abilities.nat6)
+        self.records.save_book(replace(book, abilities=abilities))
         self.reserved[wish.name] = (wish, lease)
         return lease
 
@@ -110,10 +87,10 @@ class Hub:
         self.members[name] = member
         self.reserved.pop(name, None)
         self._choose_uplinks()
-        member = replace(member, index=self._make_link(member))
+        member = replace(member, index=wiring.make_link(self.netlink, member, self._mtu(name)))
         self.members[name] = member
         self.records.save_member(member)
-        self._set_up_inside(member)
+        wiring.set_up_inside(member, self.own_namespace)
         self.settle()
         self._services.add(member)
         return lease
@@ -125,19 +102,18 @@ class Hub:
         if member is not None:
             self.uplinks.pop(name, None)
             self._services.remove(name)
-            links.remove_link(self.netlink, member.link, _alias(name))
+            wiring.remove_link(self.netlink, member)
             if self.members:
                 self.settle()
-            forget_connections(_addresses_of(member), member.lease.subnet)
+            wiring.forget_outside(member)
             self.records.forget_member(name)
 
     # What holds for all of them.
 
     @property
-    def firewall_kind(self) -> str:
-        """What keeps the rules: "iptables", or "" where there is nothing."""
-        firewall = self._firewall(4)
-        return firewall.kind if firewall else ""
+    def ports(self) -> tuple[int, ...]:
+        """The netlink addresses from which this process changes the phone's network."""
+        return (self.netlink.port,)
 
     def take_over(self) -> None:
         """Go on where a net process that was killed has left off."""
@@ -148,6 +124,7 @@ class Hub:
             self.changed = None
         if self.changed is None:
             return
+        self.firewalls.remember(self.changed.firewall)
         self.members.update({member.wish.name: member for member in self.records.members()})
         if self.members:
             self._look()
@@ -156,6 +133,16 @@ class Hub:
             for member in self.members.values():
                 self._services.add(member)
 
+    def look_again(self) -> None:
+        """Believe no longer what was last seen of the phone's network: something has changed."""
+        self._looked = False
+
+    def mend_firewall(self) -> None:
+        """Put back what another program took away."""
+        if self.members:
+            for family in _FAMILIES:
+                self._settle_firewall(family, check=True)
+
     def follow(self) -> bool:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
         if not self.members:
@@ -163,20 +150,19 @@ class Hub:
         facts, before = self.facts, dict(self.uplinks)
         self._look()
         self._choose_uplinks()
-        mended = [self._settle_tables(family) for family in _FAMILIES]
+        mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
         if any(mended) or facts != self.facts:
-            for family in _FAMILIES:
-                self._settle_firewall(family, check=True)
+            self.mend_firewall()
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         for name in changed:
-            self._set_mtu(self.members[name])
-            self._end_connections(self.members[name])
+            wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
+            wiring.end_connections(self.members[name], self.own_namespace)
         return bool(changed)
 
     def settle(self, *, check: bool = False) -> None:
         """Make rules, routes and firewall what they must be now; with `check`, look for what others took away."""
         for family in _FAMILIES:
-            self._settle_tables(family)
+            self._settle_tables(family, check=check)
             self._settle_firewall(family, check=check)
 
     def end(self) -> None:
@@ -185,12 +171,8 @@ class Hub:
         if self.changed is None:
             return
         for family in _FAMILIES:
-            for rule in read_own_rules(self.netlink, family):
-                links.remove_rule(self.netlink, rule, family=family)
-            for route in read_own_routes(self.netlink, family):
-                links.remove_route(self.netlink, route, family=family)
-            if (firewall := self._firewall(family)) is not None:
-                firewall.remove()
+            self._tables.clear(family)
+            self.firewalls.remove(family)
         sysctls.write_if_there(self.changed.sysctls)
         self.records.forget_all()
         self.changed = None
@@ -198,7 +180,10 @@ class Hub:
     # How.
 
     def _look(self) -> None:
-        self.facts = {family: read_facts(self.netlink, family) for family in _FAMILIES}
+        """Read the phone's network, unless nothing is said to have changed since."""
+        if not self._looked:
+            self.facts = {family: read_facts(self.netlink, family) for family in _FAMILIES}
+            self._looked = True
 
     def _subnet(self) -> str:
         """The network of containers; one that is in use stays, whatever the phone has come to route since."""
@@ -211,12 +196,6 @@ class Hub:
         """What containers other than `name` have, or have reserved."""
         held = [*self.reserved.values(), *((member.wish, member.lease) for member in self.members.values())]
         return [(wish, lease) for wish, lease in held if wish.name != name]
-
-    def _others(self, name: str) -> list[Wish]:
-        return [wish for wish, _ in self._held(name)]
-
-    def _addresses_in_use(self, name: str) -> set[str]:
-        return {lease.address for _, lease in self._held(name)}
 
     def _begin(self, lease: Lease) -> None:
         """Change what containers need of the host, each thing told to the record first."""
@@ -233,13 +212,14 @@ class Hub:
             subnet=lease.subnet,
             prefix6=prefix6,
             sysctls=found,
+            firewall=self.firewalls.kind,
         )
         self.records.save_changed(self.changed)
         for path, value in wanted.items():
             if found.get(path) not in (None, value):
                 sysctls.write(path, value)
         for family in _FAMILIES:
-            self._settle_firewall(family, check=True)
+            self.firewalls.begin(family, self.changed)
 
     def _choose_uplinks(self) -> None:
         for name, member in self.members.items():
@@ -248,131 +228,20 @@ class Hub:
     def _uplinks6(self) -> dict[str, Uplink]:
         return {name: choose_uplink(self.facts[6], member.wish.upstream) for name, member in self.members.items()}
 
-    def _make_link(self, member: Member) -> int:
-        name, lease = member.wish.name, member.lease
-        namespace = open_namespace(member.pid)
-        try:
-            index = links.make_veth(
-                self.netlink,
-                member.link,
-                _alias(name),
-                namespace=namespace,
-                inner=INNER,
-                mac=lease.mac,
-                mtu=self._mtu(name),
-            )
-        finally:
-            os.close(namespace)
-        sysctls.write_if_there(sysctls.of_link(member.link, ipv6=bool(lease.address6)))
-        links.add_address(self.netlink, index, lease.gateway, 32)
-        if lease.gateway6:
-            links.add_address(self.netlink, index, lease.gateway6, 128, family=6)
-        links.switch_on(self.netlink, index)
-        return index
-
-    def _set_up_inside(self, member: Member) -> None:
-        lease = member.lease
-        with inside(member.pid, self.own_namespace), Netlink() as netlink:
-            index = links.find(netlink, INNER)
-            links.switch_on(netlink, index)
-            links.add_address(netlink, index, lease.address, IPv4Network(lease.subnet).prefixlen)
-            links.add_way_out(netlink, index, lease.gateway)
-            if lease.address6:
-                links.add_address(netlink, index, lease.address6, 128, family=6)
-                links.add_way_out(netlink, index, lease.gateway6, family=6)
-
     def _mtu(self, name: str) -> int:
         return max(self.uplinks[name].mtu, _LEAST_MTU)
 
-    def _set_mtu(self, member: Member) -> None:
-        mtu = self._mtu(member.wish.name)
-        links.set_mtu(self.netlink, member.index, mtu)
-        try:
-            with inside(member.pid, self.own_namespace), Netlink() as netlink:
-                links.set_mtu(netlink, links.find(netlink, INNER), mtu)
-        except OSError:
-            return  # it ends just now, or root inside has renamed its link
-
-    def _end_connections(self, member: Member) -> None:
-        """End what goes by an uplink that this container no longer has."""
-        forget_connections(_addresses_of(member), member.lease.subnet)
-        with contextlib.suppress(OSError), inside(member.pid, self.own_namespace):  # it may have ended just now
-            reset_connections(member.lease.subnet)
-
-    def _settle_tables(self, family: Family) -> bool:
+    def _settle_tables(self, family: Family, *, check: bool) -> bool:
         """Make rules and routes what they must be; tell whether anything was missing."""
         assert self.changed is not None
-        subnet = self.changed.subnet if family == 4 else self.changed.prefix6 and f"{self.changed.prefix6}/64"
-        if not subnet:
-            return False
-        members, uplinks = self.members.values(), self.uplinks if family == 4 else self._uplinks6()
-        routes = {same_route(route): route for route in wanted_routes(members, uplinks, subnet, family)}
-        there = {same_route(route): route for route in read_own_routes(self.netlink, family)}
-        for key in there.keys() - routes.keys():
-            links.remove_route(self.netlink, there[key], family=family)
-        for key in routes.keys() - there.keys():
-            with unless_gone():  # a container that has just ended takes its link along
-                links.add_route(self.netlink, routes[key], family=family)
-        rules, found = wanted_rules(members, uplinks, subnet, family), read_own_rules(self.netlink, family)
-        for rule in found - rules:
-            links.remove_rule(self.netlink, rule, family=family)
-        for rule in rules - found:
-            links.add_rule(self.netlink, rule, family=family)
-        return bool(rules - found or routes.keys() - there.keys())
+        subnet = self.changed.subnet_of(family)
+        uplinks = self.uplinks if family == 4 else self._uplinks6()
+        return bool(subnet) and self._tables.settle(family, subnet, self.members.values(), uplinks, check=check)
 
     def _settle_firewall(self, family: Family, *, check: bool) -> None:
         assert self.changed is not None
-        subnet = self.changed.subnet if family == 4 else self.changed.prefix6 and f"{self.changed.prefix6}/64"
-        firewall = self._firewall(family)
-        if not subnet or firewall is None:
-            return
-        gateway = addresses.gateway_of(self.changed.subnet) if family == 4 else f"{self.changed.prefix6}1"
-        ground = Ground(
-            subnet=subnet,
-            gateway=gateway,
-            family=family,
-            addresses=self.facts[family].addresses if family in self.facts else (),
-            guests=tuple(_guest(member, family) for member in self.members.values() if _has(member, family)),
-        )
-        firewall.apply(ground, check=check)
-
-    def _firewall(self, family: Family) -> Iptables | None:
-        if family not in self._firewalls:
-            name = "iptables-restore" if family == 4 else "ip6tables-restore"
-            found = shutil.which(name, path=":".join(_TOOL_FOLDERS))
-            if found is None:
-                return None
-            self._firewalls[family] = Iptables(os.path.dirname(found), family)
-        return self._firewalls[family]
-
-    def _has_nat6(self) -> bool:
-        if self._nat6 is None:
-            firewall = self._firewall(6)
-            self._nat6 = os.path.exists(sysctls.FORWARDING6) and firewall is not None and firewall.has_nat()
-        return self._nat6
-
-
-def _guest(member: Member, family: Family) -> Guest:
-    return Guest(
-        name=member.wish.name,
-        link=member.link,
-        address=member.lease.address if family == 4 else member.lease.address6,
-        ports=member.wish.ports,
-        isolated=member.wish.isolated,
-    )
-
-
-def _has(member: Member, family: Family) -> bool:
-    return family == 4 or bool(member.lease.address6)
-
-
-def _addresses_of(member: Member) -> tuple[str, ...]:
-    return tuple(address for address in (member.lease.address, member.lease.address6) if address)
-
-
-def _alias(name: str) -> str:
-    """By which a link is known as ours, and for whom."""
-    return f"berth {name}"
+        own = self.facts[family].addresses if family in self.facts else ()
+        self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
 
 
 def _boot_id() -> str:

@@ -5,10 +5,12 @@ chains of Berth's own are replaced, each in one transaction.
 """
 
 import subprocess
+from collections.abc import Iterable
 from typing import Final
 
 from berth.errors import BerthError
-from berth.network.firewall import Ground, missing_jumps, removal_text, rules_text
+from berth.network.firewall import Chains, Ground, chains_of
+from berth.network.iptables_text import missing_jumps, removal_text, rules_text
 from berth.network.model import Family
 
 _NAMES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
@@ -23,23 +25,43 @@ class Iptables:
     def __init__(self, folder: str, family: Family) -> None:
         self._save = [f"{folder}/{_NAMES[family]}-save"]
         self._restore = [f"{folder}/{_NAMES[family]}-restore", "--noflush", "-w", _WAIT_SECONDS]
+        self._applied: Chains | None = None
 
     def apply(self, ground: Ground, *, check: bool) -> None:
         """Make the rules those of `ground`; with `check`, put back what another program took away.
 
         Raises BerthError with what iptables said.
         """
-        missing = missing_jumps(self._saved()) if check else ()
-        self._run(self._restore, rules_text(ground, missing))
+        chains = chains_of(ground)
+        if chains == self._applied and not check:
+            return
+        self._applied = None
+        self._replace(chains, missing_jumps(self._saved()) if check else ())
+
+    def begin(self, ground: Ground) -> None:
+        """Make the rules for the first time; raises BerthError.
+
+        Nothing is read before: a jump that is there already is doubled, and both are taken away at the end.
+        """
+        self._applied = None
+        self._replace(chains_of(ground), missing_jumps(""))
 
     def remove(self) -> None:
         """Take away all of Berth's; raises BerthError."""
+        self._applied = None
         if text := removal_text(self._saved()):
             self._run(self._restore, text)
 
     def has_nat(self) -> bool:
-        """Tell whether the kernel can translate addresses of this family: many phones can't for IPv6."""
-        return subprocess.run([*self._save, "-t", "nat"], capture_output=True, check=False).returncode == 0
+        """Tell whether tool and kernel can translate addresses of this family: many phones can't for IPv6."""
+        try:
+            return subprocess.run([*self._save, "-t", "nat"], capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+    def _replace(self, chains: Chains, missing: Iterable[tuple[str, str, str]]) -> None:
+        self._run(self._restore, rules_text(chains, missing))
+        self._applied = chains
 
     def _saved(self) -> str:
         return self._run(self._save, "")

@@ -41,7 +41,8 @@ def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner:
 
     Raises KernelError.  See veth(4).
     """
-    remove_link(netlink, name, alias)
+    if index_of(name) is not None:
+        remove_link(netlink, name, alias)
     peer = {
         "attrs": [["IFLA_IFNAME", inner], ["IFLA_ADDRESS", mac], ["IFLA_MTU", mtu], ["IFLA_NET_NS_FD", namespace]],
     }
@@ -49,10 +50,8 @@ def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner:
     info = {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", data]]}
     attributes = {"IFLA_IFNAME": name, "IFLA_MTU": mtu, "IFLA_LINKINFO": info}
     netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, attributes)
-    index = index_of(name)
-    if index is None:
-        raise KernelError("if_nametoindex", errno.ENODEV, name)
-    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)
+    index = find(name)
+    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)  # NEWLINK passes over it
     return index
 
 
@@ -67,12 +66,12 @@ def remove_link(netlink: Netlink, name: str, alias: str) -> None:
                 netlink.ask(RTM_DELLINK, name, index=found["index"])
 
 
-def find(netlink: Netlink, name: str) -> int:
-    """Return the index of the link `name` where `netlink` was opened; raises KernelError (ENODEV)."""
-    for found in netlink.dump(RTM_GETLINK, name):
-        if found["IFLA_IFNAME"] == name:
-            return int(found["index"])
-    raise KernelError("netlink", errno.ENODEV, name)
+def find(name: str) -> int:
+    """Return the index of the link `name` in the caller's network namespace; raises KernelError (ENODEV)."""
+    index = index_of(name)
+    if index is None:
+        raise KernelError("if_nametoindex", errno.ENODEV, name)
+    return index
 
 
 def switch_on(netlink: Netlink, index: int, *, mtu: int | None = None) -> None:
@@ -171,6 +170,8 @@ def _rule(rule: Rule) -> Fields:
     return {
         "FRA_PRIORITY": rule.priority,
         "FRA_TABLE": rule.table or None,
+        "FRA_GOTO": rule.goto or None,
+        "FRA_IIFNAME": rule.iif or None,
         "FRA_SRC": rule.source.partition("/")[0] or None,
         "FRA_DST": rule.destination.partition("/")[0] or None,
     }

@@ -44,6 +44,12 @@ class Changed(Struct, frozen=True, kw_only=True):
     sysctls: dict[str, str] = {}
     firewall: str = ""
 
+    def subnet_of(self, family: "Family") -> str:
+        """Return the containers' network of that family as CIDR; "" where they have none."""
+        if family == 4:
+            return self.subnet
+        return f"{self.prefix6}/64" if self.prefix6 else ""
+
 
 class Route(Struct, frozen=True, kw_only=True):
     """A route of the kernel's: `destination` is CIDR, "" for the default; `kind` is RTN_* (1: unicast)."""
@@ -58,11 +64,15 @@ class Route(Struct, frozen=True, kw_only=True):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A routing rule; `action` is FR_ACT_* (1: look up `table`, 6 to 8: refuse).  See ip-rule(8)."""
+    """A routing rule; `action` is FR_ACT_*.  See ip-rule(8).
+
+    1: look up `table`, 2: go on with priority `goto`, 6 to 8: refuse.
+    """
 
     priority: int
     action: int = 1
     table: int = 0
+    goto: int = 0
     mark: int = 0
     mask: int = 0
     iif: str = ""

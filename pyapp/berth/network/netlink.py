@@ -1,7 +1,6 @@
 """A netlink socket that asks and waits for the answer, on pyroute2's messages.  See netlink(7), rtnetlink(7)."""
 
 import contextlib
-import errno
 import os
 import socket
 import struct
@@ -51,32 +50,17 @@ Fields = dict[str, Any]  # a message's fields: numbers, addresses as text, neste
 
 
 class Netlink:
-    """A route netlink socket in the network namespace in which it was opened.
+    """A route netlink socket in the network namespace in which it was opened."""
 
-    `groups` (RTMGRP_* bits) makes it one that only listens; then `drain` empties it.
-    """
-
-    def __init__(self, groups: int = 0) -> None:
+    def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        if groups:
-            self._socket.setblocking(False)
-        self._socket.bind((0, groups))
+        self._socket.bind((0, 0))
         self._number = 0
 
-    def fileno(self) -> int:
-        """Return the descriptor, for a selector."""
-        return self._socket.fileno()
-
-    def drain(self) -> None:
-        """Pass over all that has been announced; that some of it was lost (ENOBUFS) makes no difference."""
-        while True:
-            try:
-                self._socket.recv(_ROOM)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+    @property
+    def port(self) -> int:
+        """Its netlink address, which news of what it has changed carry."""
+        return int(self._socket.getsockname()[0])
 
     def ask(self, kind: int, about: str, mode: int = 0, attrs: Fields | None = None, **fields: Any) -> None:
         """Send one request (NLM_F_* in `mode`) with header `fields` and attributes `attrs`, and wait for its end.

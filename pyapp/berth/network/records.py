@@ -13,11 +13,20 @@ from berth.network.model import Changed, Member
 _Kind = TypeVar("_Kind", bound=Struct)
 
 
+class Abilities(Struct, frozen=True):
+    """What was found out in boot `boot`: which firewall works, and whether there is NAT for IPv6."""
+
+    boot: str
+    firewall: str
+    nat6: bool
+
+
 class Book(Struct, frozen=True):
     """What is kept for good: the subnet, and the address of every container that ever had one in it."""
 
     subnet: str = ""
     addresses: dict[str, str] = {}
+    abilities: Abilities | None = None
 
 
 class NetFolder:

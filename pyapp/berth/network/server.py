@@ -20,11 +20,10 @@ from berth.kernel.call import explain
 from berth.network.hub import Hub
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
-from berth.network.netlink import Netlink
+from berth.network.news import News
+from berth.network.nftables import Nftables, NftablesNews
 from berth.network.records import NetFolder
 
-# RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE and, by its number 19, IPV6_RULE
-_NEWS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
 _SETTLING_SECONDS = 0.03  # a change of network is many messages
 _LOG_BYTES = 64 * 1024
 
@@ -46,11 +45,13 @@ class _Server:
         self._log = log
         self._loop = Loop()
         self._hub = Hub(home, self._loop, log)
-        self._news = Netlink(_NEWS)
+        self._news = News()
+        self._firewall_news: NftablesNews | None = None
         self._held: dict[socket.socket, str] = {}
 
     def run(self) -> None:
         self._hub.take_over()
+        self._listen_to_firewall()
         self._loop.watch(self._listener.fileno(), self._accept)
         self._loop.watch(self._news.fileno(), self._hear)
         while not self._may_end():
@@ -105,18 +106,21 @@ class _Server:
 
     def _answer(self, request: Request, caller: socket.socket) -> Answer:
         hub = self._hub
+        self._hear()  # what happened before the request is known when it is answered
         match request.call:
             case "reserve" if request.wish is not None:
                 self._held[caller] = request.wish.name
                 return Answer(lease=hub.reserve(request.wish))
             case "attach":
-                return Answer(lease=hub.attach(request.name, request.pid))
+                lease = hub.attach(request.name, request.pid)
+                self._listen_to_firewall()
+                return Answer(lease=lease)
             case "detach":
                 hub.detach(request.name)
                 if not hub.members and not hub.reserved:
                     hub.end()
             case "status":
-                return Answer(members=self._members(), firewall=hub.firewall_kind)
+                return Answer(members=self._members(), firewall=hub.firewalls.kind)
         return Answer()
 
     def _members(self) -> tuple[MemberStatus, ...]:
@@ -131,10 +135,28 @@ class _Server:
             for name, member in sorted(self._hub.members.items())
         )
 
+    def _listen_to_firewall(self) -> None:
+        """Where the kernel tells what others do to the rules, hear it; iptables is looked at with the routes."""
+        if self._firewall_news is None and self._hub.members and self._hub.firewalls.kind == Nftables.kind:
+            self._firewall_news = NftablesNews()
+            self._loop.watch(self._firewall_news.fileno(), self._hear_of_firewall)
+
+    def _hear_of_firewall(self) -> None:
+        assert self._firewall_news is not None
+        if self._firewall_news.tells_of_others(self._hub.firewalls.ports):
+            self._loop.put_off("mend", _SETTLING_SECONDS, self._mend)
+
+    def _mend(self) -> None:
+        try:
+            self._hub.mend_firewall()
+        except BerthError as error:
+            self._log(f"the firewall could not be mended: {error}")
+
     def _hear(self) -> None:
-        self._news.drain()
-        if self._hub.members:
-            self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
+        if self._news.tells_of_others(self._hub.ports):
+            self._hub.look_again()
+            if self._hub.members:
+                self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
 
     def _follow(self) -> None:
         try:

@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Mapping
 
 from berth.network.model import Family, Member, Route, Rule, Uplink
-from berth.network.uplinks import CLOSED, FROM_MEMBER, MEMBERS_TABLE, TO_MEMBERS
+from berth.network.uplinks import CLOSED, FROM_MEMBER, MEMBERS_TABLE, OTHER_SOURCE, OWN_SOURCE, TO_MEMBERS
 
-_LOOK_UP, _UNREACHABLE_RULE = 1, 7  # FR_ACT_*
+_LOOK_UP, _GO_TO, _BLACKHOLE, _UNREACHABLE_RULE = 1, 2, 6, 7  # FR_ACT_*
 _UNICAST, _UNREACHABLE = 1, 7  # RTN_*
 _SCOPE_LINK = 253
-PRIORITIES = range(TO_MEMBERS, CLOSED + 1)
+PRIORITIES = range(OWN_SOURCE, CLOSED + 1)
 
 
 def wanted_rules(members: Iterable[Member], uplinks: Mapping[str, Uplink], subnet: str, family: Family) -> set[Rule]:
     """Return the rules: one that leads to `subnet`, and for each member those that lead to its uplink.
 
-    `uplinks` are by the members' names.  A way that is closed ends in a refusal.
+    `uplinks` are by the members' names.  A way that is closed ends in a refusal.  What comes by a member's link from
+    another address than its own goes nowhere: unlike rp_filter, that holds for IPv6, and whatever "all" is set to.
     """
     rules = {Rule(priority=TO_MEMBERS, action=_LOOK_UP, table=MEMBERS_TABLE, destination=subnet)}
     for member in members:
@@ -22,6 +23,8 @@ def wanted_rules(members: Iterable[Member], uplinks: Mapping[str, Uplink], subne
         uplink = uplinks[member.wish.name]
         if not source:
             continue
+        rules.add(Rule(priority=OWN_SOURCE, action=_GO_TO, goto=TO_MEMBERS, iif=member.link, source=source))
+        rules.add(Rule(priority=OTHER_SOURCE, action=_BLACKHOLE, iif=member.link))
         for step, table in enumerate(uplink.tables):
             rules.add(Rule(priority=FROM_MEMBER + step, action=_LOOK_UP, table=table, source=source))
         if uplink.closed:

@@ -12,6 +12,8 @@ from berth.network.model import Facts, Route, Rule, Uplink
 
 OWN_TABLES = range(28_000, 29_000)  # beyond netd's, which are 1000 and an interface's index
 MEMBERS_TABLE = 28_000
+OWN_SOURCE, OTHER_SOURCE = 5_090, 5_091
+"""Priorities of the rules that let pass what a container sends from its own address, and drop the rest."""
 TO_MEMBERS = 5_100
 """Priority of the rule that leads to the containers: behind `local` (0), before the first of netd's (10000)."""
 FROM_MEMBER = 5_200

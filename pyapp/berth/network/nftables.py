@@ -1,0 +1,183 @@
+"""Carries rules out by netlink, on phones whose kernel has nftables and whose system has no iptables that works.
+
+See linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h and netlink(7).
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from typing import Final
+
+from berth.errors import BerthError
+from berth.network.firewall import Chains, Ground, chains_of
+from berth.network.model import Family
+from berth.network.nft_expressions import TABLE, Message, removing, replacing
+
+_NETLINK_NETFILTER: Final = 12
+_SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
+_BEGIN, _END = 0x10, 0x11  # NFNL_MSG_BATCH_*
+_REQUEST, _ACK = 0x1, 0x4  # NLM_F_*
+_ERROR: Final = 2  # NLMSG_ERROR
+_HEADER: Final = struct.Struct("=IHHII")
+_ROOM: Final = 1 << 18
+_NEWS: Final = 7  # NFNLGRP_NFTABLES
+_SO_SNDBUFFORCE: Final = 32
+_TABLE_NAME: Final = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
+_GENMSG: Final = 4
+_NOTHING: Final[Chains] = dict.fromkeys(("FORWARD", "INPUT", "LOCAL", "PORTS", "POSTROUTING", "MSS"), ())
+
+
+class Nftables:
+    """The firewall of one address family."""
+
+    kind = "nftables"
+
+    def __init__(self, family: Family) -> None:
+        self._family: Family = family
+        self._clamp = True
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+        self._socket.bind((0, 0))
+        self._applied: Chains | None = None
+
+    @property
+    def port(self) -> int:
+        """Its netlink address, by which news of its own changes are known."""
+        return int(self._socket.getsockname()[0])
+
+    def apply(self, ground: Ground, *, check: bool) -> None:
+        """Make the rules those of `ground`; with `check`, put back what another program took away.
+
+        All change at once, and between them no packet sees half of them.  Raises BerthError.
+        """
+        chains = chains_of(ground)
+        if chains == self._applied and not check:
+            return
+        self._applied = None
+        try:
+            self._replace(chains)
+        except OSError as error:
+            raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; the firewall was not changed") from error
+        self._applied = chains
+
+    def begin(self, ground: Ground) -> None:
+        """Make the rules for the first time; raises BerthError."""
+        self.apply(ground, check=True)
+
+    def remove(self) -> None:
+        """Take away all of Berth's; raises BerthError."""
+        self._applied = None
+        try:
+            self._commit(removing(self._family))
+        except OSError as error:
+            raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its table remains") from error
+
+    def has_nat(self) -> bool:
+        """Tell whether the kernel has nftables, and can translate addresses of this family by it.
+
+        What is made to find that out is taken back in the same transaction.
+        """
+        try:
+            self._commit([*replacing(self._family, _NOTHING, clamp=False), *removing(self._family)[1:]])
+        except OSError:
+            return False
+        return True
+
+    def _replace(self, chains: Chains) -> None:
+        try:
+            self._commit(replacing(self._family, chains, clamp=self._clamp))
+        except OSError as error:
+            if not self._clamp or error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            self._clamp = False
+            self._commit(replacing(self._family, chains, clamp=False))
+
+    def _commit(self, messages: list[Message]) -> None:
+        """Carry out a transaction as a whole; raises OSError where one of `messages` is refused."""
+        about = struct.pack("!BBH", 0, 0, _SUBSYSTEM)
+        whole = [_message(_BEGIN, _REQUEST, 0, about)]
+        for number, (kind, flags, body) in enumerate(messages, 1):
+            asked = _ACK if number == len(messages) else 0
+            whole.append(_message(_SUBSYSTEM << 8 | kind, _REQUEST | flags | asked, number, body))
+        whole.append(_message(_END, _REQUEST, 0, about))
+        data = b"".join(whole)
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * len(data) + _ROOM)
+        self._socket.send(data)
+        refused = self._answers(len(messages))
+        if refused:
+            raise OSError(refused, os.strerror(refused))
+
+    def _answers(self, last: int) -> int:
+        """Read until the acknowledgement of message `last`, or all refusals; return the first error number, or 0.
+
+        A transaction that is refused answers with every error it has found, and they are there when send() returns.
+        """
+        refused = 0
+        data = self._socket.recv(_ROOM)
+        while data:
+            offset = 0
+            while offset < len(data):
+                length, kind, _, number, _ = _HEADER.unpack_from(data, offset)
+                if kind == _ERROR:
+                    code = -struct.unpack_from("=i", data, offset + _HEADER.size)[0]
+                    refused = refused or code
+                    if number == last and not refused:
+                        return 0
+                offset += (length + 3) & ~3
+            try:
+                data = self._socket.recv(_ROOM, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                data = b""
+        return refused
+
+
+class NftablesNews:
+    """Hears what is changed in nftables; `fileno` is for a poll."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
+        )
+        self._socket.bind((0, 1 << _NEWS - 1))
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._socket.fileno()
+
+    def tells_of_others(self, own: tuple[int, ...]) -> bool:
+        """Read all news; tell whether somebody whose port is not among `own` has changed Berth's tables."""
+        found = False
+        while True:
+            try:
+                data = self._socket.recv(_ROOM)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                found = True  # some of it was lost
+                continue
+            offset = 0
+            while offset < len(data):
+                length, _, _, _, port = _HEADER.unpack_from(data, offset)
+                name = _first_text(data[offset + _HEADER.size + _GENMSG : offset + length])
+                found = found or (name == TABLE and port not in own)
+                offset += (length + 3) & ~3
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._socket.close()
+
+
+def _first_text(attributes: bytes) -> str:
+    """The name of the table, with which every message about tables, chains and rules begins; "" for others."""
+    if len(attributes) < 4:
+        return ""
+    size, kind = struct.unpack_from("=HH", attributes)
+    return attributes[4:size].rstrip(b"\0").decode(errors="replace") if kind == _TABLE_NAME else ""
+
+
+def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, number, 0) + body

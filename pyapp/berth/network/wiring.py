@@ -1,0 +1,77 @@
+"""The link of one container: both ends of it, and what goes over it when its uplink changes."""
+
+import contextlib
+import os
+from ipaddress import IPv4Network
+from typing import Final
+
+from berth.network import links, sysctls
+from berth.network.connections import forget_connections, reset_connections
+from berth.network.model import Member
+from berth.network.netlink import Netlink, inside, open_namespace
+
+INNER: Final = "eth0"
+
+
+def make_link(netlink: Netlink, member: Member, mtu: int) -> int:
+    """Make the link of `member` and switch the phone's end on; return the index of that.  Raises OSError."""
+    lease = member.lease
+    namespace = open_namespace(member.pid)
+    try:
+        index = links.make_veth(
+            netlink, member.link, _alias(member), namespace=namespace, inner=INNER, mac=lease.mac, mtu=mtu
+        )
+    finally:
+        os.close(namespace)
+    sysctls.write_if_there(sysctls.of_link(member.link, ipv6=bool(lease.address6)))
+    links.add_address(netlink, index, lease.gateway, 32)
+    if lease.gateway6:
+        links.add_address(netlink, index, lease.gateway6, 128, family=6)
+    links.switch_on(netlink, index)
+    return index
+
+
+def set_up_inside(member: Member, own_namespace: int) -> None:
+    """Give the container's end its addresses and ways out.  Raises OSError."""
+    lease = member.lease
+    with inside(member.pid, own_namespace), Netlink() as netlink:
+        index = links.find(INNER)
+        links.switch_on(netlink, index)
+        links.add_address(netlink, index, lease.address, IPv4Network(lease.subnet).prefixlen)
+        links.add_way_out(netlink, index, lease.gateway)
+        if lease.address6:
+            links.add_address(netlink, index, lease.address6, 128, family=6)
+            links.add_way_out(netlink, index, lease.gateway6, family=6)
+
+
+def remove_link(netlink: Netlink, member: Member) -> None:
+    """Remove the link of `member`; one that has gone is fine.  Raises KernelError."""
+    links.remove_link(netlink, member.link, _alias(member))
+
+
+def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> None:
+    """Give both ends another MTU."""
+    links.set_mtu(netlink, member.index, mtu)
+    try:
+        with inside(member.pid, own_namespace), Netlink() as within:
+            links.set_mtu(within, links.find(INNER), mtu)
+    except OSError:
+        return  # it ends just now, or root inside has renamed its link
+
+
+def end_connections(member: Member, own_namespace: int) -> None:
+    """End what goes by an uplink that the container no longer has."""
+    forget_outside(member)
+    with contextlib.suppress(OSError), inside(member.pid, own_namespace):  # it may have ended just now
+        reset_connections(member.lease.subnet)
+
+
+def forget_outside(member: Member) -> None:
+    """Have the phone forget what `member` has going on with anybody who is no container."""
+    own = tuple(address for address in (member.lease.address, member.lease.address6) if address)
+    forget_connections(own, member.lease.subnet)
+
+
+def _alias(member: Member) -> str:
+    """By which a link is known as ours, and for whom."""
+    return f"berth {member.wish.name}"

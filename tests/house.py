@@ -1,0 +1,85 @@
+"""Containers with `--net=nat` on the phone of `tests.phone`: each is a web server that tells its name."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import quick
+from tests.phone import MOBILE_ROUTER, WIFI_ROUTER, Phone, told, wait_for
+
+Factory = Callable[[str], Path]
+SUBNET = "172.28.0.0/16"
+GATEWAY = "172.28.0.1"
+SERVER = """\
+#!/bin/sh
+(ip address show eth0; ip route; cat /etc/resolv.conf) > /at-first
+mkdir -p /tmp/www; hostname > /tmp/www/index.html
+for port in 80 81 82; do httpd -p $port -h /tmp/www; done
+trap 'exit 0' TERM
+while :; do sleep 3600 & wait $!; done
+"""
+
+
+class House:
+    """Starts containers on the phone, each a web server that tells its name."""
+
+    def __init__(self, phone: Phone, rootfs: Factory) -> None:
+        self.phone = phone
+        self.rootfs = rootfs
+
+    def start(self, name: str, *flags: str | Path) -> str:
+        """Start container `name` and return its address."""
+        root = self.rootfs("busybox")
+        quick.write_init(root, "/sbin/server", SERVER)
+        self.phone.berth.succeed("start", name, "--rootfs", root, "--init", "/sbin/server", "--net=nat", *flags)
+        address = told(self.phone.berth, name)["address"]
+        wait_for("its web server answers", lambda: self.phone.fetch(address))
+        return str(address)
+
+    def inside(self, name: str, script: str) -> str:
+        """Run a shell script inside and return what it printed, whatever its exit code."""
+        done = self.phone.berth("run", name, "--", "sh", "-c", script)
+        return (done.stdout + done.stderr).strip()
+
+    def fetch(self, name: str, host: str, port: int = 80) -> str:
+        """Return what a web server answers to the container `name`."""
+        return self.inside(name, f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {host} {port} | tail -n 1")
+
+
+@pytest.fixture
+def house(phone: Phone, rootfs: Factory) -> House:
+    return House(phone, rootfs)
+
+
+ANDROID = f"""\
+ip -4 route flush table main; ip -6 route flush table main
+ip route add 192.0.2.0/24 dev wlan0 table 1003
+ip route add default via {WIFI_ROUTER} dev wlan0 table 1003
+ip route add 198.51.100.0/24 dev rmnet_data0 table 1004
+ip route add default via {MOBILE_ROUTER} dev rmnet_data0 table 1004
+ip rule add fwmark 0xc0000/0xd0000 lookup 99 priority 10000
+ip rule add fwmark 0x10063/0x1ffff iif lo lookup 97 priority 16000
+ip rule add fwmark 0x10064/0x1ffff iif lo lookup 1003 priority 16000
+ip rule add iif lo oif wlan0 lookup 1003 priority 17000
+ip rule add fwmark 0x0/0x10000 lookup 99 priority 18000
+ip rule add fwmark 0x0/0x10000 lookup 98 priority 19000
+ip rule add fwmark 0x0/0xffff iif lo lookup 1003 priority 31000
+ip rule add unreachable priority 32000
+"""
+"""What netd makes: a table for each network, and rules that hold for what the phone itself sends."""
+
+
+def switch_to_mobile(phone: Phone) -> None:
+    """Do what netd does when the default network changes."""
+    phone.ip(*["rule", "add", "fwmark", "0x0/0xffff", "iif", "lo", "lookup", "1004", "priority", "31000"])
+    phone.ip(*["rule", "del", "fwmark", "0x0/0xffff", "iif", "lo", "lookup", "1003", "priority", "31000"])
+
+
+@pytest.fixture
+def on_android(rootfs: Factory, phone: Phone) -> Iterator[House]:
+    """A house on a phone whose network is netd's; that part of it is the test's own, and put back."""
+    phone.shell(ANDROID)
+    yield House(phone, rootfs)
+    phone.berth("stop", "--all", "--timeout", "2")
+    phone.put_back()

@@ -1,0 +1,73 @@
+"""The same network by each of the firewalls that a phone may have."""
+
+import pytest
+
+from tests.house import GATEWAY, SUBNET, Factory, House
+from tests.phone import INTERNET, INTERNET6, SECONDS, WIFI, WIFI6, Phone, phone, wait_for
+
+pytestmark = pytest.mark.system
+__all__ = ["phone"]
+
+_PROGRAMS = "/usr/sbin/xtables-nft-multi"
+_LEGACY = "/usr/sbin/xtables-legacy-multi"
+_FLUSH = {
+    "iptables-legacy": "iptables -t nat -F POSTROUTING; iptables -F FORWARD; ip rule del priority 5100",
+    "iptables-nft": "iptables -t nat -F POSTROUTING; iptables -F FORWARD; ip rule del priority 5100",
+    "nftables": "nft flush ruleset",
+}
+
+
+@pytest.fixture(params=_FLUSH)
+def walled(request: pytest.FixtureRequest, phone: Phone, rootfs: Factory) -> tuple[str, House]:
+    """The firewall's name, and a house on a phone that has no other one."""
+    kind: str = request.param
+    if kind == "iptables-legacy":
+        phone.succeed("mount", "--bind", _LEGACY, _PROGRAMS)
+    elif kind == "nftables":
+        phone.succeed("mount", "--bind", "/dev/null", _PROGRAMS)
+    return kind, House(phone, rootfs)
+
+
+def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, House]) -> None:
+    kind, house = walled
+    phone = house.phone
+    address = house.start("net-a", "--port", "8080:80,9081-9082:81-82")
+    house.start("net-b", "--port", "80-82:80-82")
+    house.start("net-c", "--isolated")
+    assert '"firewall":"' + kind.partition("-")[0] in phone.berth.succeed("net", "--json").replace(" ", "")
+
+    def works() -> bool:
+        return house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+    assert works()
+    assert house.fetch("net-a", INTERNET6) == f"wifi {WIFI6}"
+    assert [phone.wifi.fetch(place, 8080) for place in (WIFI, WIFI6)] == ["net-a"] * 2
+    assert [phone.wifi.fetch(WIFI, number) for number in (9082, 82)] == ["net-a", "net-b"]
+    assert [phone.fetch(place, 8080) for place in (WIFI, GATEWAY, "127.0.0.1")] == ["net-a"] * 3
+    assert [house.fetch(name, GATEWAY, 8080) for name in ("net-a", "net-b")] == ["net-a"] * 2
+    assert house.fetch("net-b", address) == "net-a"
+    assert house.fetch("net-c", address) != "net-a"
+    assert house.fetch("net-c", INTERNET) == f"wifi {WIFI}"
+    phone.wifi.ip("route", "add", SUBNET, "via", WIFI)
+    assert phone.wifi.fetch(address, seconds=1) is None
+
+    phone.shell(_FLUSH[kind])
+    wait_for("it is mended", works)
+    wait_for("its ports too", lambda: phone.wifi.fetch(WIFI, 8080) == "net-a", SECONDS)
+    assert phone.wifi.fetch(address, seconds=1) is None
+
+
+def test_large_segments_are_clamped_to_the_way(walled: tuple[str, House]) -> None:
+    _, house = walled
+    house.phone.ip("link", "set", "wlan0", "mtu", "1400")
+    house.start("net-a", "--port", "8080:80")
+    house.phone.wifi.succeed("nft", "add table ip t; add chain ip t i { type filter hook input priority 0; }")
+    house.phone.wifi.succeed("nft", "add rule ip t i tcp option maxseg size 1360 counter comment fits")
+    house.phone.wifi.succeed("nft", "add rule ip t i tcp option maxseg size > 1360 counter comment large")
+    house.inside("net-a", "ip link set eth0 mtu 1500")
+
+    assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+    counted = house.phone.wifi.succeed("nft", "list chain ip t i")
+    assert "size 1360 counter packets 1 " in counted
+    assert "size > 1360 counter packets 0 " in counted

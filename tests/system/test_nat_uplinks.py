@@ -1,0 +1,109 @@
+"""Which way the traffic of containers goes, and how it follows the phone from one network to another."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.house import House, house, on_android, switch_to_mobile
+from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, WIFI, phone, told, wait_for
+
+pytestmark = pytest.mark.system
+__all__ = ["house", "on_android", "phone"]
+
+
+def test_on_android_traffic_goes_where_the_phones_own_goes(on_android: House) -> None:
+    on_android.start("net-a", "--port", "8080:80")
+
+    assert on_android.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+    assert on_android.phone.wifi.fetch(WIFI, 8080) == "net-a"
+    assert on_android.phone.fetch("127.0.0.1", 8080) == "net-a"
+
+
+def test_traffic_follows_the_phone_to_another_uplink(on_android: House) -> None:
+    on_android.start("net-a")
+    assert on_android.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+    switch_to_mobile(on_android.phone)
+
+    seconds = wait_for("mobile", lambda: on_android.fetch("net-a", INTERNET) == f"mobile {MOBILE}")
+    assert seconds < 5
+
+
+TALK = """\
+import socket, time
+sock = socket.create_connection(("203.0.113.1", 7), timeout=30)
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.connect(("203.0.113.1", 53))
+query = b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\1a\\0\\0\\1\\0\\1"
+datagrams.settimeout(1)
+def ask():
+    for _ in range(10):
+        try:
+            datagrams.send(query)
+            return len(datagrams.recv(100))
+        except OSError:
+            continue
+ask()
+print("talks", flush=True)
+began = time.monotonic()
+try:
+    sock.recv(1)
+    print("closed", end=" ")
+except TimeoutError:
+    print("waited in vain", end=" ")
+except OSError as error:
+    print("reset" if time.monotonic() - began < 20 else "too late", end=" ")
+print("and asks" if ask() else "and is not heard")
+"""
+
+
+def test_what_can_t_survive_the_change_is_reset_and_what_can_goes_on(on_android: House) -> None:
+    on_android.start("net-a")
+    init = str(told(on_android.phone.berth, "net-a")["pid"])
+    talk = ["nsenter", "--target", init, "--net", sys.executable, "-c", TALK]
+    with subprocess.Popen(talk, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "talks\n"
+        switch_to_mobile(on_android.phone)
+
+        assert program.communicate(timeout=60)[0] == "reset and asks\n"
+
+
+def test_the_mtu_follows_the_uplink(on_android: House) -> None:
+    on_android.phone.ip("link", "set", "rmnet_data0", "mtu", "1400")
+    on_android.start("net-a")
+    assert on_android.inside("net-a", "cat /sys/class/net/eth0/mtu") == "1500"
+
+    switch_to_mobile(on_android.phone)
+
+    wait_for("the MTU is that of mobile", lambda: on_android.inside("net-a", "cat /sys/class/net/eth0/mtu") == "1400")
+
+
+def test_what_netd_flushes_is_put_back(on_android: House) -> None:
+    phone = on_android.phone
+    on_android.start("net-a")
+
+    phone.succeed("iptables", "-F", "FORWARD")
+    phone.succeed("iptables", "-t", "nat", "-F", "POSTROUTING")
+    for priority in ("5100", "5200"):
+        phone.ip("rule", "del", "priority", priority)
+
+    wait_for("it is mended", lambda: on_android.fetch("net-a", INTERNET) == f"wifi {WIFI}")
+    assert "-A FORWARD -j BERTH-FORWARD" in phone.succeed("iptables", "-S", "FORWARD")
+
+
+def test_with_pinned_uplinks_traffic_goes_by_no_other(house: House) -> None:
+    by_mobile = ("route", "add", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0", "metric", "900")
+    house.phone.ip(*by_mobile)
+    house.start("net-a", "--upstream", "tun*,rmnet*")
+    house.start("net-b", "--upstream", "tun0")
+
+    assert house.fetch("net-a", INTERNET) == f"mobile {MOBILE}"
+    assert "wifi" not in house.fetch("net-b", INTERNET)
+    house.phone.ip("link", "set", "rmnet_data0", "down")
+    wait_for("the way is closed", lambda: "mobile" not in house.fetch("net-a", INTERNET))
+    house.phone.ip("link", "set", "rmnet_data0", "up")
+    house.phone.ip(*by_mobile)
+    wait_for("it is open again", lambda: house.fetch("net-a", INTERNET) == f"mobile {MOBILE}")
+    house.phone.put_back()
