@@ -2,13 +2,19 @@
 
 import os
 
+from berth import rules
 from berth.cli.escapes import one_line
 from berth.cli.flags import Invocation
 from berth.cli.layout import wrapped
 from berth.cli.output import print_json, room
+from berth.cli.specs import port_of
+from berth.cli.table import NET_USAGE
 from berth.engine.network import status
+from berth.engine.ports import change_ports
+from berth.errors import UsageError
 from berth.home import find_home
 from berth.network.messages import MemberStatus
+from berth.network.port_list import notation
 from berth.service.session import Session
 from berth.spec import Port
 
@@ -17,6 +23,8 @@ _INDENT = 2
 
 def net(invocation: Invocation, session: Session) -> int:
     """`berth net`."""
+    if invocation.words:
+        return _change(invocation, session)
     told = status(find_home(os.environ))
     if invocation.json:
         print_json(told)
@@ -29,6 +37,26 @@ def net(invocation: Invocation, session: Session) -> int:
         print(member.name)
         for fact in _about(member):
             print("\n".join(wrapped(one_line(fact), room(session), _INDENT, 2 * _INDENT)))
+    return 0
+
+
+def _change(invocation: Invocation, session: Session) -> int:
+    """`berth net port add` and `berth net port remove`."""
+    match invocation.words:
+        case ("port", "add" | "remove" as what, name, _, *_):
+            return _change_ports(invocation, what, rules.name("net port", name))
+    raise UsageError(f"net: {rules.quoted(' '.join(invocation.words))} is not understood; write: berth net {NET_USAGE}")
+
+
+def _change_ports(invocation: Invocation, what: str, name: str) -> int:
+    words = [word for words in invocation.words[3:] for word in words.split(",")]
+    ports = tuple(port_of(f"net port {what}", word) for word in words)
+    home = find_home(os.environ)
+    spec = change_ports(home, name, add=ports) if what == "add" else change_ports(home, name, remove=ports)
+    if invocation.json:
+        print_json({"name": name, "ports": spec.ports})
+    else:
+        print(f"{name}: its ports are now {', '.join(map(notation, spec.ports)) or 'none'}")
     return 0
 
 

@@ -161,14 +161,16 @@ def _changes(invocation: Invocation, directory: str, read: Read) -> dict[str, ob
             msgspec.convert({"stage": stage, "path": path}, Hook) for stage, path in dict.fromkeys(hooks)
         )
     if "port" in options:
-        ports = (values.port("--port", item) for item in _listed(invocation, "port"))
-        changes["ports"] = tuple(
-            msgspec.convert(dict(zip(("host", "container", "count", "protocol", "bind"), port, strict=True)), Port)
-            for port in dict.fromkeys(ports)
-        )
+        changes["ports"] = tuple(dict.fromkeys(port_of("--port", item) for item in _listed(invocation, "port")))
     if options.keys() & {"env", "env-file"}:
         changes["env"] = environment(invocation, read)
     return changes
+
+
+def port_of(label: str, text: str) -> Port:
+    """The port that `text` stands for, as `values.port` reads it.  Raises UsageError."""
+    fields = ("host", "container", "count", "protocol", "bind")
+    return msgspec.convert(dict(zip(fields, values.port(label, text), strict=True)), Port)
 
 
 def _listed(invocation: Invocation, flag: str) -> tuple[str, ...]:

@@ -188,6 +188,8 @@ SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselv
 
 MANY = 1 << 16  # more words than a command line holds
 
+NET_USAGE = "[port add|remove NAME PORT...]"
+
 _ROWS = (
     Command("start", "[NAME]", "Start a container and save it.", containers=(0, 1), flags=START),
     Command("stop", "NAME...", "Stop containers.", containers=(1, MANY), flags=STOP),
@@ -201,7 +203,7 @@ _ROWS = (
     Command("show", "", "List the running containers.", flags=(JSON,)),
     Command("list", "", "List all containers.", flags=LIST),
     Command("info", "[NAME]", "Tell about a container or the device.", containers=(0, 1), flags=(NAME, JSON)),
-    Command("net", "", "Tell who is on the network, and which way it goes.", flags=(JSON,)),
+    Command("net", NET_USAGE, "Tell who is on the network, and which way it goes.", words=(0, MANY), flags=(JSON,)),
     Command("plan", "[NAME]", "Tell what a start would do, and why.", containers=(0, 1), flags=(NAME, *SPEC, JSON)),
     Command("rename", "OLD NEW", "Give a container another name.", containers=(1, 1), words=(1, 1), flags=(NAME, JSON)),
     Command("rm", "NAME", "Forget a container; its root stays.", containers=(1, 1), flags=RM),

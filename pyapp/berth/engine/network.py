@@ -19,7 +19,7 @@ from berth.kernel.sockets import connect, listen
 from berth.network.messages import Answer, Request, receive_answer, send
 from berth.network.model import wish_of
 from berth.network.records import NetFolder
-from berth.spec import Spec
+from berth.spec import Port, Spec
 
 EFFECT = "network"
 _SERVE_SECONDS = 20.0
@@ -108,6 +108,11 @@ def leave(run: str, name: str) -> None:
     except BerthError as error:
         raise OSError(str(error)) from error
     sock.close()
+
+
+def change_ports(home: Home, name: str, *, add: tuple[Port, ...], remove: tuple[Port, ...]) -> None:
+    """Show and hide ports of the running container `name`; raises BerthError with nothing changed."""
+    _call(home, Request(call="ports", name=name, add=add, remove=remove))[0].close()
 
 
 def settle(home: Home) -> None:

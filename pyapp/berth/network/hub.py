@@ -13,17 +13,20 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
 from berth.network import addresses, sysctls, wiring
+from berth.network.connections import forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.leases import lease_for
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink
+from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
 from berth.network.records import Records
 from berth.network.routing import clear_tables, settle_tables
 from berth.network.services import Services
 from berth.network.uplinks import choose_uplink
+from berth.spec import Port
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
 _LEAST_MTU = 1280  # of IPv6
@@ -101,6 +104,25 @@ class Hub:
                 self.settle()
             wiring.forget_outside(member)
             self.records.forget_member(name)
+
+    def change_ports(self, name: str, add: tuple[Port, ...], remove: tuple[Port, ...]) -> None:
+        """Show and hide ports of container `name`.
+
+        Raises BerthError where one that is to be shown is taken, with nothing changed.
+        """
+        member = self.members.get(name)
+        if member is None:
+            raise BerthError(f"container {name}: is not on the network; its ports are changed when it starts")
+        ports = changed_list(name, member.wish.ports, add, remove)
+        refuse_taken(replace(member.wish, ports=add), [other for other, _ in self._held(name)])
+        member = replace(member, wish=replace(member.wish, ports=ports))
+        self.records.save_member(member)
+        self.members[name] = member
+        for family in _FAMILIES:
+            self._settle_firewall(family, check=False)
+        self._services.change_ports(member)
+        own = (*self.facts[4].addresses, *self.facts[6].addresses)
+        forget_ports((*add, *remove), wiring.addresses_of(member), own)
 
     # What holds for all of them.
 

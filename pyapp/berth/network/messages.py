@@ -17,13 +17,15 @@ class Request(Struct, frozen=True, kw_only=True):
     """A request about container `name`.
 
     "reserve" an address for `wish`, "attach" process `pid`, "watch" it (hold on to know when the net process ends),
-    "detach" it; "status" tells of all.
+    "detach" it, change its "ports"; "status" tells of all.
     """
 
-    call: Literal["reserve", "attach", "watch", "detach", "status"]
+    call: Literal["reserve", "attach", "watch", "detach", "ports", "status"]
     name: str = ""
     wish: Wish | None = None
     pid: int = 0
+    add: tuple[Port, ...] = ()
+    remove: tuple[Port, ...] = ()
 
 
 class MemberStatus(Struct, frozen=True, kw_only=True):

@@ -115,6 +115,8 @@ class _Server:
                 hub.detach(request.name)
                 if not hub.members and not hub.reserved:
                     hub.end()
+            case "ports":
+                hub.change_ports(request.name, request.add, request.remove)
             case "status":
                 return Answer(members=self._members(), firewall=hub.firewalls.kind)
         return Answer()
