@@ -9,6 +9,7 @@ from berth.cli.layout import wrapped
 from berth.cli.output import print_json, room
 from berth.cli.specs import port_of
 from berth.cli.table import NET_USAGE
+from berth.engine.diagnose import diagnose
 from berth.engine.network import status
 from berth.engine.ports import change_ports
 from berth.errors import UsageError
@@ -24,7 +25,7 @@ _INDENT = 2
 def net(invocation: Invocation, session: Session) -> int:
     """`berth net`."""
     if invocation.words:
-        return _change(invocation, session)
+        return _do(invocation, session)
     told = status(find_home(os.environ))
     if invocation.json:
         print_json(told)
@@ -40,12 +41,27 @@ def net(invocation: Invocation, session: Session) -> int:
     return 0
 
 
-def _change(invocation: Invocation, session: Session) -> int:
-    """`berth net port add` and `berth net port remove`."""
+def _do(invocation: Invocation, session: Session) -> int:
     match invocation.words:
+        case ("diagnose", name):
+            return _diagnose(invocation, session, rules.name("net diagnose", name))
         case ("port", "add" | "remove" as what, name, _, *_):
             return _change_ports(invocation, what, rules.name("net port", name))
     raise UsageError(f"net: {rules.quoted(' '.join(invocation.words))} is not understood; write: berth net {NET_USAGE}")
+
+
+def _diagnose(invocation: Invocation, session: Session, name: str) -> int:
+    """`berth net diagnose`; exits with 1 where a piece of the way is broken."""
+    checks = diagnose(find_home(os.environ), name)
+    if invocation.json:
+        print_json(checks)
+    else:
+        for check in checks:
+            state = "ok" if check.whole else "BROKEN"
+            print("\n".join(wrapped(f"{check.piece}: {state}, {check.found}", room(session), 0, _INDENT)))
+            if check.cure:
+                print("\n".join(wrapped(f"cure: {check.cure}", room(session), _INDENT, 2 * _INDENT)))
+    return 0 if all(check.whole for check in checks) else 1
 
 
 def _change_ports(invocation: Invocation, what: str, name: str) -> int:

@@ -116,9 +116,12 @@ def change_ports(home: Home, name: str, *, add: tuple[Port, ...], remove: tuple[
 
 
 def settle(home: Home) -> None:
-    """Have what a killed net process left behind taken over, or taken back where no container needs it."""
+    """Have what a killed net process left behind taken over, or taken back where no container needs it.
+
+    What others took away is put back.
+    """
     if NetFolder(home.run).remains():
-        _call(home, Request(call="status"))[0].close()
+        _call(home, Request(call="mend"))[0].close()
 
 
 def status(home: Home) -> Answer:

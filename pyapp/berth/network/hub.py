@@ -166,6 +166,12 @@ class Hub:
             self._settle_tables(family)
             self._settle_firewall(family, check=check)
 
+    def mend(self) -> None:
+        """Put back what others took away, whether the kernel has told of it or not."""
+        if self.changed is not None and self.members:
+            sysctls.write_if_there(_wanted_sysctls(ipv6=bool(self.changed.prefix6)))
+            self.settle(check=True)
+
     def end(self) -> None:
         """Take back all that was changed on the host.  There is no member any more."""
         self._services.close()
@@ -199,9 +205,7 @@ class Hub:
         """Change what containers need of the host, each thing told to the record first."""
         if self.changed is not None:
             return
-        wanted = {sysctls.FORWARDING: "1"}
-        if lease.gateway6:
-            wanted |= sysctls.for_forwarding6()
+        wanted = _wanted_sysctls(ipv6=bool(lease.gateway6))
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
@@ -239,6 +243,10 @@ class Hub:
         assert self.changed is not None
         own = self.facts[family].addresses if family in self.facts else ()
         self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
+
+
+def _wanted_sysctls(*, ipv6: bool) -> dict[str, str]:
+    return {sysctls.FORWARDING: "1", **(sysctls.for_forwarding6() if ipv6 else {})}
 
 
 def _boot_id() -> str:

@@ -17,10 +17,11 @@ class Request(Struct, frozen=True, kw_only=True):
     """A request about container `name`.
 
     "reserve" an address for `wish`, "attach" process `pid`, "watch" it (hold on to know when the net process ends),
-    "detach" it, change its "ports"; "status" tells of all.
+    "detach" it, change its "ports"; "status" tells of all, "mend" puts
+    back what others took away.
     """
 
-    call: Literal["reserve", "attach", "watch", "detach", "ports", "status"]
+    call: Literal["reserve", "attach", "watch", "detach", "ports", "status", "mend"]
     name: str = ""
     wish: Wish | None = None
     pid: int = 0

@@ -117,6 +117,8 @@ class _Server:
                     hub.end()
             case "ports":
                 hub.change_ports(request.name, request.add, request.remove)
+            case "mend":
+                hub.mend()
             case "status":
                 return Answer(members=self._members(), firewall=hub.firewalls.kind)
         return Answer()
