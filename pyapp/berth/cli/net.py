@@ -8,7 +8,6 @@ from berth.cli.flags import Invocation
 from berth.cli.layout import wrapped
 from berth.cli.output import print_json, room
 from berth.cli.specs import port_of
-from berth.cli.table import NET_USAGE
 from berth.engine.diagnose import diagnose
 from berth.engine.network import status
 from berth.engine.ports import change_ports
@@ -30,9 +29,13 @@ def net(invocation: Invocation, session: Session) -> int:
     if invocation.json:
         print_json(told)
         return 0
-    if not told.members:
+    for plug in told.plugs:
+        print(plug.name)
+        fact = f"{plug.kind}: {plug.told}" + (f", MAC {plug.mac}" if plug.mac else "")
+        print("\n".join(wrapped(one_line(fact), room(session), _INDENT, 2 * _INDENT)))
+    if not told.members and not told.plugs:
         print("no container is on the network; start one with --net=nat")
-    elif not told.firewall:
+    elif told.members and not told.firewall:
         print("without a firewall: this device has no iptables, so nothing is reached from inside")
     for member in told.members:
         print(member.name)
@@ -47,7 +50,10 @@ def _do(invocation: Invocation, session: Session) -> int:
             return _diagnose(invocation, session, rules.name("net diagnose", name))
         case ("port", "add" | "remove" as what, name, _, *_):
             return _change_ports(invocation, what, rules.name("net port", name))
-    raise UsageError(f"net: {rules.quoted(' '.join(invocation.words))} is not understood; write: berth net {NET_USAGE}")
+    raise UsageError(
+        f"net: {rules.quoted(' '.join(invocation.words))} is not understood; write net diagnose NAME, "
+        "net port add NAME PORT or net port remove NAME PORT"
+    )
 
 
 def _diagnose(invocation: Invocation, session: Session, name: str) -> int:

@@ -35,10 +35,13 @@ class _EndedError(BerthError):
 class Membership:
     """A container's connection to the net process, held by its monitor for as long as that lives."""
 
-    def __init__(self, home: Home, name: str, sock: socket.socket, lease: Lease | None = None) -> None:
+    def __init__(
+        self, home: Home, name: str, sock: socket.socket, lease: Lease | None = None, notices: tuple[str, ...] = ()
+    ) -> None:
         self.home = home
         self.name = name
         self.lease = lease
+        self.notices = notices
         self._socket = sock
         self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self._connected = time.monotonic()
@@ -89,7 +92,7 @@ def join(home: Home, spec: Spec) -> Membership:
     Raises BerthError: a port is taken, no address is free.
     """
     sock, answer = _call(home, Request(call="reserve", name=spec.name, wish=wish_of(spec)))
-    return Membership(home, spec.name, sock, answer.lease)
+    return Membership(home, spec.name, sock, answer.lease, answer.notices)
 
 
 def rejoin(home: Home, name: str) -> Membership:

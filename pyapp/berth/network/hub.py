@@ -22,7 +22,7 @@ from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink
 from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
-from berth.network.records import Records
+from berth.network.records import Records, boot_id
 from berth.network.routing import clear_tables, settle_tables
 from berth.network.services import Services
 from berth.network.uplinks import choose_uplink
@@ -129,7 +129,7 @@ class Hub:
     def take_over(self) -> None:
         """Go on where a net process that was killed has left off."""
         self.changed = self.records.changed()
-        here = (_boot_id(), os.fstat(self.own_namespace).st_ino)
+        here = (boot_id(), os.fstat(self.own_namespace).st_ino)
         if self.changed is not None and (self.changed.boot, self.changed.namespace) != here:
             self.records.forget_all()  # gone with its boot, or somebody else's network, which is not to be touched
             self.changed = None
@@ -209,7 +209,7 @@ class Hub:
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
-            boot=_boot_id(),
+            boot=boot_id(),
             namespace=os.fstat(self.own_namespace).st_ino,
             subnet=lease.subnet,
             prefix6=prefix6,
@@ -247,8 +247,3 @@ class Hub:
 
 def _wanted_sysctls(*, ipv6: bool) -> dict[str, str]:
     return {sysctls.FORWARDING: "1", **(sysctls.for_forwarding6() if ipv6 else {})}
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()

@@ -21,6 +21,7 @@ from berth.network.hub import Hub
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
 from berth.network.netlink import Netlink
+from berth.network.plugs import Plugs
 from berth.network.records import NetFolder
 
 # RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE and, by its number 19, IPV6_RULE
@@ -46,11 +47,13 @@ class _Server:
         self._log = log
         self._loop = Loop()
         self._hub = Hub(home, self._loop, log)
+        self._plugs = Plugs(home, self._hub.netlink, self._hub.members, log)
         self._news = Netlink(_NEWS)
         self._held: dict[socket.socket, str] = {}
 
     def run(self) -> None:
         self._hub.take_over()
+        self._plugs.take_over()
         self._loop.watch(self._listener.fileno(), self._accept)
         self._loop.watch(self._news.fileno(), self._hear)
         while not self._may_end():
@@ -58,7 +61,7 @@ class _Server:
 
     def _may_end(self) -> bool:
         """Whether nobody needs this process, and nobody can come to do so: whoever connects holds the lock."""
-        if self._held or self._hub.members:
+        if self._held or self._hub.members or self._plugs.plugs:
             return False
         lock = os.open(self._folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -90,7 +93,9 @@ class _Server:
             data = b""
         if not data:
             self._loop.forget(caller.fileno())
-            self._hub.release(self._held.pop(caller))
+            name = self._held.pop(caller)
+            self._hub.release(name)
+            self._plugs.release(name)
             caller.close()
             return
         try:
@@ -104,15 +109,22 @@ class _Server:
             send(caller, answer)
 
     def _answer(self, request: Request, caller: socket.socket) -> Answer:
-        hub = self._hub
+        hub, plugs = self._hub, self._plugs
         match request.call:
             case "reserve" if request.wish is not None:
                 self._held[caller] = request.wish.name
-                return Answer(lease=hub.reserve(request.wish))
+                if request.wish.kind == "nat":
+                    return Answer(lease=hub.reserve(request.wish))
+                return Answer(notices=plugs.reserve(request.wish))
             case "attach":
-                return Answer(lease=hub.attach(request.name, request.pid))
+                if plugs.has(request.name):
+                    plugs.attach(request.name, request.pid)
+                else:
+                    hub.attach(request.name, request.pid)
+                plugs.came(request.name)
             case "detach":
                 hub.detach(request.name)
+                plugs.detach(request.name)
                 if not hub.members and not hub.reserved:
                     hub.end()
             case "ports":
@@ -120,7 +132,7 @@ class _Server:
             case "mend":
                 hub.mend()
             case "status":
-                return Answer(members=self._members(), firewall=hub.firewalls.kind)
+                return Answer(members=self._members(), plugs=plugs.status(), firewall=hub.firewalls.kind)
         return Answer()
 
     def _members(self) -> tuple[MemberStatus, ...]:
@@ -137,12 +149,13 @@ class _Server:
 
     def _hear(self) -> None:
         self._news.drain()
-        if self._hub.members:
+        if self._hub.members or self._plugs.plugs:
             self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
 
     def _follow(self) -> None:
         try:
             self._hub.follow()
+            self._plugs.follow()
         except (BerthError, OSError) as error:  # an interface that went away between question and answer: news follow
             self._log(f"the network could not be followed: {error}")
 
