@@ -8,7 +8,6 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
-from typing import cast
 
 from msgspec import Struct
 
@@ -17,10 +16,18 @@ from berth.errors import UsageError
 from berth.spec import PRIVILEGES, Bind, Network, Privilege, Spec
 from berth.store import read_text, spec_from_toml
 
+_NETWORKS: Mapping[str, Network] = {
+    "host": "host",
+    "nat": "nat",
+    "none": "none",
+    "gateway": "gateway",
+    "delegated-gateway": "gateway",
+}
 _PERIOD = 100_000  # microseconds; what the kernel and Droidspaces take where cpu_period is not given
 _READ = frozenset((
     "name", "hostname", "rootfs_path", "custom_init", "net_mode", "bind_mounts", "dns_servers", "env_file",
     "memory_limit", "cpu_quota", "cpu_period", "pids_limit", "privileged",
+    "gateway_container", "gateway_net", "gateway_lan_ifname",
     "enable_hw_access", "force_cgroupv1", "block_nested_ns", "run_at_boot",
 ))  # fmt: skip
 # Those of its keys that no container.toml has: one of them is in every file that its program or app writes.
@@ -99,7 +106,7 @@ def convert(
     kept = {key: value for key, value in entries.items() if key not in _READ}
     if "env_file" in entries and variables is None:
         kept["env_file"] = entries["env_file"]
-    if "net_mode" in entries and entries["net_mode"] not in ("host", "nat", "none"):
+    if "net_mode" in entries and entries["net_mode"] not in _NETWORKS:
         kept["net_mode"] = entries["net_mode"]
     privileged = [item.strip().lower() for item in entries.get("privileged", "").split(",") if item.strip()]
     if not set(privileged) <= {*PRIVILEGES, "full"}:
@@ -113,6 +120,9 @@ def convert(
         image=root if image else None,
         init=rules.inner_path(f"{path}: custom_init", entries.get("custom_init", "/sbin/init")),
         net=_network(entries.get("net_mode", "host"), path, net_chosen),
+        gateway=_optional(entries, "gateway_container", path, rules.name),
+        gateway_net=_optional(entries, "gateway_net", path, rules.segment) or "lan",
+        gateway_iface=_optional(entries, "gateway_lan_ifname", path, rules.interface) or "eth1",
         binds=_binds(entries.get("bind_mounts", ""), path),
         env=dict(variables or {}),
         dns=tuple(
@@ -142,12 +152,16 @@ def _name(entries: Mapping[str, str], root: str | None, path: str) -> str:
 
 
 def _network(mode: str, path: str, chosen: bool) -> Network:
-    if mode in ("host", "nat", "none"):
-        return cast(Network, mode)
+    if mode in _NETWORKS:
+        return _NETWORKS[mode]
     if chosen:
         return "host"
     # Shared unasked, the network would expose what a gateway had kept inside; only the user can decide that.
     raise UsageError(f"{path}: net_mode={mode} comes in a later version; add --net=host, nat or none")
+
+
+def _optional(entries: Mapping[str, str], key: str, path: str, rule: Callable[[str, str], str]) -> str | None:
+    return rule(f"{path}: {key}", entries[key]) if key in entries else None
 
 
 def _binds(text: str, path: str) -> tuple[Bind, ...]:

@@ -26,6 +26,7 @@ CPUS_MOST = 8192.0  # NR_CPUS is never configured higher
 PORT_MOST = 65535
 LINK_ROOM = 16  # IFNAMSIZ
 PIDS_LEAST = 16  # an init, its services, and a shell to look at them
+SEGMENT_LENGTH = 32
 PIDS_MOST = 1 << 22  # PID_MAX_LIMIT on 64-bit kernels
 
 
@@ -115,6 +116,13 @@ def address(label: str, value: str) -> str:
     raise UsageError(f"{label} {quoted(value)}: this is no address; write one such as 9.9.9.9 or 2620:fe::fe")
 
 
+def own_address(label: str, value: str) -> str:
+    """An address that the device may have on any of its links."""
+    if "%" in value:
+        raise UsageError(f"{label} {quoted(value)}: this address is good on one link only; write one without %")
+    return address(label, value)
+
+
 def address4(label: str, value: str) -> str:
     """An IPv4 address."""
     found = address(label, value)
@@ -132,11 +140,27 @@ def port(label: str, value: int) -> int:
 
 def link(label: str, value: str) -> str:
     """The name of a network interface, in which * and ? stand for others."""
-    if 0 < len(value) < LINK_ROOM and value.isascii() and set(value) <= _IN_LINKS:
+    if 0 < len(value) < LINK_ROOM and value not in (".", "..") and set(value) <= _IN_LINKS:
         return value
     raise UsageError(
         f"{label} {quoted(value)}: this is no network interface; write one such as wlan0 or rmnet*, "
         f"{LINK_ROOM - 1} long at most"
+    )
+
+
+def interface(label: str, value: str) -> str:
+    """The name of one network interface inside a container."""
+    if link(label, value) == value and not set(value) & {"*", "?"} and value != "lo":
+        return value
+    raise UsageError(f"{label} {quoted(value)}: this must be the name of one interface, such as eth1")
+
+
+def segment(label: str, value: str) -> str:
+    """The name of a gateway's LAN."""
+    if 0 < len(value) <= SEGMENT_LENGTH and set(value) <= _IN_SEGMENTS:
+        return value
+    raise UsageError(
+        f"{label} {quoted(value)}: the name of a LAN has letters, digits, _ and - and is {SEGMENT_LENGTH} long at most"
     )
 
 
@@ -197,6 +221,7 @@ def _is_host_label(part: str) -> bool:
 
 _IN_NAMES = LETTERS | DIGITS | frozenset("._-")
 _IN_LINKS = LETTERS | DIGITS | frozenset("._-:+@*?")
+_IN_SEGMENTS = LETTERS | DIGITS | frozenset("_-")
 _IN_HOSTNAMES = LETTERS | DIGITS | frozenset("-")
 _IN_VARIABLES = LETTERS | DIGITS | frozenset("_")
 

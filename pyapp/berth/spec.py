@@ -15,15 +15,19 @@ from berth.errors import UsageError
 
 SPEC_VERSION = 1
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SEGMENT_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Privilege = Literal["nomask", "nocaps", "noseccomp", "unfiltered-dev"]
 HookStage = Literal["prestart", "prechroot", "poststop"]
-Network = Literal["host", "nat", "none"]
+Network = Literal["host", "nat", "lan", "gateway", "none"]
 Protocol = Literal["tcp", "udp"]
+Segment = Annotated[str, Meta(pattern=SEGMENT_PATTERN)]
 FsckPolicy = Literal["auto", "always", "never"]
 
 PRIVILEGES: tuple[Privilege, ...] = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
+JOINED: tuple[Network, ...] = ("nat", "lan", "gateway")
+"""The networks that the net process has to do with."""
 HOOK_STAGES: tuple[HookStage, ...] = ("prestart", "prechroot", "poststop")
 
 
@@ -58,6 +62,9 @@ class Hook(Struct, frozen=True, forbid_unknown_fields=True):
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A container as the user described it; exactly one of `rootfs` and `image` is set.
 
+    `gateway` is the container that is the router of its network "gateway", which has the LAN `gateway_net` at its
+    `gateway_iface`; `lan_iface` is the phone's link to the network "lan", by its name or a pattern.
+
     `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes.  `extra` holds
     what an imported Droidspaces file said that Berth does not know.
     """
@@ -74,6 +81,10 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     upstream: tuple[str, ...] = ()
     isolated: bool = False
     disable_ipv6: bool = False
+    gateway: Name | None = None
+    gateway_net: Segment = "lan"
+    gateway_iface: str = "eth1"
+    lan_iface: str | None = None
     binds: tuple[Bind, ...] = ()
     env: dict[str, str] = {}
     dns: tuple[str, ...] = ()
@@ -122,6 +133,7 @@ def checked(spec: Spec) -> Spec:
     _refuse_shared_ports(ports)
     if spec.name in spec.start_after:
         raise UsageError(f"start_after {rules.quoted(spec.name)}: a container can't wait for itself; leave it out")
+    _check_gateway(spec)
     return replace(
         spec,
         name=rules.name("name", spec.name),
@@ -133,6 +145,10 @@ def checked(spec: Spec) -> Spec:
         ip=None if spec.ip is None else rules.address4("ip", spec.ip),
         ports=ports,
         upstream=tuple(rules.link("upstream", pattern) for pattern in spec.upstream),
+        gateway=None if spec.gateway is None else rules.name("gateway", spec.gateway),
+        gateway_net=rules.segment("gateway_net", spec.gateway_net),
+        gateway_iface=rules.interface("gateway_iface", spec.gateway_iface),
+        lan_iface=None if spec.lan_iface is None else rules.link("lan_iface", spec.lan_iface),
         dns=tuple(rules.address("dns", address) for address in spec.dns),
         memory=None if spec.memory is None else rules.memory("memory", spec.memory),
         cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
@@ -145,13 +161,20 @@ def checked(spec: Spec) -> Spec:
     )
 
 
+def _check_gateway(spec: Spec) -> None:
+    if spec.net == "gateway" and spec.gateway is None:
+        raise UsageError("gateway: --net=gateway needs the name of the container that is the router; add --gateway")
+    if spec.gateway == spec.name:
+        raise UsageError(f"gateway {rules.quoted(spec.name)}: a container can't be its own router; name another one")
+
+
 def _checked_port(port: Port) -> Port:
     for number in (port.host, port.container):
         rules.port("ports", number)
         rules.port("ports", number + port.count - 1)
     if port.count < 1:
         raise UsageError(f"ports: {port.count} is no number of ports; it counts from 1")
-    return replace(port, bind=None if port.bind is None else rules.address("ports", port.bind))
+    return replace(port, bind=None if port.bind is None else rules.own_address("ports", port.bind))
 
 
 def _refuse_shared_ports(ports: tuple[Port, ...]) -> None:

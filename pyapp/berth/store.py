@@ -186,9 +186,10 @@ def rename(home: Home, old: str, new: str) -> None:
     save_spec(home, replace(spec, name=new))
     for other in list_names(home):
         waiting = load_spec(home, other)
-        if old in waiting.start_after:
+        if old in (*waiting.start_after, waiting.gateway):
             after = tuple(new if name == old else name for name in waiting.start_after)
-            save_spec(home, replace(waiting, start_after=after))
+            gateway = new if waiting.gateway == old else waiting.gateway
+            save_spec(home, replace(waiting, start_after=after, gateway=gateway))
 
 
 def remove(home: Home, name: str) -> None:

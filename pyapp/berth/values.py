@@ -66,13 +66,6 @@ def choice(label: str, text: str, choices: Sequence[str]) -> str:
     raise UsageError(f"{label} {rules.quoted(text)}: choose one of {', '.join(choices)}")
 
 
-def network(label: str, text: str, choices: Sequence[str]) -> str:
-    """One of the networks `choices`; Droidspaces' others get a sentence of their own."""
-    if text == "gateway":
-        raise UsageError(f'{label} "{text}": this network comes in a later version; use {" or ".join(choices)}')
-    return choice(label, text, choices)
-
-
 def privileges(label: str, items: Sequence[str], choices: Sequence[str]) -> tuple[str, ...]:
     """The protections to lift, in the order of `choices`; `full` stands for all of them."""
     for item in items:
@@ -105,7 +98,7 @@ def port(label: str, text: str) -> tuple[int, int, int, str, str | None]:
     inner, inner_count = _port_range(label, text, fields[-1])
     if count != inner_count:
         raise UsageError(f"{label} {rules.quoted(text)}: {count} ports don't fit {inner_count}; make them equal")
-    return first, inner, count, protocol or "tcp", rules.address(label, where) if where else None
+    return first, inner, count, protocol or "tcp", rules.own_address(label, where) if where else None
 
 
 def _port_range(label: str, text: str, word: str) -> tuple[int, int]:

@@ -31,7 +31,7 @@ CASES = [
     ("berth -n db enter ", []),
     ("berth start --fs", ["--fsck"]),
     ("berth start --fsck ", ["always", "auto", "never"]),
-    ("berth start --net=", ["--net=host", "--net=nat", "--net=none"]),
+    ("berth start --net=", ["--net=gateway", "--net=host", "--net=lan", "--net=nat", "--net=none"]),
     ("berth start --privileged=nomask,f", ["--privileged=nomask,full"]),
     ("berth start --memory ", []),
     ("berth --fsck never sta", ["start"]),

@@ -140,7 +140,16 @@ def test_the_content_tells_the_format(text: str, droidspaces: bool) -> None:
     assert is_droidspaces(text) is droidspaces
 
 
-@pytest.mark.parametrize("mode", ["gateway", "delegated-gateway", "bridge"])
+def test_a_gateway_is_taken_over() -> None:
+    keys = {"net_mode": "gateway", "gateway_container": "wrt", "gateway_net": "iot", "gateway_lan_ifname": "eth2"}
+
+    read = imported(keys)
+
+    assert (read.spec.net, read.spec.gateway) == ("gateway", "wrt")
+    assert (read.spec.gateway_net, read.spec.gateway_iface, read.kept) == ("iot", "eth2", ())
+
+
+@pytest.mark.parametrize("mode", ["bridge", "macvlan"])
 def test_a_network_that_berth_lacks_must_be_chosen_anew(mode: str) -> None:
     with pytest.raises(UsageError, match=f"net_mode={mode} comes in a later version; add --net=host, nat or none"):
         imported({"net_mode": mode})

@@ -110,7 +110,7 @@ def test_a_line_is_read(line: str, command: str, names: str, words: str, options
         ("stop x --memory 1G", "--memory is no flag of stop; it belongs to start, run, plan"),
         ("--memory 1G stop x", "--memory is no flag of stop; it belongs to start, run, plan"),
         ("stop x -V", "-V is no flag of stop; it belongs to start, plan"),
-        ("start x --gateway wan", "--gateway: Berth does not have this yet; leave it out"),
+        ("start x --gateway-bridge br1", "--gateway-bridge: Berth does not have this yet; leave it out"),
         ("start x --memory", "--memory needs a value, SIZE; one that begins with a dash is written --memory=VALUE"),
         ("start --name --rootfs /r", "--name needs a value, NAME; one that begins with a dash is written --name=VALUE"),
         ("start x -m", "-m needs a value, SIZE; one that begins with a dash is written --memory=VALUE"),

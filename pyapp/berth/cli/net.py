@@ -2,13 +2,19 @@
 
 import os
 
+from berth import rules
 from berth.cli.escapes import one_line
 from berth.cli.flags import Invocation
 from berth.cli.layout import wrapped
 from berth.cli.output import print_json, room
+from berth.cli.specs import port_of
+from berth.engine.diagnose import diagnose
 from berth.engine.network import status
+from berth.engine.ports import change_ports
+from berth.errors import UsageError
 from berth.home import find_home
 from berth.network.messages import MemberStatus
+from berth.network.port_list import notation
 from berth.service.session import Session
 from berth.spec import Port
 
@@ -17,18 +23,62 @@ _INDENT = 2
 
 def net(invocation: Invocation, session: Session) -> int:
     """`berth net`."""
+    if invocation.words:
+        return _do(invocation, session)
     told = status(find_home(os.environ))
     if invocation.json:
         print_json(told)
         return 0
-    if not told.members:
+    for plug in told.plugs:
+        print(plug.name)
+        fact = f"{plug.kind}: {plug.told}" + (f", MAC {plug.mac}" if plug.mac else "")
+        print("\n".join(wrapped(one_line(fact), room(session), _INDENT, 2 * _INDENT)))
+    if not told.members and not told.plugs:
         print("no container is on the network; start one with --net=nat")
-    elif not told.firewall:
+    elif told.members and not told.firewall:
         print("without a firewall: this device has no iptables, so nothing is reached from inside")
     for member in told.members:
         print(member.name)
         for fact in _about(member):
             print("\n".join(wrapped(one_line(fact), room(session), _INDENT, 2 * _INDENT)))
+    return 0
+
+
+def _do(invocation: Invocation, session: Session) -> int:
+    match invocation.words:
+        case ("diagnose", name):
+            return _diagnose(invocation, session, rules.name("net diagnose", name))
+        case ("port", "add" | "remove" as what, name, _, *_):
+            return _change_ports(invocation, what, rules.name("net port", name))
+    raise UsageError(
+        f"net: {rules.quoted(' '.join(invocation.words))} is not understood; write net diagnose NAME, "
+        "net port add NAME PORT or net port remove NAME PORT"
+    )
+
+
+def _diagnose(invocation: Invocation, session: Session, name: str) -> int:
+    """`berth net diagnose`; exits with 1 where a piece of the way is broken."""
+    checks = diagnose(find_home(os.environ), name)
+    if invocation.json:
+        print_json(checks)
+    else:
+        for check in checks:
+            state = "ok" if check.whole else "BROKEN"
+            print("\n".join(wrapped(f"{check.piece}: {state}, {check.found}", room(session), 0, _INDENT)))
+            if check.cure:
+                print("\n".join(wrapped(f"cure: {check.cure}", room(session), _INDENT, 2 * _INDENT)))
+    return 0 if all(check.whole for check in checks) else 1
+
+
+def _change_ports(invocation: Invocation, what: str, name: str) -> int:
+    words = [word for words in invocation.words[3:] for word in words.split(",")]
+    ports = tuple(port_of(f"net port {what}", word) for word in words)
+    home = find_home(os.environ)
+    spec = change_ports(home, name, add=ports) if what == "add" else change_ports(home, name, remove=ports)
+    if invocation.json:
+        print_json({"name": name, "ports": spec.ports})
+    else:
+        print(f"{name}: its ports are now {', '.join(map(notation, spec.ports)) or 'none'}")
     return 0
 
 

@@ -14,7 +14,7 @@ from berth import rules, values
 from berth.cli.flags import Invocation
 from berth.cli.table import FSCK_POLICIES, HOOK_STAGES, NETWORKS, PRIVILEGES
 from berth.errors import UsageError
-from berth.spec import Bind, Hook, Port, Spec, StartOptions, checked
+from berth.spec import JOINED, Bind, Hook, Port, Spec, StartOptions, checked
 
 Read = Callable[[str], str]
 
@@ -31,13 +31,17 @@ _SWITCHES = {
 _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "hostname": ("hostname", rules.hostname),
     "init": ("init", rules.inner_path),
-    "net": ("net", partial(values.network, choices=NETWORKS)),
+    "net": ("net", partial(values.choice, choices=NETWORKS)),
     "fsck": ("fsck", partial(values.choice, choices=FSCK_POLICIES)),
+    "gateway-net": ("gateway_net", rules.segment),
+    "gateway-iface": ("gateway_iface", rules.interface),
 }
 _LIFTABLE: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "memory": ("memory", values.size),
     "cpus": ("cpus", values.processors),
     "ip": ("ip", rules.address4),
+    "gateway": ("gateway", rules.name),
+    "lan-iface": ("lan_iface", rules.link),
     "pids-limit": ("pids_limit", values.processes),
 }
 _LISTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
@@ -96,8 +100,10 @@ def one_off_from(invocation: Invocation, *, directory: str, read: Read) -> Spec:
         for (source, destination), flag, read_only in shown
     )
     changes = _changes(invocation, directory, read)
-    if changes.get("net") == "nat":
-        raise UsageError("--net=nat: a one-off container has no network of its own; start a container, or use host")
+    if changes.get("net") in JOINED:
+        raise UsageError(
+            f"--net={changes['net']}: a one-off container has no network of its own; start a container, or use host"
+        )
     return checked(replace(Spec(name=invocation.name or "one-off"), **root, **{**changes, "binds": binds}))
 
 
@@ -144,6 +150,8 @@ def _changes(invocation: Invocation, directory: str, read: Read) -> dict[str, ob
     for flag, (field, parse) in _TEXTS.items():
         if (text := invocation.text(flag)) is not None:
             changes[field] = parse(f"--{flag}", text)
+    if invocation.switch("lan") and changes.setdefault("net", "lan") != "lan":
+        raise UsageError(f"--lan and --net={changes['net']}: a container has one network; give one of the two")
     for flag, (field, parse) in _LIFTABLE.items():
         if (text := invocation.text(flag)) is not None:
             changes[field] = None if text == "none" else parse(f"--{flag}", text)
@@ -161,14 +169,16 @@ def _changes(invocation: Invocation, directory: str, read: Read) -> dict[str, ob
             msgspec.convert({"stage": stage, "path": path}, Hook) for stage, path in dict.fromkeys(hooks)
         )
     if "port" in options:
-        ports = (values.port("--port", item) for item in _listed(invocation, "port"))
-        changes["ports"] = tuple(
-            msgspec.convert(dict(zip(("host", "container", "count", "protocol", "bind"), port, strict=True)), Port)
-            for port in dict.fromkeys(ports)
-        )
+        changes["ports"] = tuple(dict.fromkeys(port_of("--port", item) for item in _listed(invocation, "port")))
     if options.keys() & {"env", "env-file"}:
         changes["env"] = environment(invocation, read)
     return changes
+
+
+def port_of(label: str, text: str) -> Port:
+    """The port that `text` stands for, as `values.port` reads it.  Raises UsageError."""
+    fields = ("host", "container", "count", "protocol", "bind")
+    return msgspec.convert(dict(zip(fields, values.port(label, text), strict=True)), Port)
 
 
 def _listed(invocation: Invocation, flag: str) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Command:
         return next((flag for flag in self.flags if spelled[1:] == flag.short), None)
 
 
-NETWORKS = ("host", "nat", "none")
+NETWORKS = ("host", "nat", "lan", "gateway", "none")
 FSCK_POLICIES = ("auto", "always", "never")
 PRIVILEGES = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
 HOOK_STAGES = ("prestart", "prechroot", "poststop")
@@ -81,7 +81,7 @@ SHELLS = ("bash", "mksh")
 
 # Flags of Droidspaces whose feature is not here yet: said so, rather than "did you mean".
 NOT_YET = (
-    "gateway", "gateway-container", "gateway-net", "gateway-iface", "gateway-bridge",
+    "gateway-bridge",
     "gpu", "virgl", "virgl-flags", "pulse-audio", "termux-x11", "tx11-flags", "allow-userns",
     "enable-android-storage", "selinux-permissive",
 )  # fmt: skip
@@ -110,16 +110,23 @@ HOSTNAME = Flag("hostname", "text", "Its host name.", short="h", value="HOST")
 NET = Flag(
     "net",
     "text",
-    "The device's network, one of its own that reaches out by NAT, or nothing but loopback.",
-    value="host|nat|none",
+    "The device's network, one of its own behind NAT, a place on the device's LAN or another container's, or nothing.",
+    value="host|nat|lan|gateway|none",
     choices=NETWORKS,
 )
 NAT = (
     Flag("port", "list", "NAT: show its ports as the device's.", value="[ADDR:]HOST[:CONT][/tcp|udp]"),
-    Flag("ip", "text", "NAT: its address.", value="ADDRESS", aliases=("nat-ip",)),
+    Flag("ip", "text", "NAT, LAN: its address.", value="ADDRESS", aliases=("nat-ip",)),
     Flag("upstream", "list", "NAT: leave by the first of these interfaces that is up.", value="LINK"),
     Flag("isolated", "switch", "NAT: keep other containers away."),
     Flag("disable-ipv6", "switch", "NAT: without IPv6."),
+)
+LAN = (
+    Flag("lan", "switch", "Short for --net=lan."),
+    Flag("lan-iface", "text", "LAN: the device's interface to it.", value="LINK"),
+    Flag("gateway", "text", "Gateway: the container that is the router.", value="NAME", aliases=("gateway-container",)),
+    Flag("gateway-net", "text", "Gateway: which of its LANs; lan where not given.", value="LAN"),
+    Flag("gateway-iface", "text", "Gateway: what it calls that; eth1 where not given.", value="LINK"),
 )
 ENV = Flag("env", "each", "Set a variable.", value="KEY=VALUE")
 ENV_FILE = Flag("env-file", "each", "Read variables from a file.", short="E", value="FILE")
@@ -153,6 +160,7 @@ SPEC = (
     Flag("volatile-size", "text", "Room for them; half of memory where not given.", value="SIZE"),
     NET,
     *NAT,
+    *LAN,
     Flag("bind-mount", "list", "Show a path of the device inside.", short="B", value="SRC:DST[:ro]", aliases=("bind",)),
     ENV,
     ENV_FILE,
@@ -203,6 +211,8 @@ SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselv
 
 MANY = 1 << 16  # more words than a command line holds
 
+NET_USAGE = "[diagnose NAME|port add|remove...]"
+
 _ROWS = (
     Command("start", "[NAME]", "Start a container and save it.", containers=(0, 1), flags=START),
     Command("stop", "NAME...", "Stop containers.", containers=(1, MANY), flags=STOP),
@@ -216,7 +226,7 @@ _ROWS = (
     Command("show", "", "List the running containers.", flags=(JSON,)),
     Command("list", "", "List all containers.", flags=LIST),
     Command("info", "[NAME]", "Tell about a container or the device.", containers=(0, 1), flags=(NAME, JSON)),
-    Command("net", "", "Tell who is on the network, and which way it goes.", flags=(JSON,)),
+    Command("net", NET_USAGE, "Tell who is on the network, and which way it goes.", words=(0, MANY), flags=(JSON,)),
     Command("plan", "[NAME]", "Tell what a start would do, and why.", containers=(0, 1), flags=(NAME, *SPEC, JSON)),
     Command("rename", "OLD NEW", "Give a container another name.", containers=(1, 1), words=(1, 1), flags=(NAME, JSON)),
     Command("rm", "NAME", "Forget a container; its root stays.", containers=(1, 1), flags=RM),

@@ -26,6 +26,7 @@ from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import Process, end_with, fork, name_process, start_time
+from berth.spec import JOINED
 from berth.store import remember_end
 
 _LOOK_SECONDS = 1.0  # where the kernel has no pidfds (before 5.3) nobody tells of a stranger's end
@@ -60,7 +61,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     journal = Journal.take_over(folder.journal)
     if record is None or record.init is None or record.plan is None or journal is None:
         raise BerthError("its record is not whole")
-    member = rejoin(home, name) if record.plan.lease else None
+    member = rejoin(home, name) if record.plan.lease or record.plan.network in JOINED else None
     take_own_mounts()
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))

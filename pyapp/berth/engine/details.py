@@ -19,7 +19,7 @@ from berth.kernel.processes import status_field
 from berth.plan import plan
 from berth.plan.capabilities import CAPABILITIES, withheld
 from berth.plan.model import DevicePolicy, Plan
-from berth.spec import Bind, Spec, StartOptions
+from berth.spec import JOINED, Bind, Spec, StartOptions
 from berth.store import last_end, list_names, load_spec
 
 
@@ -186,6 +186,8 @@ def _mounted_image(container: Container) -> MountEntry | None:
 def _network(made: Plan) -> str:
     if made.lease is not None:
         return "nat"
+    if made.network in JOINED:
+        return made.network
     return "none" if "network" in made.namespaces else "host"
 
 

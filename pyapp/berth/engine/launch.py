@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from berth.engine import rest
 from berth.engine.containers import look_up
+from berth.engine.gateways import refuse_useless_gateway
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
 from berth.engine.monitor import Started, StartFailed, start_monitor
@@ -18,7 +19,7 @@ from berth.host import Host, Rootfs
 from berth.kernel.call import explain
 from berth.plan import plan
 from berth.plan.model import Plan
-from berth.spec import Spec, StartOptions
+from berth.spec import JOINED, Spec, StartOptions
 from berth.store import Home, saved_unless
 
 
@@ -38,8 +39,9 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
             host = read_host(devices=spec.hw_access, resolvers=True)
             decided = check(spec, options, host)
-            member = join(home, spec) if spec.net == "nat" else None
-            if member is not None:
+            refuse_useless_gateway(home, spec)
+            member = join(home, spec) if spec.net in JOINED else None
+            if member is not None and member.lease is not None:
                 host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
             with saved_unless(StartFailed, home, spec):
                 return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock, member=member)

@@ -202,7 +202,8 @@ class Monitor:
 
     def _first_boot(self, folder: str) -> Process:
         self.plan = self.decided or self._decide(folder)
-        self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings))
+        notices = self.member.notices if self.member else ()
+        self._save(plan=self.plan, warnings=(*self.state.warnings, *self.plan.warnings, *notices))
         mount_missing(self.plan.cgroups)
         cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
         cgroups.keep_sysctls(self.plan.cgroups, self.plan.sysctls, self.plan.name)

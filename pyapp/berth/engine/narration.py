@@ -16,7 +16,7 @@ _NAMESPACES = {
     "uts": "its host name is its own",
     "ipc": "its System V objects and message queues are its own",
     "cgroup": "its own cgroup is the root that it sees",
-    "network": "its network has nothing but loopback",
+    "network": "its network is its own",
 }
 _STAGES = {
     "prestart": "on the host, when the namespaces are there",

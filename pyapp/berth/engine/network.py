@@ -19,7 +19,7 @@ from berth.kernel.sockets import connect, listen
 from berth.network.messages import Answer, Request, receive_answer, send
 from berth.network.model import wish_of
 from berth.network.records import NetFolder
-from berth.spec import Spec
+from berth.spec import Port, Spec
 
 EFFECT = "network"
 _SERVE_SECONDS = 20.0
@@ -35,10 +35,13 @@ class _EndedError(BerthError):
 class Membership:
     """A container's connection to the net process, held by its monitor for as long as that lives."""
 
-    def __init__(self, home: Home, name: str, sock: socket.socket, lease: Lease | None = None) -> None:
+    def __init__(
+        self, home: Home, name: str, sock: socket.socket, lease: Lease | None = None, notices: tuple[str, ...] = ()
+    ) -> None:
         self.home = home
         self.name = name
         self.lease = lease
+        self.notices = notices
         self._socket = sock
         self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self._connected = time.monotonic()
@@ -89,7 +92,7 @@ def join(home: Home, spec: Spec) -> Membership:
     Raises BerthError: a port is taken, no address is free.
     """
     sock, answer = _call(home, Request(call="reserve", name=spec.name, wish=wish_of(spec)))
-    return Membership(home, spec.name, sock, answer.lease)
+    return Membership(home, spec.name, sock, answer.lease, answer.notices)
 
 
 def rejoin(home: Home, name: str) -> Membership:
@@ -110,10 +113,18 @@ def leave(run: str, name: str) -> None:
     sock.close()
 
 
+def change_ports(home: Home, name: str, *, add: tuple[Port, ...], remove: tuple[Port, ...]) -> None:
+    """Show and hide ports of the running container `name`; raises BerthError with nothing changed."""
+    _call(home, Request(call="ports", name=name, add=add, remove=remove))[0].close()
+
+
 def settle(home: Home) -> None:
-    """Have what a killed net process left behind taken over, or taken back where no container needs it."""
+    """Have what a killed net process left behind taken over, or taken back where no container needs it.
+
+    What others took away is put back.
+    """
     if NetFolder(home.run).remains():
-        _call(home, Request(call="status"))[0].close()
+        _call(home, Request(call="mend"))[0].close()
 
 
 def status(home: Home) -> Answer:

@@ -7,9 +7,11 @@ open would wait for an answer for minutes.  See sock_diag(7), linux/inet_diag.h,
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Final
+
+from berth.spec import Port
 
 _NETLINK_SOCK_DIAG: Final = 4
 _NETLINK_NETFILTER: Final = 12
@@ -32,12 +34,18 @@ _CT_GET: Final = 1 << 8 | 1
 _CT_DELETE: Final = 1 << 8 | 2
 _NFGENMSG: Final = 4
 _CTA_TUPLE_ORIG: Final = 1
+_CTA_TUPLE_REPLY: Final = 2
 _CTA_TUPLE_IP: Final = 1
+_CTA_TUPLE_PROTO: Final = 2
+_CTA_PROTO_NUM: Final = 1
+_CTA_PROTO_DST_PORT: Final = 3
+_PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _SOURCES: Final = (1, 3)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
 _DESTINATIONS: Final = (2, 4)
 _TYPE: Final = 0x3FFF
 
 Address = IPv4Address | IPv6Address
+_Tuple = dict[int, bytes]
 
 
 def forget_connections(addresses: tuple[str, ...], subnet: str) -> None:
@@ -46,15 +54,38 @@ def forget_connections(addresses: tuple[str, ...], subnet: str) -> None:
     A kernel that doesn't list its connections is left alone.
     """
     sources = {ip_address(address) for address in addresses}
+
+    def leads_outside(original: _Tuple, _: _Tuple) -> bool:
+        source, destination = _address(original, _SOURCES), _address(original, _DESTINATIONS)
+        return source in sources and destination is not None and _is_outside(destination, subnet)
+
+    _forget(leads_outside)
+
+
+def forget_ports(ports: tuple[Port, ...], container: tuple[str, ...], phone: tuple[str, ...]) -> None:
+    """Have the phone forget who talks to it at `ports`, and would go on past a port that was shown or hidden since.
+
+    `container` and `phone` are their addresses: what others talk about by the same ports is left alone.
+    """
+    kinds = {(_PROTOCOLS[port.protocol], port.host + step) for port in ports for step in range(port.count)}
+    answering, asked = ({ip_address(address) for address in addresses} for addresses in (container, phone))
+
+    def is_meant(original: _Tuple, reply: _Tuple) -> bool:
+        known = _address(reply, _SOURCES) in answering or _address(original, _DESTINATIONS) in asked
+        return known and _aim(original) in kinds
+
+    _forget(is_meant)
+
+
+def _forget(is_meant: Callable[[_Tuple, _Tuple], bool]) -> None:
+    """Have the phone forget the connections for whose tuples, of the first packet and of the answer, that holds."""
     with contextlib.suppress(OSError), _netlink(_NETLINK_NETFILTER) as sock:
-        for family in sorted({socket.AF_INET if source.version == 4 else socket.AF_INET6 for source in sources}):
+        for family in (socket.AF_INET, socket.AF_INET6):
             about = struct.pack("!BBH", family, 0, 0)
             for message in list(_dump(sock, _CT_GET, about)):
                 attributes = _attributes(message[_NFGENMSG:])
-                original = attributes.get(_CTA_TUPLE_ORIG, b"")
-                ends = _attributes(_attributes(original).get(_CTA_TUPLE_IP, b""))
-                source, destination = (_address(ends, kinds) for kinds in (_SOURCES, _DESTINATIONS))
-                if source in sources and destination is not None and _is_outside(destination, subnet):
+                original, reply = (attributes.get(kind, b"") for kind in (_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY))
+                if is_meant(_attributes(original), _attributes(reply)):
                     tuple_of_it = struct.pack("=HH", 4 + len(original), 0x8000 | _CTA_TUPLE_ORIG) + original
                     _do(sock, _CT_DELETE, about + tuple_of_it)
 
@@ -83,8 +114,16 @@ def _is_outside(address: Address, subnet: str) -> bool:
     return isinstance(address, IPv6Address) or address not in IPv4Network(subnet)
 
 
-def _address(ends: dict[int, bytes], kinds: tuple[int, ...]) -> Address | None:
-    return next((ip_address(ends[kind]) for kind in kinds if kind in ends), None)
+def _address(ends: _Tuple, kinds: tuple[int, ...]) -> Address | None:
+    found = _attributes(ends.get(_CTA_TUPLE_IP, b""))
+    return next((ip_address(found[kind]) for kind in kinds if kind in found), None)
+
+
+def _aim(ends: _Tuple) -> tuple[int, int]:
+    """Protocol and port that it leads to."""
+    found = _attributes(ends.get(_CTA_TUPLE_PROTO, b""))
+    number, port = found.get(_CTA_PROTO_NUM, b"\0"), found.get(_CTA_PROTO_DST_PORT, b"\0\0")
+    return number[0], int.from_bytes(port, "big")
 
 
 def _netlink(protocol: int) -> socket.socket:

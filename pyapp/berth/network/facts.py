@@ -11,6 +11,8 @@ from berth.network.uplinks import OWN_TABLES
 
 _IFF_UP: Final = 0x1
 _IFF_RUNNING: Final = 0x40
+_IFF_NOARP: Final = 0x80
+_ETHERNET: Final = 1  # ARPHRD_ETHER
 _FIB_RULE_INVERT: Final = 0x2
 _RTM_F_CLONED: Final = 0x200
 _NO_PREFIX: Final = 0xFFFFFFFF
@@ -59,7 +61,13 @@ def read_own_rules(netlink: Netlink, family: Family) -> set[Rule]:
 
 def _link(found: Fields) -> Link:
     up = found["flags"] & _IFF_UP and found["flags"] & _IFF_RUNNING
-    return Link(index=found["index"], name=found["IFLA_IFNAME"], mtu=found.get("IFLA_MTU", 1500), up=bool(up))
+    return Link(
+        index=found["index"],
+        name=found["IFLA_IFNAME"],
+        mtu=found.get("IFLA_MTU", 1500),
+        up=bool(up),
+        ethernet=found["ifi_type"] == _ETHERNET and not found["flags"] & _IFF_NOARP,
+    )
 
 
 def _route(found: Fields) -> Route | None:

@@ -13,17 +13,20 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
 from berth.network import addresses, sysctls, wiring
+from berth.network.connections import forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.leases import lease_for
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink
+from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
-from berth.network.records import Abilities, Records
+from berth.network.records import Abilities, Records, boot_id
 from berth.network.routing import Tables
 from berth.network.services import Services
 from berth.network.uplinks import choose_uplink
+from berth.spec import Port
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
 _LEAST_MTU = 1280  # of IPv6
@@ -52,10 +55,10 @@ class Hub:
         """Return what container `wish.name` will have, and keep it for it."""
         book = self.records.book()
         known = book.abilities
-        if known is not None and known.boot == _boot_id():
+        if known is not None and known.boot == boot_id():
             self.firewalls.remember(known.firewall, known.nat6)
         self.firewalls.require(wish.name)
-        abilities = Abilities(_boot_id(), self.firewalls.kind, self.firewalls.has_nat6())
+        abilities = Abilities(boot_id(), self.firewalls.kind, self.firewalls.has_nat6())
         self._look()
         subnet = self._subnet()
         others = self._held(wish.name)
@@ -108,6 +111,25 @@ class Hub:
             wiring.forget_outside(member)
             self.records.forget_member(name)
 
+    def change_ports(self, name: str, add: tuple[Port, ...], remove: tuple[Port, ...]) -> None:
+        """Show and hide ports of container `name`.
+
+        Raises BerthError where one that is to be shown is taken, with nothing changed.
+        """
+        member = self.members.get(name)
+        if member is None:
+            raise BerthError(f"container {name}: is not on the network; its ports are changed when it starts")
+        ports = changed_list(name, member.wish.ports, add, remove)
+        refuse_taken(replace(member.wish, ports=add), [other for other, _ in self._held(name)])
+        member = replace(member, wish=replace(member.wish, ports=ports))
+        self.records.save_member(member)
+        self.members[name] = member
+        for family in _FAMILIES:
+            self._settle_firewall(family, check=False)
+        self._services.change_ports(member)
+        own = (*self.facts[4].addresses, *self.facts[6].addresses)
+        forget_ports((*add, *remove), wiring.addresses_of(member), own)
+
     # What holds for all of them.
 
     @property
@@ -118,7 +140,7 @@ class Hub:
     def take_over(self) -> None:
         """Go on where a net process that was killed has left off."""
         self.changed = self.records.changed()
-        here = (_boot_id(), os.fstat(self.own_namespace).st_ino)
+        here = (boot_id(), os.fstat(self.own_namespace).st_ino)
         if self.changed is not None and (self.changed.boot, self.changed.namespace) != here:
             self.records.forget_all()  # gone with its boot, or somebody else's network, which is not to be touched
             self.changed = None
@@ -165,6 +187,12 @@ class Hub:
             self._settle_tables(family, check=check)
             self._settle_firewall(family, check=check)
 
+    def mend(self) -> None:
+        """Put back what others took away, whether the kernel has told of it or not."""
+        if self.changed is not None and self.members:
+            sysctls.write_if_there(_wanted_sysctls(ipv6=bool(self.changed.prefix6)))
+            self.settle(check=True)
+
     def end(self) -> None:
         """Take back all that was changed on the host.  There is no member any more."""
         self._services.close()
@@ -201,13 +229,11 @@ class Hub:
         """Change what containers need of the host, each thing told to the record first."""
         if self.changed is not None:
             return
-        wanted = {sysctls.FORWARDING: "1"}
-        if lease.gateway6:
-            wanted |= sysctls.for_forwarding6()
+        wanted = _wanted_sysctls(ipv6=bool(lease.gateway6))
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
-            boot=_boot_id(),
+            boot=boot_id(),
             namespace=os.fstat(self.own_namespace).st_ino,
             subnet=lease.subnet,
             prefix6=prefix6,
@@ -244,6 +270,5 @@ class Hub:
         self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
 
 
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+def _wanted_sysctls(*, ipv6: bool) -> dict[str, str]:
+    return {sysctls.FORWARDING: "1", **(sysctls.for_forwarding6() if ipv6 else {})}

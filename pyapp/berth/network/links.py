@@ -31,6 +31,7 @@ _IFA_F_NODAD: Final = 0x02
 _RTPROT_STATIC: Final = 4
 _MAIN: Final = 254
 _ONLINK: Final = 4
+_IPVLAN_L2: Final = 0
 _GONE: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 _AF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _WHOLE: Final = {4: 32, 6: 128}
@@ -55,6 +56,44 @@ def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner:
     return index
 
 
+def make_bridge(netlink: Netlink, name: str, alias: str) -> int:
+    """Make the bridge `name` unless it is there; return its index.  Raises KernelError.  See bridge(8)."""
+    if not is_there(name):
+        info = {"attrs": [["IFLA_INFO_KIND", "bridge"]]}
+        netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, {"IFLA_IFNAME": name, "IFLA_LINKINFO": info})
+    index = find(name)
+    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)
+    return index
+
+
+def enslave(netlink: Netlink, index: int, bridge: int) -> None:
+    """Put a link into a bridge; raises KernelError."""
+    netlink.ask(RTM_SETLINK, f"link {index}", attrs={"IFLA_MASTER": bridge}, index=index)
+
+
+def make_upper(netlink: Netlink, kind: str, parent: int, *, namespace: int, inner: str, mac: str) -> None:
+    """Make a macvlan or ipvlan link on `parent`, as `inner` in `namespace`; ipvlan has the parent's MAC.
+
+    Raises KernelError, EOPNOTSUPP where the kernel does not have that kind.  See ip-link(8).
+    """
+    data = ["IFLA_MACVLAN_MODE", "bridge"] if kind == "macvlan" else ["IFLA_IPVLAN_MODE", _IPVLAN_L2]
+    info = {"attrs": [["IFLA_INFO_KIND", kind], ["IFLA_INFO_DATA", {"attrs": [data]}]]}
+    attributes = {
+        "IFLA_IFNAME": inner,
+        "IFLA_ADDRESS": mac if kind == "macvlan" else None,
+        "IFLA_LINK": parent,
+        "IFLA_NET_NS_FD": namespace,
+        "IFLA_LINKINFO": info,
+    }
+    netlink.ask(RTM_NEWLINK, inner, NLM_F_CREATE | NLM_F_EXCL, attributes)
+
+
+def remove(netlink: Netlink, name: str) -> None:
+    """Remove the link `name` in the caller's network namespace; one that has gone is fine."""
+    with unless_gone():
+        netlink.ask(RTM_DELLINK, name, index=find(name))
+
+
 def remove_link(netlink: Netlink, name: str, alias: str) -> None:
     """Remove the link `name` if it carries `alias`, which is how ours are told from a stranger's.
 
@@ -72,6 +111,17 @@ def find(name: str) -> int:
     if index is None:
         raise KernelError("if_nametoindex", errno.ENODEV, name)
     return index
+
+
+def is_there(name: str) -> bool:
+    """Tell whether there is a link `name` in the caller's network namespace."""
+    return index_of(name) is not None
+
+
+def switch(netlink: Netlink, name: str, *, on: bool) -> None:
+    """Switch a link on or off, as a cable that is plugged in or pulled; raises KernelError."""
+    flags = _IFF_UP if on else 0
+    netlink.ask(RTM_SETLINK, name, index=find(name), flags=flags, change=_IFF_UP)
 
 
 def switch_on(netlink: Netlink, index: int, *, mtu: int | None = None) -> None:

@@ -27,25 +27,34 @@ _Address = tuple[str, int] | tuple[str, int, int, int]
 class LoopbackPorts:
     """Listens for one container at `address` until it is closed; what is in use already is complained of and left."""
 
-    def __init__(self, loop: Loop, address: str, ports: tuple[Port, ...], complain: Callable[[str], None]) -> None:
-        self._parts: list[_TcpPort | _UdpPort] = []
+    def __init__(self, loop: Loop, address: str, complain: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._address = address
+        self._complain = complain
+        self._parts: dict[Port, list[_TcpPort | _UdpPort]] = {}
+
+    def show(self, ports: tuple[Port, ...]) -> None:
+        """Listen for `ports` and no others; what goes on by those that stay is left alone."""
+        for port in self._parts.keys() - set(ports):
+            for part in self._parts.pop(port):
+                part.close()
         for port in ports:
-            for place in _places(port):
-                for step in range(port.count):
-                    target = (address, port.container + step)
-                    try:
-                        part = (_TcpPort if port.protocol == "tcp" else _UdpPort)(loop, place, port.host + step, target)
-                    except OSError as error:
-                        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # without IPv6 there is no ::1
-                            complain(f"port {port.host + step}/{port.protocol} at {place}: {error.strerror}")
-                        continue
-                    self._parts.append(part)
+            if port not in self._parts:
+                self._parts[port] = list(self._listen(port))
+
+    def _listen(self, port: Port) -> "Iterator[_TcpPort | _UdpPort]":
+        kind = _TcpPort if port.protocol == "tcp" else _UdpPort
+        for place in _places(port):
+            for step in range(port.count):
+                try:
+                    yield kind(self._loop, place, port.host + step, (self._address, port.container + step))
+                except OSError as error:
+                    if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # without IPv6 there is no ::1
+                        self._complain(f"port {port.host + step}/{port.protocol} at {place}: {error.strerror}")
 
     def close(self) -> None:
         """Stop listening and end what is connected."""
-        for part in self._parts:
-            part.close()
-        self._parts = []
+        self.show(())
 
 
 def _places(port: Port) -> Iterator[str]:

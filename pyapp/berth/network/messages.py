@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from berth.host import Lease
 from berth.network.model import Uplink, Wish
-from berth.spec import Port
+from berth.spec import Network, Port
 
 ROOM = 1 << 18
 
@@ -17,13 +17,16 @@ class Request(Struct, frozen=True, kw_only=True):
     """A request about container `name`.
 
     "reserve" an address for `wish`, "attach" process `pid`, "watch" it (hold on to know when the net process ends),
-    "detach" it; "status" tells of all.
+    "detach" it, change its "ports"; "status" tells of all, "mend" puts
+    back what others took away.
     """
 
-    call: Literal["reserve", "attach", "watch", "detach", "status"]
+    call: Literal["reserve", "attach", "watch", "detach", "ports", "status", "mend"]
     name: str = ""
     wish: Wish | None = None
     pid: int = 0
+    add: tuple[Port, ...] = ()
+    remove: tuple[Port, ...] = ()
 
 
 class MemberStatus(Struct, frozen=True, kw_only=True):
@@ -36,12 +39,25 @@ class MemberStatus(Struct, frozen=True, kw_only=True):
     uplink: Uplink
 
 
+class PlugStatus(Struct, frozen=True, kw_only=True):
+    """A container that is plugged into a LAN: `link` is the phone's part of it, `told` where it leads, in words."""
+
+    name: str
+    kind: Network
+    link: str
+    mac: str
+    connected: bool
+    told: str
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """What came of it; `error` is a sentence."""
 
     error: str = ""
     lease: Lease | None = None
+    notices: tuple[str, ...] = ()
     members: tuple[MemberStatus, ...] = ()
+    plugs: tuple[PlugStatus, ...] = ()
     firewall: str = ""
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from berth.host import Lease
-from berth.spec import Port, Spec
+from berth.spec import Network, Port, Spec
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -19,6 +19,11 @@ class Wish(Struct, frozen=True, kw_only=True):
     isolated: bool = False
     ipv6: bool = True
     hostname: str = ""
+    kind: Network = "nat"
+    gateway: str = ""
+    gateway_net: str = ""
+    gateway_iface: str = ""
+    lan_iface: str | None = None
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -29,6 +34,21 @@ class Member(Struct, frozen=True, kw_only=True):
     link: str
     pid: int
     index: int = 0
+
+
+class Plug(Struct, frozen=True, kw_only=True):
+    """A container that is plugged into a LAN; `pid` is its init on the host.
+
+    `link` is the kind of its link on the phone's LAN, and `parent` the phone's, both "" before there was one.  `boot`
+    and `namespace`, an inode, say of which network that is told.
+    """
+
+    wish: Wish
+    pid: int
+    boot: str
+    namespace: int
+    link: str = ""
+    parent: str = ""
 
 
 class Changed(Struct, frozen=True, kw_only=True):
@@ -85,12 +105,13 @@ class Rule(Struct, frozen=True, kw_only=True):
 
 
 class Link(Struct, frozen=True, kw_only=True):
-    """A network interface; `up` is whether it is switched on and has a carrier."""
+    """A network interface; `up` is whether it is on and has a carrier, `ethernet` whether it has neighbours."""
 
     index: int
     name: str
     mtu: int
     up: bool
+    ethernet: bool = True
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -131,4 +152,9 @@ def wish_of(spec: Spec) -> Wish:
         isolated=spec.isolated,
         ipv6=not spec.disable_ipv6,
         hostname=spec.hostname or spec.name,
+        kind=spec.net,
+        gateway=spec.gateway or "",
+        gateway_net=spec.gateway_net,
+        gateway_iface=spec.gateway_iface,
+        lan_iface=spec.lan_iface,
     )

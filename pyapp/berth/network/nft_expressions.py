@@ -15,8 +15,8 @@ from berth.network.model import Family
 
 TABLE: Final = "berth"
 
-_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 2, 3, 6  # NFT_MSG_*
-_CREATE, _APPEND = 0x400, 0x800  # NLM_F_*
+_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 6, 7  # NFT_MSG_*
+_DUMP, _CREATE, _APPEND = 0x300, 0x400, 0x800  # NLM_F_*
 _NESTED: Final = 0x8000
 _REGISTER: Final = 1  # NFT_REG_1: 16 bytes
 _REGISTER_2: Final = 2
@@ -30,6 +30,8 @@ _BASES: Final = {
     "postrouting": ("postrouting", "nat", 100, "POSTROUTING"),
 }
 """Chains that the kernel calls: hook, type, priority (as iptables has them), and whose rules they hold."""
+NEVER_EMPTY: Final = ("forward", "input", "postrouting")
+"""Those that have rules whenever there is a container."""
 
 _EQUAL, _NOT_EQUAL, _AT_LEAST, _AT_MOST = 0, 1, 5, 3  # NFT_CMP_*
 _IIFNAME, _OIFNAME, _L4PROTO = 6, 7, 16  # NFT_META_*
@@ -64,6 +66,11 @@ def replacing(family: Family, chains: Chains, *, clamp: bool) -> list[Message]:
 def removing(family: Family) -> list[Message]:
     """Return the transaction after which there is no table; a missing one can't be removed, so it is made first."""
     return [_table(family), (_DEL_TABLE, 0, _header(family) + _text(1, TABLE))]
+
+
+def rules_wanted(family: Family) -> Message:
+    """Return the question for all rules there are; before Linux 4.11 it can't be one for those of a table."""
+    return _GET_RULE, _DUMP, _header(family)
 
 
 def _header(family: Family) -> bytes:

@@ -13,18 +13,19 @@ from typing import Final
 from berth.errors import BerthError
 from berth.network.firewall import Chains, Ground, chains_of
 from berth.network.model import Family
-from berth.network.nft_expressions import TABLE, Message, removing, replacing
+from berth.network.nft_expressions import NEVER_EMPTY, TABLE, Message, removing, replacing, rules_wanted
 
 _NETLINK_NETFILTER: Final = 12
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 _BEGIN, _END = 0x10, 0x11  # NFNL_MSG_BATCH_*
 _REQUEST, _ACK = 0x1, 0x4  # NLM_F_*
-_ERROR: Final = 2  # NLMSG_ERROR
+_ERROR, _DONE = 2, 3  # NLMSG_*
 _HEADER: Final = struct.Struct("=IHHII")
 _ROOM: Final = 1 << 18
 _NEWS: Final = 7  # NFNLGRP_NFTABLES
 _SO_SNDBUFFORCE: Final = 32
 _TABLE_NAME: Final = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
+_RULE_CHAIN: Final = 2  # NFTA_RULE_CHAIN
 _GENMSG: Final = 4
 _NOTHING: Final[Chains] = dict.fromkeys(("FORWARD", "INPUT", "LOCAL", "PORTS", "POSTROUTING", "MSS"), ())
 
@@ -83,6 +84,35 @@ class Nftables:
         except OSError:
             return False
         return True
+
+    def missing(self) -> tuple[str, ...]:
+        """Return, in words, the chains that have lost their rules; raises BerthError."""
+        try:
+            found = self._chains_with_rules()
+        except OSError as error:
+            raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its rules can't be read") from error
+        return tuple(f"the rules of {chain} (table {TABLE})" for chain in NEVER_EMPTY if chain not in found)
+
+    def _chains_with_rules(self) -> set[str]:
+        """Return which of Berth's chains have rules; raises OSError."""
+        kind, flags, body = rules_wanted(self._family)
+        self._socket.send(_message(_SUBSYSTEM << 8 | kind, _REQUEST | flags, 0, body))
+        found: set[str] = set()
+        while True:
+            data = self._socket.recv(_ROOM)
+            offset = 0
+            while offset < len(data):
+                length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
+                content = data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
+                if kind in (_DONE, _ERROR):
+                    (code,) = struct.unpack_from("=i", content)
+                    if code:
+                        raise OSError(-code, os.strerror(-code))
+                    return found
+                names = _texts(content[_GENMSG:], 2)
+                if names.get(_TABLE_NAME) == TABLE:
+                    found.add(names.get(_RULE_CHAIN, ""))
 
     def _replace(self, chains: Chains) -> None:
         try:
@@ -162,8 +192,8 @@ class NftablesNews:
             offset = 0
             while offset < len(data):
                 length, _, _, _, port = _HEADER.unpack_from(data, offset)
-                name = _first_text(data[offset + _HEADER.size + _GENMSG : offset + length])
-                found = found or (name == TABLE and port not in own)
+                names = _texts(data[offset + _HEADER.size + _GENMSG : offset + length], 1)
+                found = found or (names.get(_TABLE_NAME) == TABLE and port not in own)
                 offset += (length + 3) & ~3
 
     def close(self) -> None:
@@ -171,12 +201,17 @@ class NftablesNews:
         self._socket.close()
 
 
-def _first_text(attributes: bytes) -> str:
-    """The name of the table, with which every message about tables, chains and rules begins; "" for others."""
-    if len(attributes) < 4:
-        return ""
-    size, kind = struct.unpack_from("=HH", attributes)
-    return attributes[4:size].rstrip(b"\0").decode(errors="replace") if kind == _TABLE_NAME else ""
+def _texts(attributes: bytes, most: int) -> dict[int, str]:
+    """The first attributes, `most` of them, as text: messages about tables, chains and rules begin with their names."""
+    found: dict[int, str] = {}
+    offset = 0
+    while len(found) < most and offset + 4 <= len(attributes):
+        size, kind = struct.unpack_from("=HH", attributes, offset)
+        if size < 4:
+            break
+        found[kind] = attributes[offset + 4 : offset + size].rstrip(b"\0").decode(errors="replace")
+        offset += (size + 3) & ~3
+    return found
 
 
 def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:

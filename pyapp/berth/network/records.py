@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.home import Home
-from berth.network.model import Changed, Member
+from berth.network.model import Changed, Member, Plug
 
 _Kind = TypeVar("_Kind", bound=Struct)
 
@@ -38,6 +38,7 @@ class NetFolder:
         self.lock = os.path.join(self.path, "lock")
         self.changed = os.path.join(self.path, "changed")
         self.members = os.path.join(self.path, "members")
+        self.plugs = os.path.join(self.path, "plugs")
 
     def member(self, name: str) -> str:
         """Return where the record of container `name` is."""
@@ -46,12 +47,12 @@ class NetFolder:
     def make(self) -> None:
         """Make the folders, all private to root; raises OSError."""
         run = os.path.dirname(self.path)
-        for folder in (os.path.dirname(run), run, self.path, self.members):
+        for folder in (os.path.dirname(run), run, self.path, self.members, self.plugs):
             os.makedirs(folder, mode=0o700, exist_ok=True)
 
     def remains(self) -> bool:
         """Tell whether something was changed for containers and not taken back."""
-        return os.path.exists(self.changed)
+        return os.path.exists(self.changed) or bool(_names(self.plugs))
 
 
 class Records:
@@ -71,11 +72,7 @@ class Records:
 
     def members(self) -> list[Member]:
         """Return the containers that have, or may have, a link."""
-        with contextlib.suppress(FileNotFoundError):
-            names = sorted(os.listdir(self.folder.members))
-            found = (_read(os.path.join(self.folder.members, name), Member) for name in names if name.endswith(".json"))
-            return [member for member in found if member is not None]
-        return []
+        return _read_all(self.folder.members, Member)
 
     def save_member(self, member: Member) -> None:
         """Write down a container that is going to get a link."""
@@ -101,6 +98,46 @@ class Records:
         """Keep it; raises OSError."""
         if book != self.book():
             _write(self._book, book)
+
+
+class PlugRecords:
+    """Reads and writes what is kept of containers that are plugged into a LAN, each by its own file."""
+
+    def __init__(self, home: Home) -> None:
+        self._folder = NetFolder(home.run).plugs
+
+    def read(self) -> list[Plug]:
+        """Return those that have, or may have, a link."""
+        return _read_all(self._folder, Plug)
+
+    def save(self, plug: Plug) -> None:
+        """Write down a container that is going to be plugged in."""
+        _write(self._path(plug.wish.name), plug)
+
+    def forget(self, name: str) -> None:
+        """Remove the record of container `name`, of which nothing is left."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, f"{name}.json")
+
+
+def boot_id() -> str:
+    """Return what tells this boot from every other; raises OSError."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def _names(folder: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+    return []
+
+
+def _read_all(folder: str, kind: type[_Kind]) -> list[_Kind]:
+    found = (_read(os.path.join(folder, name), kind) for name in _names(folder))
+    return [record for record in found if record is not None]
 
 
 def _read(path: str, kind: type[_Kind]) -> _Kind | None:

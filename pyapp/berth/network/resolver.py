@@ -171,9 +171,14 @@ def resolv_conf_servers(path: str = "/etc/resolv.conf") -> tuple[str, ...]:
     """Return the servers that the file at `path` names; none where there is no such file (Android has none)."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            words = [line.split() for line in file]
+            return servers_in(file.read())
     except OSError:
         return ()
+
+
+def servers_in(text: str) -> tuple[str, ...]:
+    """Return the servers that `text`, a resolv.conf(5), names."""
+    words = [line.split() for line in text.splitlines()]
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
 
 

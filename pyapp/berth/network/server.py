@@ -22,6 +22,7 @@ from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
 from berth.network.news import News
 from berth.network.nftables import Nftables, NftablesNews
+from berth.network.plugs import Plugs
 from berth.network.records import NetFolder
 
 _SETTLING_SECONDS = 0.03  # a change of network is many messages
@@ -45,12 +46,14 @@ class _Server:
         self._log = log
         self._loop = Loop()
         self._hub = Hub(home, self._loop, log)
+        self._plugs = Plugs(home, self._hub.netlink, self._hub.members, log)
         self._news = News()
         self._firewall_news: NftablesNews | None = None
         self._held: dict[socket.socket, str] = {}
 
     def run(self) -> None:
         self._hub.take_over()
+        self._plugs.take_over()
         self._listen_to_firewall()
         self._loop.watch(self._listener.fileno(), self._accept)
         self._loop.watch(self._news.fileno(), self._hear)
@@ -59,7 +62,7 @@ class _Server:
 
     def _may_end(self) -> bool:
         """Whether nobody needs this process, and nobody can come to do so: whoever connects holds the lock."""
-        if self._held or self._hub.members:
+        if self._held or self._hub.members or self._plugs.plugs:
             return False
         lock = os.open(self._folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -91,7 +94,9 @@ class _Server:
             data = b""
         if not data:
             self._loop.forget(caller.fileno())
-            self._hub.release(self._held.pop(caller))
+            name = self._held.pop(caller)
+            self._hub.release(name)
+            self._plugs.release(name)
             caller.close()
             return
         try:
@@ -105,22 +110,34 @@ class _Server:
             send(caller, answer)
 
     def _answer(self, request: Request, caller: socket.socket) -> Answer:
-        hub = self._hub
+        hub, plugs = self._hub, self._plugs
         self._hear()  # what happened before the request is known when it is answered
         match request.call:
             case "reserve" if request.wish is not None:
                 self._held[caller] = request.wish.name
-                return Answer(lease=hub.reserve(request.wish))
+                if request.wish.kind == "nat":
+                    return Answer(lease=hub.reserve(request.wish))
+                return Answer(notices=plugs.reserve(request.wish))
             case "attach":
-                lease = hub.attach(request.name, request.pid)
-                self._listen_to_firewall()
+                lease = None
+                if plugs.has(request.name):
+                    plugs.attach(request.name, request.pid)
+                else:
+                    lease = hub.attach(request.name, request.pid)
+                    self._listen_to_firewall()
+                plugs.came(request.name)
                 return Answer(lease=lease)
             case "detach":
                 hub.detach(request.name)
+                plugs.detach(request.name)
                 if not hub.members and not hub.reserved:
                     hub.end()
+            case "ports":
+                hub.change_ports(request.name, request.add, request.remove)
+            case "mend":
+                hub.mend()
             case "status":
-                return Answer(members=self._members(), firewall=hub.firewalls.kind)
+                return Answer(members=self._members(), plugs=plugs.status(), firewall=hub.firewalls.kind)
         return Answer()
 
     def _members(self) -> tuple[MemberStatus, ...]:
@@ -155,12 +172,13 @@ class _Server:
     def _hear(self) -> None:
         if self._news.tells_of_others(self._hub.ports):
             self._hub.look_again()
-            if self._hub.members:
+            if self._hub.members or self._plugs.plugs:
                 self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)
 
     def _follow(self) -> None:
         try:
             self._hub.follow()
+            self._plugs.follow()
         except (BerthError, OSError) as error:  # an interface that went away between question and answer: news follow
             self._log(f"the network could not be followed: {error}")
 

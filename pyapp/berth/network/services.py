@@ -50,7 +50,12 @@ class Services:
         def complain(what: str) -> None:
             self._complain(f"container {name}: {what}")
 
-        self._ports[name] = LoopbackPorts(self._loop, member.lease.address, member.wish.ports, complain)
+        self._ports[name] = LoopbackPorts(self._loop, member.lease.address, complain)
+        self.change_ports(member)
+
+    def change_ports(self, member: Member) -> None:
+        """Have the phone's loopback show the ports that `member` wants by now, and no others."""
+        self._ports[member.wish.name].show(member.wish.ports)
 
     def remove(self, name: str) -> None:
         """Serve container `name` no more."""

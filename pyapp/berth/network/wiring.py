@@ -68,8 +68,12 @@ def end_connections(member: Member, own_namespace: int) -> None:
 
 def forget_outside(member: Member) -> None:
     """Have the phone forget what `member` has going on with anybody who is no container."""
-    own = tuple(address for address in (member.lease.address, member.lease.address6) if address)
-    forget_connections(own, member.lease.subnet)
+    forget_connections(addresses_of(member), member.lease.subnet)
+
+
+def addresses_of(member: Member) -> tuple[str, ...]:
+    """Return the addresses that `member` has, the IPv4 one first."""
+    return tuple(address for address in (member.lease.address, member.lease.address6) if address)
 
 
 def _alias(member: Member) -> str:

@@ -9,6 +9,7 @@ from berth.plan.capabilities import plan_capabilities
 from berth.plan.cgroups import inside_cgroups, plan_cgroups
 from berth.plan.devices import device_steps, plan_devices, terminal_steps
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
+from berth.plan.lan import lan_warnings
 from berth.plan.model import Plan
 from berth.plan.mounts import is_guarded, plan_mounts
 from berth.plan.network_groups import network_group_steps
@@ -58,8 +59,9 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         init_kind=rootfs.init_kind,
         volatile=options.volatile,
         volatile_size=options.volatile_size or host.memory // 2,
+        network=spec.net,
         lease=host.lease if spec.net == "nat" else None,
-        warnings=(*warnings, *_warnings(host)),
+        warnings=(*warnings, *_warnings(host), *lan_warnings(spec)),
     )
 
 

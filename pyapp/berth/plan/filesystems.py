@@ -161,4 +161,5 @@ def resolver_steps(spec: Spec, host: Host, rootfs: Rootfs) -> tuple[tuple[Step, 
 def _servers(spec: Spec, host: Host) -> tuple[str, ...]:
     if spec.net == "nat":
         return (host.lease.gateway,) if host.lease else ()
-    return host.dns if spec.net == "host" else ()
+    by_the_phone = spec.net == "host" or (spec.net == "lan" and spec.ip is not None)  # else its DHCP client is told
+    return host.dns if by_the_phone else ()

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from berth.host import InitKind, Lease
+from berth.spec import Network
 
 
 class Mount(Struct, frozen=True, tag=True):
@@ -254,5 +255,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     volatile_size: int = 0
     read_only_root: bool = False
     console: bool = True
+    network: Network = "host"
     lease: Lease | None = None
     warnings: tuple[str, ...] = ()

@@ -128,8 +128,13 @@ def waiting_for(specs: Iterable[Spec], kept_back: Collection[str], *, encrypted:
     found = {}
     for name, spec in chosen.items():
         gates = {RECOVERED, BOOTED} | ({UNLOCKED} if encrypted and needs_unlock(spec) else set())
-        found[name] = frozenset(gates | (set(spec.start_after) & chosen.keys()))
+        found[name] = frozenset(gates | ({*spec.start_after, *_gateway(spec)} & chosen.keys()))
     return found
+
+
+def _gateway(spec: Spec) -> tuple[str, ...]:
+    """The container that is its router, which it can be plugged into at once when that is there first."""
+    return (spec.gateway,) if spec.net == "gateway" and spec.gateway is not None else ()
 
 
 def startable(waiting: Mapping[str, frozenset[str]], under_way: Collection[str], done: Collection[str]) -> list[str]:

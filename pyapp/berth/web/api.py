@@ -72,6 +72,15 @@ def _about_containers() -> tuple[Route, ...]:
         ),
         Route(
             method="POST",
+            path=f"{one}/ports",
+            function=containers.change_its_ports,
+            takes=models.PortsRequest,
+            gives=models.Container,
+            apart=True,
+            summary="Show and hide ports, at once and from its next start on.",
+        ),
+        Route(
+            method="POST",
             path=f"{one}/start",
             function=containers.start,
             takes=models.StartRequest,

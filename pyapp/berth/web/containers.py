@@ -10,6 +10,7 @@ from berth.engine.details import read_details
 from berth.engine.journal import RunFolder
 from berth.engine.log import LogReader
 from berth.engine.narration import describe
+from berth.engine.ports import change_ports
 from berth.engine.preview import preview
 from berth.engine.stop import call_monitor
 from berth.errors import BerthError, MissingError, UsageError
@@ -105,6 +106,13 @@ def rename(call: Call) -> object:
     """Give it another name."""
     at_rest.rename(call.home, name_in(call), call.body.name)
     return container_of(call.home, call.body.name)
+
+
+def change_its_ports(call: Call) -> object:
+    """Show and hide ports, while it runs and from its next start on."""
+    name = name_in(call)
+    change_ports(call.home, name, add=call.body.add, remove=call.body.remove)
+    return container_of(call.home, name)
 
 
 def start(call: Call) -> Operation:

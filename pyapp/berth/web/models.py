@@ -10,7 +10,7 @@ from berth.engine.narration import Entry
 from berth.engine.requirements import Requirement
 from berth.service.operations import Operation
 from berth.service.terminal import Terminal
-from berth.spec import Name, Network, Spec
+from berth.spec import Name, Network, Port, Spec
 
 Seconds = Annotated[float, Meta(ge=0, le=86400)]
 Bytes = Annotated[int, Meta(ge=1 << 20, le=1 << 50)]
@@ -56,6 +56,13 @@ class RenameRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The new name."""
 
     name: Name
+
+
+class PortsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ports to show and ports to hide; one that is to be hidden is named by what the phone has of it."""
+
+    add: Annotated[tuple[Port, ...], Meta(max_length=1024)] = ()
+    remove: Annotated[tuple[Port, ...], Meta(max_length=1024)] = ()
 
 
 class TerminalRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,144 @@
+"""Looks along a container's way out, and asks name servers from both of its ends.
+
+It waits for answers, so it is done in a process of its own, not in the net process.
+"""
+
+import os
+import secrets
+import socket
+import struct
+from ipaddress import ip_address
+from typing import Final
+
+from berth.kernel.paths import open_in_root
+from berth.network import sysctls
+from berth.network.diagnosis import End, Findings
+from berth.network.facts import read_own_routes, read_own_rules
+from berth.network.firewalls import Firewalls
+from berth.network.messages import MemberStatus
+from berth.network.names import DOMAIN
+from berth.network.netlink import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, Netlink, inside
+from berth.network.resolver import PORT, servers_in
+from berth.network.uplinks import TO_MEMBERS
+from berth.network.wiring import INNER
+
+_SECONDS: Final = 2.0
+_ATTEMPTS: Final = 2
+_ROOM: Final = 4096
+_IFF_UP: Final = 0x1
+_MAIN: Final = 254
+_NS: Final = 2
+_A: Final = 1
+_IN: Final = 1
+_RECURSION: Final = 0x0100
+_RESPONSE: Final = 0x8000
+_CODE: Final = 0x000F
+_SERVFAIL: Final = 2
+
+
+def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...]) -> Findings:
+    """Return what is found of `member`, whose init is `pid`; `servers` are the phone's own.  Raises OSError."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    lease, link = member.lease, member.link
+    target = next((server for server in servers if _is_elsewhere(server)), "")
+    with Netlink() as netlink:
+        outer = _end(netlink, link)
+        routes = {route.destination for route in read_own_routes(netlink, 4)}
+        rules = {rule.priority for rule in read_own_rules(netlink, 4)}
+    root_name = b"\0"
+    phone = bool(target) and _answers(target, root_name, _NS, by=member.uplink.link)
+    with inside(pid, own), Netlink() as netlink:
+        inner, default = _end(netlink, INNER), _default(netlink)
+        container = bool(target) and _answers(target, root_name, _NS)
+        resolver = _answers(lease.gateway, _encoded(f"{member.name}.{DOMAIN}"), _A)
+        names = _answers(lease.gateway, root_name, _NS)
+    os.close(own)
+    return Findings(
+        name=member.name,
+        lease=lease,
+        link=link,
+        uplink=member.uplink,
+        inner=inner,
+        outer=outer,
+        default=default,
+        led_here=f"{lease.address}/32" in routes and TO_MEMBERS in rules,
+        forwarding=sysctls.read(sysctls.FORWARDING) == "1",
+        missing=Firewalls().missing(4),
+        asked=target,
+        phone=phone,
+        container=container,
+        resolver=resolver,
+        names=names,
+        servers=_servers_inside(pid),
+    )
+
+
+def _is_elsewhere(server: str) -> bool:
+    address = ip_address(server)
+    return address.version == 4 and not address.is_loopback
+
+
+def _end(netlink: Netlink, name: str) -> End | None:
+    found = next((link for link in netlink.dump(RTM_GETLINK, name) if link["IFLA_IFNAME"] == name), None)
+    if found is None:
+        return None
+    addresses = netlink.dump(RTM_GETADDR, name, family=socket.AF_INET)
+    held = (told for told in addresses if told["index"] == found["index"])
+    return End(up=bool(found["flags"] & _IFF_UP), addresses=tuple(str(told.get("IFA_LOCAL")) for told in held))
+
+
+def _default(netlink: Netlink) -> str:
+    """The gateway of the best default route; "" where there is none."""
+    routes = netlink.dump(RTM_GETROUTE, "the routes", family=socket.AF_INET)
+    found = [
+        (route.get("RTA_PRIORITY", 0), route.get("RTA_GATEWAY", ""))
+        for route in routes
+        if route.get("RTA_TABLE", route["table"]) == _MAIN and not route["dst_len"] and route["type"] == 1
+    ]
+    return str(min(found, default=(0, ""))[1])
+
+
+def _servers_inside(pid: int) -> tuple[str, ...]:
+    """Those in /etc/resolv.conf, which may be anything there."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        file = open_in_root(root, "/etc/resolv.conf", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return servers_in(os.read(file, _ROOM).decode(errors="replace"))
+        finally:
+            os.close(file)
+    except OSError:
+        return ()
+    finally:
+        os.close(root)
+
+
+def _answers(server: str, name: bytes, kind: int, *, by: str = "") -> bool:
+    """Whether `server` has an answer to a question, by the link `by` where that is named."""
+    number = secrets.token_bytes(2)
+    query = number + struct.pack("!HHHHH", _RECURSION, 1, 0, 0, 0) + name + struct.pack("!HH", kind, _IN)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            if by:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, by.encode())
+            sock.settimeout(_SECONDS)
+            sock.connect((server, PORT))
+            return any(_is_answered(sock, query) for _ in range(_ATTEMPTS))
+    except OSError:
+        return False
+
+
+def _is_answered(sock: socket.socket, query: bytes) -> bool:
+    try:
+        sock.send(query)
+        while (answer := sock.recv(_ROOM))[:2] != query[:2]:
+            pass
+    except OSError:  # TimeoutError; ECONNREFUSED where nobody listens
+        return False
+    flags = int.from_bytes(answer[2:4], "big")
+    return bool(flags & _RESPONSE) and flags & _CODE != _SERVFAIL
+
+
+def _encoded(name: str) -> bytes:
+    labels = [label.encode() for label in name.lower().split(".")]
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"

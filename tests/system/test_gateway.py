@@ -1,0 +1,231 @@
+"""`--net=gateway`: a container whose LAN belongs to another container, as its user sees it."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import faults, quick
+from tests.house import House, house
+from tests.phone import INTERNET, WIFI, phone, told, wait_for
+
+pytestmark = pytest.mark.system
+__all__ = ["house", "phone"]
+
+ROUTER = """\
+#!/bin/sh
+mkdir -p /var/lib/misc; touch /var/lib/misc/udhcpd.leases
+printf '%s\\n' 'start 192.168.77.20' 'end 192.168.77.90' 'interface eth1' 'opt router 192.168.77.1' \\
+    'opt subnet 255.255.255.0' 'opt dns 192.168.77.1' > /etc/udhcpd.conf
+trap 'exit 0' TERM
+while :; do
+    if ip link show eth1 && ! ip address show eth1 | grep 192.168.77.1/; then
+        ip address add 192.168.77.1/24 dev eth1; echo 1 > /proc/sys/net/ipv4/ip_forward
+        killall udhcpd; udhcpd -S
+    fi
+    sleep 0.1
+done >/dev/null 2>&1
+"""
+CLIENT = """\
+#!/bin/sh
+mkdir -p /tmp/www; hostname > /tmp/www/index.html; httpd -p 80 -h /tmp/www
+cat > /tmp/lease <<'END'
+#!/bin/sh
+[ -z "$ip" ] || { ip address replace $ip/24 dev $interface; ip route replace default via $router; }
+END
+chmod +x /tmp/lease
+trap 'exit 0' TERM
+udhcpc -f -i eth0 -t 1000 -T 1 -s /tmp/lease >/tmp/udhcpc.log 2>&1 &
+while :; do sleep 3600 & wait $!; done
+"""
+
+
+class Lan:
+    """A house in which the container `la-router` is the router of others."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.berth = house.phone.berth
+
+    def start_router(self) -> int:
+        """Start it, have it translate what it forwards, and return its init's pid."""
+        if "la-router" not in self.berth.succeed("list", "--names"):
+            root = self.house.rootfs("busybox")
+            quick.write_init(root, "/sbin/router", ROUTER)
+            self.berth.succeed("start", "la-router", "--rootfs", root, "--init", "/sbin/router", "--net=nat")
+        else:
+            self.berth.succeed("start", "la-router")
+        return self.translate()
+
+    def translate(self) -> int:
+        """Have the router give its clients its own address, as its firewall would, and return its init's pid."""
+        pid = int(told(self.berth, "la-router")["pid"])
+        rule = ["iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE"]
+        subprocess.run(["nsenter", "--target", str(pid), "--net", *rule], check=True)
+        return pid
+
+    def start(self, name: str, *flags: str) -> str:
+        """Start a client of it and return what the start said."""
+        root = self.house.rootfs("busybox")
+        quick.write_init(root, "/sbin/server", CLIENT)
+        words: tuple[str | Path, ...] = (
+            "--rootfs",
+            root,
+            "--init",
+            "/sbin/server",
+            "--net=gateway",
+            "--gateway=la-router",
+            *flags,
+        )
+        started = self.berth("start", name, *words)
+        assert started.returncode == 0, started.stderr
+        return started.stderr
+
+    def address(self, name: str) -> str:
+        """Wait until the router has given the client `name` an address, and return that."""
+        held = "ip -4 address show eth0 | sed -n 's|.*inet \\(.*\\)/24.*|\\1|p'"
+        wait_for("it has an address", lambda: self.house.inside(name, held))
+        return self.house.inside(name, held)
+
+    def wait_for_way_out(self, name: str) -> None:
+        """Wait until the client `name` reaches the internet."""
+        wait_for("it reaches the internet", lambda: self.house.fetch(name, INTERNET) == f"wifi {WIFI}")
+
+    def plug(self, name: str) -> dict[str, Any]:
+        """Return what `berth net` tells of the client `name`."""
+        told_of = json.loads(self.berth.succeed("net", "--json"))
+        found: dict[str, Any] = next(plug for plug in told_of["plugs"] if plug["name"] == name)
+        return found
+
+
+@pytest.fixture
+def lan(house: House) -> Lan:
+    return Lan(house)
+
+
+def test_clients_have_the_lan_of_their_gateway_and_reach_out_through_it(lan: Lan) -> None:
+    before = lan.house.phone.state()
+    lan.start_router()
+    assert lan.start("la-a") == ""
+    lan.start("la-b")
+    first, second = lan.address("la-a"), lan.address("la-b")
+    lan.wait_for_way_out("la-a")
+
+    assert first.startswith("192.168.77.")
+    assert first != second
+    assert lan.house.fetch("la-a", second) == "la-b"
+    assert lan.house.phone.fetch(first, seconds=1) is None  # the phone has no part in it
+    said = lan.berth.succeed("net")
+    assert "gateway: LAN lan of la-router, at its eth1" in said
+    assert told(lan.berth, "la-a")["network"] == "gateway"
+
+    lan.berth.succeed("stop", "la-a", "la-b", "la-router", "--timeout", "1")
+    assert lan.house.phone.state() == before
+
+
+def test_a_client_that_comes_first_is_plugged_in_when_its_gateway_starts(lan: Lan) -> None:
+    lan.start_router()
+    lan.berth.succeed("stop", "la-router", "--timeout", "1")
+
+    said = lan.start("la-a")
+
+    assert "its gateway la-router does not run; it has no network until that starts" in said
+    assert not lan.plug("la-a")["connected"]
+    broken = lan.berth("net", "diagnose", "la-a")
+    assert (broken.returncode, "which does not run, so it has no network" in broken.stdout) == (1, True)
+    assert lan.house.inside("la-a", "cat /sys/class/net/eth0/carrier") == "0"
+    lan.start_router()
+    assert lan.plug("la-a")["connected"]
+    lan.wait_for_way_out("la-a")
+
+
+@pytest.mark.parametrize("end", ["stop", "reboot", "kill", "kill all"])
+def test_a_gateway_that_ends_is_told_and_its_clients_are_plugged_in_again(lan: Lan, end: str) -> None:
+    pid = lan.start_router()
+    lan.start("la-a")
+    lan.wait_for_way_out("la-a")
+    if end == "stop":
+        lan.berth.succeed("stop", "la-router", "--timeout", "1")
+    elif end == "reboot":
+        lan.house.inside("la-router", "kill -HUP 1; busybox reboot -f")
+        wait_for("it has come again", lambda: told(lan.berth, "la-router")["pid"] not in (pid, None))
+        wait_for("it is a router again", lambda: lan.plug("la-a")["connected"])
+        lan.translate()
+        lan.wait_for_way_out("la-a")
+        return
+    elif end == "kill":
+        os.kill(pid, signal.SIGKILL)
+        wait_for("its end was seen", lambda: told(lan.berth, "la-router")["state"] == "stopped")
+    else:
+        net = lan.house.phone.net_process()
+        assert net is not None
+        for victim in (told(lan.berth, "la-router")["monitor_pid"], net, pid):
+            faults.kill(victim)
+        lan.berth.succeed("recover")
+
+    assert not lan.plug("la-a")["connected"]
+    wait_for("the cable is dead", lambda: lan.house.inside("la-a", "cat /sys/class/net/eth0/carrier") == "0")
+    lan.start_router()
+    lan.wait_for_way_out("la-a")
+
+
+def test_lans_of_one_gateway_are_apart(lan: Lan) -> None:
+    pid = lan.start_router()
+    lan.start("la-a")
+    lan.start("la-b", "--gateway-net=iot", "--gateway-iface=eth2")
+    lan.address("la-a")
+
+    assert "eth2" in lan.house.inside("la-router", "ls /sys/class/net")
+    lan.house.inside("la-b", "ip address add 192.168.77.99/24 dev eth0")
+    assert "1 packets received" not in lan.house.inside("la-b", "ping -c 1 -W 1 192.168.77.1")
+    refusals = {
+        ("la-c", "--gateway-net=iot"): "give each LAN an interface of its own with --gateway-iface",
+        ("la-c", "--gateway-iface=eth7"): "la-router has its LAN lan at eth1",
+        ("la-c", "--gateway-net=third", "--gateway-iface=eth2"): "la-router has its LAN iot at eth2, by container la-b",
+        ("la-c", "--gateway-net=third", "--gateway-iface=eth0"): "la-router has an interface eth0 already",
+    }
+    for (name, *flags), sentence in refusals.items():
+        words: tuple[str | Path, ...] = (
+            "--rootfs",
+            lan.house.rootfs("busybox"),
+            "--net=gateway",
+            "--gateway=la-router",
+            *flags,
+        )
+        refused = lan.berth("start", name, *words)
+        assert (refused.returncode, sentence in refused.stderr) == (1, True), refused.stderr
+    assert told(lan.berth, "la-router")["pid"] == pid
+
+
+def test_a_gateway_that_can_t_be_one_is_refused(lan: Lan) -> None:
+    berth, root = lan.berth, lan.house.rootfs("busybox")
+    berth.succeed("start", "la-h", "--rootfs", root, "--net=host")
+    berth.succeed("stop", "la-h", "--timeout", "1")
+    for gateway, sentence in (
+        ("la-h", "--gateway la-h has --net=host, so it has no way out to share"),
+        ("nobody", 'there is no container "nobody"'),
+        ("la-x", "a container can't be its own router"),
+    ):
+        refused = berth("start", "la-x", "--rootfs", root, "--net=gateway", "--gateway", gateway)
+        assert (refused.returncode != 0, sentence in refused.stderr) == (True, True), refused.stderr
+
+
+def test_a_net_process_that_was_killed_knows_its_segments(lan: Lan) -> None:
+    before = lan.house.phone.state()
+    lan.start_router()
+    lan.start("la-a")
+    lan.wait_for_way_out("la-a")
+    net = lan.house.phone.net_process()
+    assert net is not None
+
+    faults.kill(net)
+
+    wait_for("there is another one", lambda: lan.house.phone.net_process() not in (None, net))
+    wait_for("it knows", lambda: lan.plug("la-a")["connected"])
+    assert lan.house.fetch("la-a", INTERNET) == f"wifi {WIFI}"
+    lan.berth.succeed("stop", "--all", "--timeout", "1")
+    assert lan.house.phone.state() == before
