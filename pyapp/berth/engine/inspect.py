@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from berth.android.properties import read_property
 from berth.android.resolvers import read_resolvers
+from berth.android.system import is_android
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.errors import BerthError
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
@@ -58,7 +59,7 @@ def _read_lasting() -> Host:
     return Host(
         kernel=_version(uname.release),
         machine=uname.machine,
-        android=os.path.exists("/system/build.prop"),
+        android=is_android(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
         device_bpf=probe_device_bpf(),

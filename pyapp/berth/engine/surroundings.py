@@ -5,15 +5,32 @@ import os
 import resource
 import signal
 
+from berth.android.system import is_android
 from berth.engine import cgroups
 from berth.host import CgroupMount
 from berth.kernel.files import write_file
+from berth.kernel.namespaces import enter_mounts_of, same_mount_namespace
 from berth.kernel.processes import close_all_but, reset_signals
 
+_SYSTEM = 1  # Android's init, whose mounts are those of the system
 _RLIMITS = {
     resource.RLIMIT_CORE: (0, resource.RLIM_INFINITY),
     resource.RLIMIT_NOFILE: (1024, 524288),
 }
+
+
+def leave_app() -> None:
+    """On Android, take the calling process out of the app whose `su` started it; elsewhere do nothing.
+
+    An app's root shell has mounts of its own (Magisk, KernelSU): what was mounted there nobody else would see, and it
+    would be gone with the app.  Its cgroups are frozen and killed with the app.  Raises KernelError.
+    """
+    if not is_android():
+        return
+    if not same_mount_namespace(_SYSTEM):
+        enter_mounts_of(_SYSTEM)
+    with contextlib.suppress(OSError):
+        cgroups.leave_to_root()
 
 
 def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -> None:

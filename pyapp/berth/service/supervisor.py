@@ -20,7 +20,7 @@ import msgspec
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
-from berth.engine.surroundings import leave_surroundings
+from berth.engine.surroundings import leave_app, leave_surroundings
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
@@ -233,6 +233,7 @@ def serve_forever(home: Home, run: Run, web: Web | None, *, background: bool) ->
 
     Raises BerthError when it can't listen; that another one does is fine in the background.
     """
+    leave_app()  # the root manager's, when its button has started the service
     try:
         supervisor = Supervisor(home, run, web)
     except AlreadyServing as error:

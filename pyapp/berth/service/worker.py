@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from berth.engine.surroundings import leave_app
 from berth.errors import BerthError
 from berth.kernel.call import explain
 from berth.kernel.processes import close_all_but, end_with, fork, name_process, reset_signals, setsid
@@ -93,9 +94,14 @@ def _run(argv: list[str], session: Session, run: Run) -> int:
 def fork_worker(run: Run) -> socket.socket:
     """Fork a worker of this process, for a command that no supervisor serves; return the caller's end."""
     ours, theirs = socket.socketpair()
+
+    def begin() -> NoReturn:
+        leave_app()
+        work(theirs, run)
+
     pid = fork()
     if pid == 0:
         ours.close()
-        work(theirs, run)
+        end_with(begin, lambda error: _tell(theirs, error))
     theirs.close()
     return ours
