@@ -25,6 +25,7 @@ CPUS_LEAST = 0.01  # the scheduler refuses a quota under 1 ms in its period of 1
 CPUS_MOST = 8192.0  # NR_CPUS is never configured higher
 PORT_MOST = 65535
 LINK_ROOM = 16  # IFNAMSIZ
+OOM_SCORE_MOST = 1000  # OOM_SCORE_ADJ_MAX; the least is as far below zero
 PIDS_MOST = 1 << 22  # PID_MAX_LIMIT on 64-bit kernels
 
 
@@ -170,6 +171,13 @@ def pids(label: str, value: int) -> int:
     if 1 <= value <= PIDS_MOST:
         return value
     raise UsageError(f"{label} {value}: the limit is a number of processes from 1 to {PIDS_MOST}")
+
+
+def oom_score(label: str, value: int) -> int:
+    """An adjustment of the score by which the kernel chooses what to kill when memory runs out.  See proc(5)."""
+    if -OOM_SCORE_MOST <= value <= OOM_SCORE_MOST:
+        return value
+    raise UsageError(f"{label} {value}: the number lies from -{OOM_SCORE_MOST} (never killed) to {OOM_SCORE_MOST}")
 
 
 def unique(label: str, values: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ HookStage = Literal["prestart", "prechroot", "poststop"]
 Network = Literal["host", "nat", "none"]
 Protocol = Literal["tcp", "udp"]
 FsckPolicy = Literal["auto", "always", "never"]
+WakelockPolicy = Literal["never", "running", "charging"]
 
 PRIVILEGES: tuple[Privilege, ...] = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
 HOOK_STAGES: tuple[HookStage, ...] = ("prestart", "prechroot", "poststop")
@@ -58,8 +59,9 @@ class Hook(Struct, frozen=True, forbid_unknown_fields=True):
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A container as the user described it; exactly one of `rootfs` and `image` is set.
 
-    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes.  `extra` holds
-    what an imported Droidspaces file said that Berth does not know.
+    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes, `oom_score_adj` as in
+    proc(5), None for what is usual on the device.  `extra` holds what an imported Droidspaces file said that Berth does
+    not know.
     """
 
     version: int = SPEC_VERSION
@@ -80,6 +82,7 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     memory: int | None = None
     cpus: float | None = None
     pids_limit: int | None = None
+    oom_score_adj: int | None = None
     privileged: tuple[Privilege, ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -88,6 +91,8 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     force_cgroupv1: bool = False
     hw_access: bool = False
     keep_groups: bool = False
+    selinux_permissive: bool = False
+    wakelock: WakelockPolicy = "never"
     fsck: FsckPolicy = "auto"
     hooks: tuple[Hook, ...] = ()
     autostart: bool = False
@@ -137,6 +142,7 @@ def checked(spec: Spec) -> Spec:
         memory=None if spec.memory is None else rules.memory("memory", spec.memory),
         cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
         pids_limit=None if spec.pids_limit is None else rules.pids("pids_limit", spec.pids_limit),
+        oom_score_adj=None if spec.oom_score_adj is None else rules.oom_score("oom_score_adj", spec.oom_score_adj),
         cap_add=tuple(rules.capability("cap_add", capability) for capability in spec.cap_add),
         cap_drop=tuple(rules.capability("cap_drop", capability) for capability in spec.cap_drop),
         hooks=tuple(Hook(hook.stage, rules.path("hooks", hook.path)) for hook in spec.hooks),

@@ -26,7 +26,12 @@ mkdir old system
 : >system/build.prop
 for place in /*; do
   case $place in /proc) mkdir proc ;; /system) ;; *)
-    if [ -L "$place" ]; then cp -P "$place" .; elif [ -d "$place" ]; then mkdir ".$place"; mount --rbind "$place" ".$place"; fi
+    if [ -L "$place" ]; then
+      cp -P "$place" .
+    elif [ -d "$place" ]; then
+      mkdir ".$place"
+      mount --rbind "$place" ".$place"
+    fi
   esac
 done
 mount -t proc proc proc
@@ -57,7 +62,7 @@ class App:
 
     def mounts_of(self, pid: int) -> str:
         """Return the mounts of process `pid`, a number in the system's PID namespace."""
-        return subprocess.run([*self.system, "cat", f"/proc/{pid}/mountinfo"], capture_output=True, text=True).stdout
+        return subprocess.check_output([*self.system, "cat", f"/proc/{pid}/mountinfo"], text=True)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from berth import rules, values
 from berth.cli.flags import Invocation
-from berth.cli.table import FSCK_POLICIES, HOOK_STAGES, NETWORKS, PRIVILEGES
+from berth.cli.table import FSCK_POLICIES, HOOK_STAGES, NETWORKS, PRIVILEGES, WAKELOCK_POLICIES
 from berth.errors import UsageError
 from berth.spec import Bind, Hook, Port, Spec, StartOptions, checked
 
@@ -24,6 +24,7 @@ _SWITCHES = {
     "force-cgroupv1": "force_cgroupv1",
     "hw-access": "hw_access",
     "keep-groups": "keep_groups",
+    "selinux-permissive": "selinux_permissive",
     "autostart": "autostart",
     "isolated": "isolated",
     "disable-ipv6": "disable_ipv6",
@@ -33,12 +34,14 @@ _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "init": ("init", rules.inner_path),
     "net": ("net", partial(values.network, choices=NETWORKS)),
     "fsck": ("fsck", partial(values.choice, choices=FSCK_POLICIES)),
+    "wakelock": ("wakelock", partial(values.choice, choices=WAKELOCK_POLICIES)),
 }
 _LIFTABLE: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "memory": ("memory", values.size),
     "cpus": ("cpus", values.processors),
     "ip": ("ip", rules.address4),
     "pids-limit": ("pids_limit", values.processes),
+    "oom-score-adj": ("oom_score_adj", values.oom_score),
 }
 _LISTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "dns": ("dns", rules.address),

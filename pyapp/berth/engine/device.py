@@ -20,8 +20,9 @@ class Device(Struct, frozen=True, kw_only=True):
     """The device; sizes are in bytes.
 
     `android` is its release, "" where that is not told, None on another system; `memory_available` is what can be had
-    without swapping, `free` what is free where the containers are kept; `kept_back` are the containers that safe
-    mode does not let start by themselves, each with the reason.
+    without swapping, `wakelocks` whether a container can keep the device awake, `free` what is free where the
+    containers are kept; `kept_back` are the containers that safe mode does not let start by themselves, each with the
+    reason.
     """
 
     version: str
@@ -29,6 +30,7 @@ class Device(Struct, frozen=True, kw_only=True):
     machine: str
     android: str | None
     selinux: SelinuxMode
+    wakelocks: bool
     cgroups: tuple[CgroupMount, ...]
     memory: int
     memory_available: int
@@ -52,6 +54,7 @@ def read_device(home: Home) -> Device:
         machine=host.machine,
         android=_android_release() if host.android else None,
         selinux=host.selinux,
+        wakelocks=host.wakelocks,
         cgroups=host.cgroups,
         memory=host.memory,
         memory_available=_available(),

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from berth.android.properties import read_property
 from berth.android.resolvers import read_resolvers
 from berth.android.system import is_android
+from berth.android.wakelocks import WAKE_LOCK
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.errors import BerthError
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
@@ -65,6 +66,7 @@ def _read_lasting() -> Host:
         device_bpf=probe_device_bpf(),
         root_is_ramfs=_root_is_ramfs(),
         network_groups=sockets_need_a_group(),
+        wakelocks=os.path.exists(WAKE_LOCK),
     )
 
 

@@ -53,14 +53,19 @@ def leave_surroundings(keep: tuple[int, ...], mounts: tuple[CgroupMount, ...]) -
     reset_limits()
 
 
-def reset_limits() -> None:
-    """Give the calling process the umask, oom_score_adj, scheduling and rlimits that a container starts with.
+def set_oom_score_adj(value: int = 0) -> None:
+    """Give the calling process this oom_score_adj, where that is permitted; less than before needs SYS_RESOURCE.
 
-    The supervisor of a phone must not be killed for memory; what it starts may be.
+    The supervisor of a phone must not be killed for memory (-1000); what it forks inherits that, and may be.
     """
-    os.umask(0o022)
     with contextlib.suppress(OSError):
-        write_file("/proc/self/oom_score_adj", b"0")
+        write_file("/proc/self/oom_score_adj", b"%d" % value)
+
+
+def reset_limits(oom_score_adj: int = 0) -> None:
+    """Give the calling process the umask, scheduling and rlimits that a container starts with, and `oom_score_adj`."""
+    os.umask(0o022)
+    set_oom_score_adj(oom_score_adj)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # a real-time process is barred from v1 cgroups
     with contextlib.suppress(OSError):
