@@ -201,6 +201,7 @@ MANY = 1 << 16  # more words than a command line holds
 
 _ROWS = (
     Command("start", "[NAME]", "Start a container and save it.", containers=(0, 1), flags=START),
+    Command("demo", "[NAME]", "Start a tiny container that comes with Berth.", containers=(0, 1), flags=(NAME, JSON)),
     Command("stop", "NAME...", "Stop containers.", containers=(1, MANY), flags=STOP),
     Command("restart", "NAME...", "Stop containers, start them again.", containers=(1, MANY), flags=STOP),
     Command("enter", "NAME [USER]", "Open a shell inside.", containers=(1, 1), words=(0, 1), flags=ENTER),

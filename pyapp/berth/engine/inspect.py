@@ -15,6 +15,7 @@ from berth.android.system import is_android
 from berth.android.wakelocks import WAKE_LOCK
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.errors import BerthError
+from berth.home import find_home
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
 from berth.kernel.call import KernelError
@@ -117,9 +118,13 @@ def _tools() -> dict[str, str]:
 
 def _resolvers() -> tuple[str, ...]:
     if _read_lasting().android:
-        return read_resolvers()
-    lines = _read("/etc/resolv.conf").splitlines()
-    words = (line.split() for line in lines)
+        return read_resolvers(_name_servers(f"{find_home(os.environ).state}/resolv.conf"))
+    return _name_servers("/etc/resolv.conf")
+
+
+def _name_servers(path: str) -> tuple[str, ...]:
+    """Return those in the file at `path`, as resolv.conf(5) has it; none when it is not there."""
+    words = (line.split() for line in _read(path).splitlines())
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
 
 
