@@ -53,6 +53,7 @@ def test_the_last_of_several_puts_it_back(device: Device) -> None:
     device.start("a")
     device.start("b")
     assert not device.enforcing
+    assert selinux.askers(device.run) == ("a", "b")
 
     device.stop("a")
     assert not device.enforcing
@@ -83,6 +84,7 @@ def test_giving_back_twice_does_no_harm(device: Device) -> None:
 def test_whoever_has_no_record_any_more_is_not_waited_for(device: Device) -> None:
     device.start("a")
     device.lose("a")
+    assert selinux.askers(device.run) == ()
 
     selinux.settle(device.run)
 

@@ -138,7 +138,10 @@ def _about_device(device: Device) -> dict[str, list[Fact]]:
         "device": [
             ("kernel", f"{device.kernel} {device.machine}"),
             ("Android", "no" if device.android is None else device.android or "yes"),
-            ("SELinux", device.selinux),
+            (
+                "SELinux",
+                device.selinux + (f", for {', '.join(device.permissive_for)}" if device.permissive_for else ""),
+            ),
             ("wakelocks", "yes" if device.wakelocks else "no; --wakelock has no effect"),
             ("memory", f"{size(device.memory)}, {size(device.memory_available)} of it available"),
             ("processors", str(device.cpus)),

@@ -52,13 +52,19 @@ def settle(run: str) -> None:
         _settle(run, folder)
 
 
+def askers(run: str) -> tuple[str, ...]:
+    """Return the containers for which SELinux is to be permissive now, sorted."""
+    folder, boot = _folder(run), boot_id()
+    known = (name for name in sorted(_names(folder)) if name != _ENFORCING)
+    return tuple(name for name in known if _read(f"{folder}/{name}") == boot and _has_record(run, name))
+
+
 def _settle(run: str, folder: str) -> None:
-    askers = [name for name in _names(folder) if name != _ENFORCING]
-    if any(_read(f"{folder}/{name}") == boot_id() and _has_record(run, name) for name in askers):
+    if askers(run):
         return
     if _read(f"{folder}/{_ENFORCING}") == boot_id():
         set_enforcing(on=True)
-    for name in (*askers, _ENFORCING):
+    for name in _names(folder):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{folder}/{name}")
 
