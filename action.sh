@@ -1,5 +1,6 @@
 #!/system/bin/sh
-# What the module's button in the root manager does: starts the service when it is down, and tells how things are.
+# What the module's button in the root manager does: starts the service when it is down, tells how things are, and opens
+# the dashboard.
 set -u
 
 MODDIR=${0%/*}
@@ -28,3 +29,7 @@ echo
 "$BERTH" list
 echo
 echo "In a root shell: $BERTH"
+echo "A first container to try out: $BERTH demo"
+echo
+"$BERTH" dashboard
+exit 0 # what the dashboard needs, and lacks, has been said

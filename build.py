@@ -294,10 +294,10 @@ def venv_python_name() -> str:
 
 def make_dashboard() -> None:
     """Fetch the packages that the dashboard's page is made with, unless they are there already."""
-    if not (WEBROOT / "vendor").is_dir() and shutil.which("npm") is None:
-        install_packages({"npm": "fetches the packages of the dashboard"})
     from packing import errors, front_end
 
+    if not front_end.is_fetched(WEBROOT, CACHE / "packages") and shutil.which("npm") is None:
+        install_packages({"npm": "fetches the packages of the dashboard"})
     try:
         if front_end.make(WEBROOT, CACHE / "packages"):
             say("put the packages that webroot/packages.lock names into webroot/vendor/")

@@ -6,19 +6,33 @@
 berth_data=/data/adb/berth
 berth_space=120 # MB: what is unpacked takes 40, and the last version stays until the reboot
 
+# From these on the managers show a module's own page (webroot), which Berth's is.
+berth_kernelsu=11551 # 0.8.0
+berth_kernelsu_button=11986 # 1.0.2: action.sh
+berth_apatch=10568
+
 berth_check_manager() {
   # KernelSU and APatch first: both also say that they are an old Magisk.
   if [ "${KSU:-}" = true ]; then
     berth_manager=KernelSU
-    ui_print "- KernelSU ${KSU_VER:-} (${KSU_VER_CODE:-?})"
+    if [ "${KSU_VER_CODE:-0}" -lt $berth_kernelsu ]; then
+      abort "! Berth needs KernelSU 0.8.0 ($berth_kernelsu) or newer; this is ${KSU_VER:-KernelSU} (${KSU_VER_CODE:-?})."
+    fi
+    ui_print "- KernelSU ${KSU_VER:-} ($KSU_VER_CODE)"
+    if [ "$KSU_VER_CODE" -lt $berth_kernelsu_button ]; then
+      ui_print "  Before 1.0.2 the manager has no button for modules: start the service by 'berth serve --background'."
+    fi
   elif [ "${APATCH:-}" = true ]; then
     berth_manager=APatch
-    ui_print "- APatch ${APATCH_VER:-} (${APATCH_VER_CODE:-?})"
+    if [ "${APATCH_VER_CODE:-0}" -lt $berth_apatch ]; then
+      abort "! Berth needs APatch $berth_apatch or newer; this is ${APATCH_VER:-APatch} (${APATCH_VER_CODE:-?})."
+    fi
+    ui_print "- APatch ${APATCH_VER:-} ($APATCH_VER_CODE)"
   elif [ "${MAGISK_VER_CODE:-0}" -ge 27000 ]; then
     berth_manager=Magisk
     ui_print "- Magisk ${MAGISK_VER:-} ($MAGISK_VER_CODE)"
   else
-    abort "! Berth needs Magisk 27.0 or newer, KernelSU or APatch; this is Magisk ${MAGISK_VER:-of unknown version}."
+    abort "! Berth needs Magisk 27.0, KernelSU 0.8.0 or APatch $berth_apatch, or newer; this is Magisk ${MAGISK_VER:-of unknown version}."
   fi
 }
 
@@ -133,4 +147,5 @@ berth_place_command
 berth_set_modes
 berth_try
 berth_keep_data
-ui_print "- Done. After the reboot, 'su -c berth check' says what containers can do on this phone."
+ui_print "- Done. After the reboot, 'su -c berth demo' starts a first container, and"
+ui_print "  'su -c berth check' says what containers can do on this phone."

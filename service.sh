@@ -29,6 +29,14 @@ describe() {
     mv -f "$MODDIR/module.prop.new" "$MODDIR/module.prop"
 }
 
+# The button in the root manager starts this too: whatever is left in that app's cgroups is frozen and killed with it.
+# The service leaves those of all hierarchies by itself, these are the ones that Android does that by.
+leave_app() {
+  for group in /acct /dev/cg2_bpf /dev/freezer /sys/fs/cgroup /sys/fs/cgroup/freezer; do
+    { echo $$ >"$group/cgroup.procs"; } 2>/dev/null
+  done
+}
+
 serve() {
   (
     { echo -1000 >/proc/self/oom_score_adj; } 2>/dev/null
@@ -36,6 +44,7 @@ serve() {
   )
 }
 
+leave_app
 mkdir -p "$DATA" && chmod 0700 "$DATA"
 describe ''
 deaths=0

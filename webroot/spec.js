@@ -13,9 +13,9 @@ export const GROUPS = [
   { id: "limits", options: [{ key: "memory", kind: "size" }, { key: "cpus", kind: "number", step: "0.1" }, { key: "pids_limit", kind: "number", step: "1" }] },
   { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "lan", "gateway", "none"], usual: "host" }, { key: "ports", kind: "ports" }, { key: "ip", kind: "text" }, { key: "upstream", kind: "words" }, { key: "isolated", kind: "switch" }, { key: "disable_ipv6", kind: "switch" }, { key: "lan_iface", kind: "text" }, { key: "gateway", kind: "text" }, { key: "gateway_net", kind: "text", usual: "lan" }, { key: "gateway_iface", kind: "text", usual: "eth1" }, { key: "dns", kind: "words" }, { key: "hostname", kind: "text" }] },
   { id: "storage", options: [{ key: "binds", kind: "binds" }, { key: "fsck", kind: "choice", choices: ["auto", "always", "never"], usual: "auto" }] },
-  { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words" }, { key: "init", kind: "text", usual: "/sbin/init" }, { key: "env", kind: "pairs" }] },
-  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }] },
-  { id: "security", options: [{ key: "cap_drop", kind: "words" }, { key: "cap_add", kind: "words", danger: true }, { key: "hw_access", kind: "switch", danger: true }, { key: "privileged", kind: "set", choices: PRIVILEGES, danger: true }, { key: "hooks", kind: "hooks", danger: true }] },
+  { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words" }, { key: "wakelock", kind: "choice", choices: ["never", "running", "charging"], usual: "never" }, { key: "init", kind: "text", usual: "/sbin/init" }, { key: "env", kind: "pairs" }] },
+  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }, { key: "oom_score_adj", kind: "number", step: "1", least: "-1000" }] },
+  { id: "security", options: [{ key: "cap_drop", kind: "words" }, { key: "cap_add", kind: "words", danger: true }, { key: "hw_access", kind: "switch", danger: true }, { key: "privileged", kind: "set", choices: PRIVILEGES, danger: true }, { key: "hooks", kind: "hooks", danger: true }, { key: "selinux_permissive", kind: "switch", danger: true }] },
 ];
 
 /** How the value of a kind stands in a text field, and how it is read back; `read` returns undefined for "not given". */
@@ -69,6 +69,7 @@ export function dangers(spec) {
     ...(spec.privileged ?? []).map((privilege) => `danger.${privilege}`),
     spec.hw_access && "danger.hw_access",
     spec.cap_add?.length > 0 && "danger.cap_add",
+    spec.selinux_permissive && "danger.selinux_permissive",
     spec.hooks?.length > 0 && "danger.hooks",
     (spec.binds ?? []).some((bind) => !bind.read_only && isSystem(bind.source)) && "danger.binds",
   ].filter(Boolean);

@@ -28,7 +28,7 @@ _READ = frozenset((
     "name", "hostname", "rootfs_path", "custom_init", "net_mode", "bind_mounts", "dns_servers", "env_file",
     "memory_limit", "cpu_quota", "cpu_period", "pids_limit", "privileged",
     "gateway_container", "gateway_net", "gateway_lan_ifname",
-    "enable_hw_access", "force_cgroupv1", "block_nested_ns", "run_at_boot",
+    "enable_hw_access", "force_cgroupv1", "block_nested_ns", "run_at_boot", "selinux_permissive",
 ))  # fmt: skip
 # Those of its keys that no container.toml has: one of them is in every file that its program or app writes.
 _TELLING = frozenset((
@@ -135,6 +135,7 @@ def convert(
         privileged=_privileges(privileged),
         hw_access=_is_on(entries, "enable_hw_access"),
         force_cgroupv1=_is_on(entries, "force_cgroupv1"),
+        selinux_permissive=_is_on(entries, "selinux_permissive"),
         block_nested_namespaces=_is_on(entries, "block_nested_ns"),
         autostart=_is_on(entries, "run_at_boot"),
         extra=kept,

@@ -56,7 +56,8 @@ class Host(Struct, frozen=True, kw_only=True):
     its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers,
     `lease` is what the network has for this container;
     `time_zone` is Android's (Europe/Berlin), "" elsewhere; `network_groups` says that the kernel opens
-    internet sockets only for members of a group (Android's, up to 4.14).
+    internet sockets only for members of a group (Android's, up to 4.14), `wakelocks` that a process can keep the
+    device awake.
     """
 
     kernel: tuple[int, int]
@@ -76,6 +77,7 @@ class Host(Struct, frozen=True, kw_only=True):
     lease: Lease | None = None
     time_zone: str = ""
     network_groups: bool = False
+    wakelocks: bool = False
 
 
 ResolvConf = Literal["missing", "file", "link", "link-to-run"]

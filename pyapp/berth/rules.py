@@ -27,6 +27,7 @@ PORT_MOST = 65535
 LINK_ROOM = 16  # IFNAMSIZ
 PIDS_LEAST = 16  # an init, its services, and a shell to look at them
 SEGMENT_LENGTH = 32
+OOM_SCORE_MOST = 1000  # OOM_SCORE_ADJ_MAX; the least is as far below zero
 PIDS_MOST = 1 << 22  # PID_MAX_LIMIT on 64-bit kernels
 
 
@@ -197,6 +198,13 @@ def pids(label: str, value: int) -> int:
     if 0 < value < PIDS_LEAST:
         raise UsageError(f"{label} {value}: no system runs with so few processes; give it {PIDS_LEAST} or more")
     raise UsageError(f"{label} {value}: the limit is a number of processes from {PIDS_LEAST} to {PIDS_MOST}")
+
+
+def oom_score(label: str, value: int) -> int:
+    """An adjustment of the score by which the kernel chooses what to kill when memory runs out.  See proc(5)."""
+    if -OOM_SCORE_MOST <= value <= OOM_SCORE_MOST:
+        return value
+    raise UsageError(f"{label} {value}: the number lies from -{OOM_SCORE_MOST} (never killed) to {OOM_SCORE_MOST}")
 
 
 def unique(label: str, values: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ Network = Literal["host", "nat", "lan", "gateway", "none"]
 Protocol = Literal["tcp", "udp"]
 Segment = Annotated[str, Meta(pattern=SEGMENT_PATTERN)]
 FsckPolicy = Literal["auto", "always", "never"]
+WakelockPolicy = Literal["never", "running", "charging"]
 
 PRIVILEGES: tuple[Privilege, ...] = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
 JOINED: tuple[Network, ...] = ("nat", "lan", "gateway")
@@ -65,8 +66,9 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     `gateway` is the container that is the router of its network "gateway", which has the LAN `gateway_net` at its
     `gateway_iface`; `lan_iface` is the phone's link to the network "lan", by its name or a pattern.
 
-    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes.  `extra` holds
-    what an imported Droidspaces file said that Berth does not know.
+    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes, `oom_score_adj` as in
+    proc(5), None for what is usual on the device.  `extra` holds what an imported Droidspaces file said that Berth does
+    not know.
     """
 
     version: int = SPEC_VERSION
@@ -91,6 +93,7 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     memory: int | None = None
     cpus: float | None = None
     pids_limit: int | None = None
+    oom_score_adj: int | None = None
     privileged: tuple[Privilege, ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
@@ -99,6 +102,8 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     force_cgroupv1: bool = False
     hw_access: bool = False
     keep_groups: bool = False
+    selinux_permissive: bool = False
+    wakelock: WakelockPolicy = "never"
     fsck: FsckPolicy = "auto"
     hooks: tuple[Hook, ...] = ()
     autostart: bool = False
@@ -153,6 +158,7 @@ def checked(spec: Spec) -> Spec:
         memory=None if spec.memory is None else rules.memory("memory", spec.memory),
         cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
         pids_limit=None if spec.pids_limit is None else rules.pids("pids_limit", spec.pids_limit),
+        oom_score_adj=None if spec.oom_score_adj is None else rules.oom_score("oom_score_adj", spec.oom_score_adj),
         cap_add=tuple(rules.capability("cap_add", capability) for capability in spec.cap_add),
         cap_drop=tuple(rules.capability("cap_drop", capability) for capability in spec.cap_drop),
         hooks=tuple(Hook(hook.stage, rules.path("hooks", hook.path)) for hook in spec.hooks),

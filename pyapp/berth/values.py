@@ -44,6 +44,12 @@ def processes(label: str, text: str) -> int:
     return rules.pids(label, count(label, text))
 
 
+def oom_score(label: str, text: str) -> int:
+    """A whole number, which may have a sign, for the kernel's choice of what to kill."""
+    sign = -1 if text.startswith("-") else 1
+    return rules.oom_score(label, sign * count(label, text.removeprefix("-")))
+
+
 def count(label: str, text: str) -> int:
     """A whole number from 0 up."""
     if 0 < len(text) <= _DIGITS_MOST and set(text) <= rules.DIGITS:

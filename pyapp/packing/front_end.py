@@ -45,6 +45,12 @@ PARTS = {
 }
 
 
+def is_fetched(webroot: Path, cache: Path) -> bool:
+    """Tell whether all the packages are there, so that `make` needs no npm."""
+    locked = read_lock(webroot / "packages.lock")
+    return all(_archive(name, version, cache).is_file() for name, (version, _) in locked.items())
+
+
 def make(webroot: Path, cache: Path) -> bool:
     """Make `webroot/vendor/` what packages.lock and the catalogues say; return whether anything was fetched or copied.
 
@@ -79,7 +85,7 @@ def languages(locales: Path) -> dict[str, str]:
 def fetched(name: str, version: str, integrity: str, cache: Path) -> Path:
     """Return the archive of a package, which npm fetches unless it is in `cache`; its hash is checked in any case."""
     cache.mkdir(parents=True, exist_ok=True)
-    archive = cache / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
+    archive = _archive(name, version, cache)
     if not archive.is_file():
         command = ["npm", "pack", "--silent", "--ignore-scripts", f"{name}@{version}"]
         try:
@@ -93,6 +99,11 @@ def fetched(name: str, version: str, integrity: str, cache: Path) -> Path:
         archive.unlink()
         raise PackingError(f"{name} {version} is not what the lock file says (its hash differs), and was thrown away")
     return archive
+
+
+def _archive(name: str, version: str, cache: Path) -> Path:
+    """Return where npm puts a package."""
+    return cache / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
 
 
 def read_package(archive: Path) -> dict[str, str]:

@@ -131,6 +131,7 @@ def test_a_size_is_read_in_every_common_spelling(call: Call, text: str, size: in
         ({"binds": [{"source": "/", "destination": "/host"}]}, ["danger.binds"]),
         ({"binds": [{"source": "/", "destination": "/host", "read_only": True}]}, []),
         ({"hooks": [{"stage": "prestart", "path": "/x"}]}, ["danger.hooks"]),
+        ({"selinux_permissive": True}, ["danger.selinux_permissive"]),
     ],
 )
 def test_what_can_do_harm_is_known(call: Call, spec: dict[str, object], told: list[str]) -> None:

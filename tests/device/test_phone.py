@@ -1,5 +1,6 @@
 """A rooted phone (Magisk, Android 12's cgroups, kernel 6.1, SELinux enforcing, f2fs): flash, reboot, touch nothing."""
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,7 @@ from tests.device.phone.scene import (
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 
 RIGHT_LABEL = "u:object_r:vold_data_file:s0"
+TOOLS = "/system/etc/bench/busybox"
 LOOP = "/dev/block/loop5"
 
 
@@ -50,9 +52,18 @@ def test_after_flash_and_reboot_the_service_and_the_container_are_up(phone: Phon
     assert serves(phone)
     assert state(phone, "box") == "running"
     assert label(phone, IMAGE) == RIGHT_LABEL
-    assert phone.read(f"/proc/{service_pid(phone)}/oom_score_adj") == "-1000"
-    assert phone.read(f"/proc/{info(phone, 'box')['pid']}/oom_score_adj") == "0"
     assert "[" not in description(phone)
+
+
+def test_only_the_service_is_never_killed_for_memory_and_containers_go_before_the_app_in_front(phone: Phone) -> None:
+    service = service_pid(phone)
+    box = info(phone, "box")
+    below = phone.read(f"/proc/{service}/task/{service}/children").split()
+
+    assert phone.read(f"/proc/{service}/oom_score_adj") == "-1000"
+    assert {phone.read(f"/proc/{pid}/oom_score_adj") for pid in (*below, str(box["monitor_pid"]))} == {"0"}
+    assert phone.read(f"/proc/{box['pid']}/oom_score_adj") == "200"
+    assert phone.inside("box", "cat", "/proc/self/oom_score_adj").out == "200\n"
 
 
 def test_inside_the_keyring_is_hidden_and_the_shield_holds(phone: Phone) -> None:
@@ -79,6 +90,42 @@ def make_tree(phone: Phone) -> None:
     """Make the smallest root file system on the phone's /data."""
     phone.output("mkdir", "-p", "/data/local/tree/sbin")
     phone.output("cp", "/system/etc/bench/busybox", "/data/local/tree/sbin/init")
+
+
+def test_selinux_is_permissive_until_the_last_that_asked_for_it_is_gone(phone: Phone) -> None:
+    make_tree(phone)
+    phone.output("cp", "-r", "/data/local/tree", "/data/local/wood")
+    for name in ("tree", "wood"):
+        phone.berth("start", "--name", name, "--rootfs", f"/data/local/{name}", "--selinux-permissive", "--yes")
+    assert phone.read("/sys/fs/selinux/enforce") == "0"
+
+    phone.berth("stop", "wood", "--timeout", "0")
+    assert phone.read("/sys/fs/selinux/enforce") == "0"
+    tree = info(phone, "tree")
+    phone.output("kill", "-9", str(tree["monitor_pid"]), str(tree["pid"]))
+    assert "what its crash left is undone" in phone.berth("recover")
+    assert phone.read("/sys/fs/selinux/enforce") == "1"
+
+
+def test_a_container_started_in_an_apps_root_shell_outlives_the_app(phone: Phone) -> None:
+    """As Termux's `su` does it: mounts of its own, and the app's cgroup, with which ActivityManager ends it all."""
+    make_tree(phone)
+    app = "/sys/fs/cgroup/uid_10123"
+    words = (
+        f"{BERTH} start --name tree --rootfs /data/local/tree; {BERTH} run box -- sh -c 'exit 7'; echo $?; sleep 600"
+    )
+    own = f"{TOOLS} mount --make-rprivate /; {TOOLS} mount -t tmpfs mine /mnt; {words}"
+    phone.output("mkdir", app)
+    shell = f"echo $$ >{app}/cgroup.procs; exec {TOOLS} unshare -m sh -c {shlex.quote(own)}"
+    phone.sh(f"{TOOLS} setsid sh -c {shlex.quote(shell)} </dev/null >/data/said 2>&1 &")
+    phone.wait_until(lambda: phone.read("/data/said").endswith("7"), "both commands have ended")
+
+    phone.sh(f"echo 1 >{app}/cgroup.kill")
+
+    phone.wait_until(lambda: "populated 0" in phone.read(f"{app}/cgroup.events"), "the app is gone")
+    assert phone.read("/data/said").startswith("tree: started, init is ")
+    assert state(phone, "tree") == "running"
+    assert " mine " not in phone.read(f"/proc/{info(phone, 'tree')['monitor_pid']}/mountinfo")
 
 
 def test_an_image_mounts_with_our_label_and_with_no_other(phone: Phone) -> None:

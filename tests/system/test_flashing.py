@@ -31,14 +31,8 @@ DEMO = f"""
 set -e
 {BERTH} serve & service=$!
 trap '{BERTH} stop flashed; kill $service; wait $service' EXIT
-{PYTHON} -IS -c '
-import sys
-sys.path.append("{MODULE}/pyapp")
-from pathlib import Path
-from demo.busybox import make_rootfs
-make_rootfs(Path("/data/demo"))'
 until [ -S /data/adb/berth/run/control.sock ]; do sleep 0.1; done
-{BERTH} start --name flashed --rootfs /data/demo
+{BERTH} demo flashed
 {BERTH} run flashed -- sh -c '. /etc/os-release; echo "inside: $ID, PID 1 is $(cat /proc/1/comm)"'
 """
 IMAGE = f"""
@@ -141,7 +135,9 @@ def test_images_are_made_checked_and_grown_with_what_is_bundled(phone: Bare) -> 
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
-        ({"MAGISK_VER": "26.4", "MAGISK_VER_CODE": "26400"}, "needs Magisk 27.0 or newer, KernelSU or APatch"),
+        ({"MAGISK_VER": "26.4", "MAGISK_VER_CODE": "26400"}, "needs Magisk 27.0, KernelSU 0.8.0 or APatch 10568"),
+        ({"KSU": "true", "KSU_VER_CODE": "11550"}, "needs KernelSU 0.8.0 (11551) or newer; this is KernelSU (11550)"),
+        ({"APATCH": "true", "APATCH_VER_CODE": "10567"}, "needs APatch 10568 or newer; this is APatch (10567)"),
         ({"API": "25"}, "needs Android 8 or newer (API 26); this is API 25"),
         ({"ARCH": "arm", "IS64BIT": "false"}, "needs a 64-bit phone (arm64 or x64); this one is arm"),
         ({"ARCH": "arm64"}, "This zip holds nothing for arm64-v8a"),

@@ -207,7 +207,8 @@ def test_the_button_starts_the_service_and_tells_how_things_are(module: Module) 
     assert code == 0
     assert said.startswith("The service is down; starting it.\n")
     assert "service: runs" in said
-    assert str(module.folder / "bin/berth") in said
+    assert f"{module.folder}/bin/berth demo\n" in said
+    assert "#ticket=" in said  # a browser of Android's would have been opened instead
     assert "starting it" not in module.run("action.sh")[1]
     os.kill(module.pid, signal.SIGTERM)
 

@@ -195,14 +195,15 @@ def test_where_none_is_named_others_are_asked(text: str, tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert resolvers.default_resolvers(text) == ()
-    assert resolvers.read_resolvers() == resolvers.FALLBACK
+    assert resolvers.read_resolvers(()) == resolvers.FALLBACK
+    assert resolvers.read_resolvers(("192.0.2.1", "not an address")) == ("192.0.2.1",)
 
 
 def test_properties_that_name_servers_go_first(phone: Path) -> None:
     (phone / "net.dns1").write_text("192.168.1.1\n")
     (phone / "net.dns2").write_text("not an address\n")
 
-    assert resolvers.read_resolvers() == ("192.168.1.1",)
+    assert resolvers.read_resolvers(("192.0.2.1",)) == ("192.168.1.1",)
 
 
 PASSWD = """\

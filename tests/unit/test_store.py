@@ -17,7 +17,7 @@ from berth import store
 from berth.errors import BerthError, UsageError
 from berth.home import Home, find_home
 from berth.rules import CAPABILITIES
-from berth.spec import HOOK_STAGES, PRIVILEGES, Bind, Hook, Spec, checked
+from berth.spec import HOOK_STAGES, PRIVILEGES, Bind, Hook, Port, Spec, checked
 from berth.store import list_names, load_spec, migrate, remove, rename, save_spec, spec_from_toml, to_toml
 
 WEB = Spec(name="web", rootfs="/data/web", memory=1 << 30, binds=(Bind("/a", "/b", True),), env={"A": 'x "y"\n'})
@@ -48,6 +48,94 @@ def test_only_root_may_look(home: Home) -> None:
     folders = [home.state, home.containers, home.container("web")]
     assert [stat.S_IMODE(os.stat(folder).st_mode) for folder in folders] == [0o700] * 3
     assert stat.S_IMODE(os.stat(home.spec("web")).st_mode) == 0o600
+
+
+VERSION_1 = b"""\
+version = 1
+name = "web"
+image = "/data/local/web.img"
+hostname = "quay"
+init = "/usr/lib/systemd/systemd"
+net = "nat"
+ip = "172.28.0.9"
+upstream = ["wlan0", "rmnet*"]
+isolated = true
+disable_ipv6 = true
+dns = ["9.9.9.9", "2620:fe::fe"]
+memory = 1073741824
+cpus = 1.5
+pids_limit = 500
+privileged = ["nomask", "unfiltered-dev"]
+cap_add = ["CAP_SYS_TIME"]
+cap_drop = ["CAP_MKNOD"]
+block_nested_namespaces = true
+keyring_filter = true
+force_cgroupv1 = true
+hw_access = true
+keep_groups = true
+fsck = "always"
+autostart = true
+start_after = ["db"]
+
+[[ports]]
+host = 8080
+container = 80
+count = 2
+protocol = "udp"
+bind = "127.0.0.1"
+
+[[binds]]
+source = "/sdcard/Download"
+destination = "/mnt/download"
+read_only = true
+
+[env]
+LANG = "C.UTF-8"
+
+[[hooks]]
+stage = "prestart"
+path = "/data/adb/prepare"
+
+[extra]
+enable_termux_x11 = "1"
+"""
+"""What the first version writes, byte for byte: never to be changed, whatever later versions make of it."""
+
+
+def test_what_the_first_version_wrote_is_read_by_every_later_one(home: Home) -> None:
+    write(home, "web", VERSION_1.decode())
+
+    assert load_spec(home, "web") == Spec(
+        name="web",
+        image="/data/local/web.img",
+        hostname="quay",
+        init="/usr/lib/systemd/systemd",
+        net="nat",
+        ip="172.28.0.9",
+        ports=(Port(8080, 80, 2, "udp", "127.0.0.1"),),
+        upstream=("wlan0", "rmnet*"),
+        isolated=True,
+        disable_ipv6=True,
+        binds=(Bind("/sdcard/Download", "/mnt/download", True),),
+        env={"LANG": "C.UTF-8"},
+        dns=("9.9.9.9", "2620:fe::fe"),
+        memory=1 << 30,
+        cpus=1.5,
+        pids_limit=500,
+        privileged=("nomask", "unfiltered-dev"),
+        cap_add=("CAP_SYS_TIME",),
+        cap_drop=("CAP_MKNOD",),
+        block_nested_namespaces=True,
+        keyring_filter=True,
+        force_cgroupv1=True,
+        hw_access=True,
+        keep_groups=True,
+        fsck="always",
+        hooks=(Hook("prestart", "/data/adb/prepare"),),
+        autostart=True,
+        start_after=("db",),
+        extra={"enable_termux_x11": "1"},
+    )
 
 
 def test_the_file_always_says_its_version(home: Home) -> None:
@@ -345,6 +433,9 @@ def specs(draw: st.DrawFn) -> Spec:
         keyring_filter=draw(st.booleans()),
         force_cgroupv1=draw(st.booleans()),
         keep_groups=draw(st.booleans()),
+        oom_score_adj=draw(st.none() | st.integers(-1000, 1000)),
+        wakelock=draw(st.sampled_from(["never", "running", "charging"])),
+        selinux_permissive=draw(st.booleans()),
         hw_access=draw(st.booleans()),
         fsck=draw(st.sampled_from(["auto", "always", "never"])),
         hooks=tuple(draw(st.lists(st.builds(Hook, st.sampled_from(HOOK_STAGES), paths), max_size=2))),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from berth.host import DeviceNode, Rootfs
-from berth.kernel.uevents import _FILTER, Uevent, parse
+from berth.kernel.uevents import Uevent, filter_instructions, parse
 from berth.plan.devices import hardware_nodes
 from berth.plan.filesystems import run_steps
 from berth.plan.model import File, Link, Mask
@@ -66,12 +66,13 @@ def test_no_message_breaks_the_reader_or_names_something_outside_dev(message: by
     assert event is None or not event.devname.startswith("/")
 
 
-def passes(message: bytes) -> bool:
+def passes(message: bytes, *actions: str) -> bool:
     """Carry out the socket filter as the kernel does: a load beyond the end lets the message fall."""
+    program = filter_instructions(actions)
     at = 0
     word = 0
     while True:
-        code, if_true, if_false, value = struct.unpack("HBBI", _FILTER[at])
+        code, if_true, if_false, value = struct.unpack("HBBI", program[at])
         at += 1
         match code:
             case 0x20:
@@ -103,7 +104,15 @@ def passes(message: bytes) -> bool:
     ],
 )
 def test_only_devices_that_come_or_go_wake_the_process(message: bytes, heard: bool) -> None:
-    assert passes(message) is heard
+    assert passes(message, "add", "remove") is heard
+
+
+def test_changes_wake_only_who_asks_for_them() -> None:
+    message = b"change@/devices/platform/charger/power_supply/usb\0"
+
+    assert passes(message, "add", "remove", "change")
+    assert not passes(message, "add", "remove")
+    assert not passes(b"change@/module/fuse\0", "add", "remove", "change")
 
 
 def test_what_is_plugged_in_is_shown_by_the_same_rule_as_what_was_there() -> None:

@@ -86,7 +86,7 @@ function Written({ option, value, change }) {
     <label for=${id}>${t(`option.${option.key}`)}${option.danger && html` <${Icon} name="warning" size=${18} />`}</label>
     ${several
       ? html`<textarea rows="2" ...${shared} ...${more}></textarea>`
-      : html`<input type=${option.kind === "number" ? "number" : "text"} min="0" step=${option.step} ...${shared} ...${more} />`}
+      : html`<input type=${option.kind === "number" ? "number" : "text"} min=${option.least ?? "0"} step=${option.step} ...${shared} ...${more} />`}
     <p id=${`${id}-help`} class=${wrong ? "wrong" : "quiet"}>${wrong ? t("form.not_a_size") : t(`option.${option.key}.help`)}</p>
   </div>`;
 }

@@ -12,16 +12,16 @@ _PATIENCE_SECONDS = 3.0
 _MOST = 3  # MAXNS of resolv.conf(5)
 
 FALLBACK = ("9.9.9.9", "1.1.1.1")
-"""What is asked where the phone names none, as before its network is up; `--dns` names others."""
+"""What is asked where neither phone nor user name any, as before the phone's network is up."""
 
 _DEFAULT_NETWORK = re.compile(r"^Active default network: (\d+)", re.MULTILINE)
 _ADDRESSES = re.compile(r"DnsAddresses: \[([^\]]*)\]")
 
 
-def read_resolvers() -> tuple[str, ...]:
-    """Return the addresses of the phone's name servers, three at most, or FALLBACK."""
+def read_resolvers(chosen: Iterable[str]) -> tuple[str, ...]:
+    """Return the phone's name servers, three at most; where it names none, those `chosen`, or FALLBACK."""
     found = _usable(read_property(name) for name in _PROPERTIES)
-    return found or default_resolvers(_connectivity()) or FALLBACK
+    return found or default_resolvers(_connectivity()) or _usable(chosen) or FALLBACK
 
 
 def default_resolvers(connectivity: str) -> tuple[str, ...]:

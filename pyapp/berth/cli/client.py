@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR")
 _EXIT = b'{"exit":'
 # By these a process of ours may get into a running container: to run something there, or to mount in its place.
-_MAY_ENTER = {"enter", "run", "start", "stop", "restart", "recover", "scan"}
+_MAY_ENTER = {"enter", "run", "start", "demo", "stop", "restart", "recover", "scan"}
 _MAY_ENTER_ONE_OFF = ("--init", "--cap-add", "--privileged")  # its program can't inspect, nor mount, without these
 
 

@@ -148,7 +148,7 @@ __berth_argument() {
     help:0) __berth_words=$__berth_commands ;;
     completion:0) __berth_words='bash mksh' ;;
     stop:* | restart:* | recover:* | events:*) __berth_words=@name ;;
-    start:0 | enter:0 | run:0 | console:0 | logs:0 | info:0 | plan:0 | rename:0 | rm:0) __berth_words=@name ;;
+    start:0 | demo:0 | enter:0 | run:0 | console:0 | logs:0 | info:0 | plan:0 | rename:0 | rm:0) __berth_words=@name ;;
     run:*) __berth_words=@file ;;
     *) __berth_words= ;;
   esac

@@ -74,6 +74,10 @@ def _life(details: Details) -> list[Fact]:
         ("started with the service", "yes" if details.autostart else ""),
         ("after", ", ".join(details.start_after)),
     ]
+    if details.wakelock != "never":
+        facts.append(("wakelock", f"{details.wakelock}; {'held now' if details.awake else 'not held now'}"))
+    if details.selinux_permissive:
+        facts.append(("SELinux", "is permissive on the whole device while it runs"))
     if usage is not None:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(details.started_at or 0))
         facts[2:2] = [
@@ -111,6 +115,7 @@ def _isolation(details: Details) -> list[Fact]:
         *facts,
         ("capabilities", ", ".join(details.capabilities)),
         ("withheld", ", ".join(details.withheld)),
+        ("oom_score_adj", "" if details.oom_score_adj is None else str(details.oom_score_adj)),
         ("system calls filtered", ", ".join(calls) or "none; no filter is installed"),
         ("reasons", f'"berth plan {details.name}" tells why, for each of them'),
     ]
@@ -133,7 +138,11 @@ def _about_device(device: Device) -> dict[str, list[Fact]]:
         "device": [
             ("kernel", f"{device.kernel} {device.machine}"),
             ("Android", "no" if device.android is None else device.android or "yes"),
-            ("SELinux", device.selinux),
+            (
+                "SELinux",
+                device.selinux + (f", for {', '.join(device.permissive_for)}" if device.permissive_for else ""),
+            ),
+            ("wakelocks", "yes" if device.wakelocks else "no; --wakelock has no effect"),
             ("memory", f"{size(device.memory)}, {size(device.memory_available)} of it available"),
             ("processors", str(device.cpus)),
         ],

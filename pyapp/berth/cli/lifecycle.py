@@ -16,6 +16,8 @@ from berth.engine import recover as recovering
 from berth.engine import safe_mode as safe
 from berth.engine import scan as scanning
 from berth.engine import stop as stopping
+from berth.engine.demo import make_demo
+from berth.engine.narration import PERMISSIVE
 from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.kernel.processes import end_with, fork
@@ -23,6 +25,7 @@ from berth.service.session import Session
 from berth.spec import Spec
 from berth.store import list_names, load_spec, read_text
 
+_DEMO = "demo"
 _STOP_SECONDS = 30.0
 
 
@@ -30,14 +33,45 @@ def start(invocation: Invocation, session: Session) -> int:
     """`berth start`."""
     home = find_home(os.environ)
     spec = read_spec(home, invocation, session)
+    if spec.selinux_permissive and not _is_permissive(home, spec.name):
+        _confirm(invocation, session, spec.name, f"While {spec.name} runs, SELinux is permissive: {PERMISSIVE}.")
+    _start(home, spec, invocation)
+    if invocation.switch("foreground"):
+        return attach(home, spec.name, session)
+    return 0
+
+
+def demo(invocation: Invocation, session: Session) -> int:
+    """`berth demo`: the container is made the first time."""
+    home = find_home(os.environ)
+    name = invocation.name or _DEMO
+    _start(home, load_spec(home, name) if name in list_names(home) else make_demo(home, name), invocation)
+    if not invocation.json:
+        print(f'a shell inside: "berth enter {name}"; its end: "berth stop {name}"')
+    return 0
+
+
+def _start(home: Home, spec: Spec, invocation: Invocation) -> None:
     started = launch.start(home, spec, specs.start_options(invocation))
     told = {"name": spec.name, "pid": started.pid, "skipped": started.skipped, "warnings": started.warnings}
     _say(invocation, told, f"{spec.name}: started, init is {started.pid}")
     for sentence in (*started.warnings, *(f"skipped: {bind}" for bind in started.skipped)):
         print(f"{spec.name}: {sentence}", file=sys.stderr)
-    if invocation.switch("foreground"):
-        return attach(home, spec.name, session)
-    return 0
+
+
+def _is_permissive(home: Home, name: str) -> bool:
+    """Whether container `name` is saved with a permissive SELinux, and that was confirmed then."""
+    return name in list_names(home) and load_spec(home, name).selinux_permissive
+
+
+def _confirm(invocation: Invocation, session: Session, name: str, consequence: str) -> None:
+    """Have the caller type `name`, unless `--yes` was given; raises BerthError for anything else."""
+    if invocation.switch("yes"):
+        return
+    print(consequence, file=sys.stderr)
+    print("Type its name to go on: ", end="", file=sys.stderr, flush=True)
+    if session.read_line() != name:
+        raise BerthError(f"container {name}: nothing was done, because its name was not typed")
 
 
 def _say(invocation: Invocation, told: Mapping[str, object], sentence: str) -> None:
@@ -143,11 +177,7 @@ def remove(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     name = invocation.names[0]
     root = at_rest.removable(home, name)
-    if not invocation.switch("yes"):
-        print(f"This forgets container {name}; its root {root} stays.", file=sys.stderr)
-        print("Type its name to go on: ", end="", file=sys.stderr, flush=True)
-        if session.read_line() != name:
-            raise BerthError(f"container {name}: was not removed, because its name was not typed")
+    _confirm(invocation, session, name, f"This forgets container {name}; its root {root} stays.")
     at_rest.remove(home, name)
     _say(invocation, {"name": name, "result": "removed", "root": root}, f"{name}: removed; {root} is untouched")
     return 0

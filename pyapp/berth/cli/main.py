@@ -18,6 +18,7 @@ Action = Callable[[Invocation, Session], int]
 
 _ACTIONS: dict[str, Action] = {
     "start": lifecycle.start,
+    "demo": lifecycle.demo,
     "stop": lifecycle.stop,
     "restart": lifecycle.restart,
     "rename": lifecycle.rename,

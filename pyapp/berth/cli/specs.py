@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from berth import rules, values
 from berth.cli.flags import Invocation
-from berth.cli.table import FSCK_POLICIES, HOOK_STAGES, NETWORKS, PRIVILEGES
+from berth.cli.table import FSCK_POLICIES, HOOK_STAGES, NETWORKS, PRIVILEGES, WAKELOCK_POLICIES
 from berth.errors import UsageError
 from berth.spec import JOINED, Bind, Hook, Port, Spec, StartOptions, checked
 
@@ -24,6 +24,7 @@ _SWITCHES = {
     "force-cgroupv1": "force_cgroupv1",
     "hw-access": "hw_access",
     "keep-groups": "keep_groups",
+    "selinux-permissive": "selinux_permissive",
     "autostart": "autostart",
     "isolated": "isolated",
     "disable-ipv6": "disable_ipv6",
@@ -35,6 +36,7 @@ _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "fsck": ("fsck", partial(values.choice, choices=FSCK_POLICIES)),
     "gateway-net": ("gateway_net", rules.segment),
     "gateway-iface": ("gateway_iface", rules.interface),
+    "wakelock": ("wakelock", partial(values.choice, choices=WAKELOCK_POLICIES)),
 }
 _LIFTABLE: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "memory": ("memory", values.size),
@@ -43,6 +45,7 @@ _LIFTABLE: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "gateway": ("gateway", rules.name),
     "lan-iface": ("lan_iface", rules.link),
     "pids-limit": ("pids_limit", values.processes),
+    "oom-score-adj": ("oom_score_adj", values.oom_score),
 }
 _LISTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "dns": ("dns", rules.address),

@@ -75,6 +75,7 @@ class Command:
 
 NETWORKS = ("host", "nat", "lan", "gateway", "none")
 FSCK_POLICIES = ("auto", "always", "never")
+WAKELOCK_POLICIES = ("never", "running", "charging")
 PRIVILEGES = ("nomask", "nocaps", "noseccomp", "unfiltered-dev")
 HOOK_STAGES = ("prestart", "prechroot", "poststop")
 SHELLS = ("bash", "mksh")
@@ -83,7 +84,7 @@ SHELLS = ("bash", "mksh")
 NOT_YET = (
     "gateway-bridge",
     "gpu", "virgl", "virgl-flags", "pulse-audio", "termux-x11", "tx11-flags", "allow-userns",
-    "enable-android-storage", "selinux-permissive",
+    "enable-android-storage",
 )  # fmt: skip
 
 # What other programs of this kind call these commands.
@@ -170,6 +171,15 @@ SPEC = (
     Flag("force-cgroupv1", "switch", "Show cgroup v1 inside."),
     Flag("hw-access", "switch", "Give it the device's hardware.", short="H"),
     Flag("keep-groups", "switch", "Add none of Android's network groups."),
+    Flag("oom-score-adj", "text", "When memory runs out: -1000 never kills it, 1000 kills it first.", value="NUMBER"),
+    Flag(
+        "wakelock",
+        "text",
+        "Keep the device awake never, while it runs, or while it runs and the device has power.",
+        value="never|running|charging",
+        choices=WAKELOCK_POLICIES,
+    ),
+    Flag("selinux-permissive", "switch", "While it runs, SELinux forbids nothing on the whole device."),
     Flag("hook", "each", "Run a program at prestart, prechroot or poststop.", value="STAGE=PATH"),
     Flag("fsck", "text", "When to check an image first.", value="auto|always|never", choices=FSCK_POLICIES),
     Flag("autostart", "switch", "Start it with the service."),
@@ -189,7 +199,8 @@ ONE_OFF = (
     *SECURITY,
 )
 ENTER = (NAME, ENV, ENV_FILE)
-START = (NAME, *SPEC, Flag("foreground", "switch", "Stay, attached to its console.", short="f"), JSON)
+YES = Flag("yes", "switch", "Do not ask.", short="y")
+START = (NAME, *SPEC, Flag("foreground", "switch", "Stay, attached to its console.", short="f"), YES, JSON)
 STOP = (NAMES, ALL, TIMEOUT, JSON)
 RUN = (NAME, Flag("user", "text", "As this user.", short="u", value="USER"), ENV, ENV_FILE, *ONE_OFF)
 LOGS = (
@@ -199,7 +210,7 @@ LOGS = (
     JSON,
 )
 LIST = (Flag("names", "switch", "Only the names."), JSON)
-RM = (NAME, Flag("yes", "switch", "Do not ask.", short="y"), JSON)
+RM = (NAME, YES, JSON)
 DASHBOARD = (Flag("uid", "text", "For the browser of this user; the one who used sudo, or root.", value="UID"), JSON)
 API = (Flag("stream", "switch", "Print the frames of a stream."),)
 SERVE = (
@@ -215,6 +226,7 @@ NET_USAGE = "[diagnose NAME|port add|remove...]"
 
 _ROWS = (
     Command("start", "[NAME]", "Start a container and save it.", containers=(0, 1), flags=START),
+    Command("demo", "[NAME]", "Start a tiny container that comes with Berth.", containers=(0, 1), flags=(NAME, JSON)),
     Command("stop", "NAME...", "Stop containers.", containers=(1, MANY), flags=STOP),
     Command("restart", "NAME...", "Stop containers, start them again.", containers=(1, MANY), flags=STOP),
     Command("enter", "NAME [USER]", "Open a shell inside.", containers=(1, 1), words=(0, 1), flags=ENTER),

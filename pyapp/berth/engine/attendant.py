@@ -10,6 +10,7 @@ import signal
 
 import msgspec
 
+from berth.engine.awake import Awake
 from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
 from berth.engine.channel import Channel
 from berth.engine.console import Console
@@ -69,6 +70,8 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     board = Switchboard(folder)
     if member is not None:
         member.watch_by(board, lambda sentence: None)
+    if record.plan.wakelock is not None:
+        Awake(record.plan.wakelock, lambda sentence: None).watch_by(board)
     with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
         board.console = Console(*renew_console(look_up_alive(home, name)), home.log(name))
     plan = record.plan

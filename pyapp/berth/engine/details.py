@@ -4,6 +4,7 @@ import os
 
 from msgspec import Struct
 
+from berth.android.wakelocks import is_held
 from berth.engine import cgroups
 from berth.engine.containers import Container, look_up
 from berth.engine.inspect import read_host
@@ -19,7 +20,7 @@ from berth.kernel.processes import status_field
 from berth.plan import plan
 from berth.plan.capabilities import CAPABILITIES, withheld
 from berth.plan.model import DevicePolicy, Plan
-from berth.spec import JOINED, Bind, Spec, StartOptions
+from berth.spec import JOINED, Bind, Spec, StartOptions, WakelockPolicy
 from berth.store import last_end, list_names, load_spec
 
 
@@ -51,7 +52,7 @@ class Details(Struct, frozen=True, kw_only=True):
 
     `started_at` is in seconds since the epoch; `rootfs` is its directory, or the image; `address` is that of its own
     network, None on the host's; `saved` is whether it is there to be started again; `options` is what its
-    start was given beside its saved settings.
+    start was given beside its saved settings; `wakelock` is the policy, `awake` whether its wakelock is held now.
     """
 
     name: str
@@ -82,6 +83,10 @@ class Details(Struct, frozen=True, kw_only=True):
     seccomp: tuple[SyscallFilter, ...] = ()
     autostart: bool = False
     start_after: tuple[str, ...] = ()
+    oom_score_adj: int | None = None
+    wakelock: WakelockPolicy = "never"
+    awake: bool = False
+    selinux_permissive: bool = False
 
 
 def read_details(home: Home, name: str) -> Details:
@@ -127,6 +132,10 @@ def read_details(home: Home, name: str) -> Details:
         else (),
         autostart=spec.autostart,
         start_after=spec.start_after,
+        oom_score_adj=made.oom_score_adj if made else None,
+        wakelock=made.wakelock.policy if made and made.wakelock else "never",
+        awake=bool(container.runs and made and made.wakelock and is_held(made.wakelock.name)),
+        selinux_permissive=made.selinux_permissive if made else False,
     )
 
 

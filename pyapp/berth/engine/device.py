@@ -8,6 +8,7 @@ from berth import __version__
 from berth.engine.containers import all_names, look_up
 from berth.engine.inspect import read_host
 from berth.engine.safe_mode import kept_back
+from berth.engine.selinux import askers
 from berth.home import Home
 from berth.host import CgroupMount, SelinuxMode
 from berth.kernel.sockets import connect
@@ -19,9 +20,10 @@ _RELEASE = "ro.build.version.release="
 class Device(Struct, frozen=True, kw_only=True):
     """The device; sizes are in bytes.
 
-    `android` is its release, "" where that is not told, None on another system; `memory_available` is what can be had
-    without swapping, `free` what is free where the containers are kept; `kept_back` are the containers that safe
-    mode does not let start by themselves, each with the reason.
+    `android` is its release, "" where that is not told, None on another system; `permissive_for` are the containers for
+    which SELinux was made permissive; `wakelocks` tells whether a container can keep the device awake;
+    `memory_available` is what can be had without swapping, `free` what is free where the containers are kept;
+    `kept_back` are the containers that safe mode does not let start by themselves, each with the reason.
     """
 
     version: str
@@ -29,6 +31,8 @@ class Device(Struct, frozen=True, kw_only=True):
     machine: str
     android: str | None
     selinux: SelinuxMode
+    permissive_for: tuple[str, ...]
+    wakelocks: bool
     cgroups: tuple[CgroupMount, ...]
     memory: int
     memory_available: int
@@ -52,6 +56,8 @@ def read_device(home: Home) -> Device:
         machine=host.machine,
         android=_android_release() if host.android else None,
         selinux=host.selinux,
+        permissive_for=askers(home.run),
+        wakelocks=host.wakelocks,
         cgroups=host.cgroups,
         memory=host.memory,
         memory_available=_available(),

@@ -183,7 +183,7 @@ class Door:
         seccomp_program = seccomp.assemble(rules, read_machine()) if rules else b""
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
             os.dup2(fd, number)
-        reset_limits()
+        reset_limits(self.container.plan.oom_score_adj)
         sys.meta_path.clear()  # from here on an import would run the container's code
         place.enter()  # before the namespaces, or logind can't tell the session: `su` would hang
         for word, fd in self.namespaces.items():

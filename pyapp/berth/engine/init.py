@@ -118,7 +118,7 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
     plan = birth.plan
     forbid_inspection()
     name_process("berth: init")
-    reset_limits()
+    reset_limits(plan.oom_score_adj)
     os.umask(0)
     close_all_but(channel.fileno(), *([birth.journal.fd] if birth.journal else []))
     sys.meta_path.clear()  # from here on an import would run the container's code

@@ -11,9 +11,12 @@ from msgspec.structs import replace
 
 from berth.android.properties import read_property
 from berth.android.resolvers import read_resolvers
+from berth.android.system import is_android
+from berth.android.wakelocks import WAKE_LOCK
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.engine.getties import read_getties
 from berth.errors import BerthError
+from berth.home import find_home
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
 from berth.kernel.call import KernelError
@@ -62,12 +65,13 @@ def _read_lasting() -> Host:
     return Host(
         kernel=_version(uname.release),
         machine=uname.machine,
-        android=os.path.exists("/system/build.prop"),
+        android=is_android(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         cgroup_namespace=os.path.exists("/proc/self/ns/cgroup"),
         device_bpf=probe_device_bpf(),
         root_is_ramfs=_root_is_ramfs(),
         network_groups=sockets_need_a_group(),
+        wakelocks=os.path.exists(WAKE_LOCK),
     )
 
 
@@ -118,9 +122,13 @@ def _tools() -> dict[str, str]:
 
 def _resolvers() -> tuple[str, ...]:
     if _read_lasting().android:
-        return read_resolvers()
-    lines = _read("/etc/resolv.conf").splitlines()
-    words = (line.split() for line in lines)
+        return read_resolvers(_name_servers(f"{find_home(os.environ).state}/resolv.conf"))
+    return _name_servers("/etc/resolv.conf")
+
+
+def _name_servers(path: str) -> tuple[str, ...]:
+    """Return those in the file at `path`, as resolv.conf(5) has it; none when it is not there."""
+    words = (line.split() for line in _read(path).splitlines())
     return tuple(word[1] for word in words if len(word) > 1 and word[0] == "nameserver")
 
 

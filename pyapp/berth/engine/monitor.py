@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from berth.android.labels import label_image
-from berth.engine import cgroups, rest
+from berth.engine import cgroups, rest, selinux
+from berth.engine.awake import Awake, keep_awake
 from berth.engine.boot import Boot, boot, describe_end
 from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.channel import Channel
@@ -95,6 +96,7 @@ class Monitor:
         self.board: Switchboard | None = None
         self.guard: Guard | None = None
         self.terminals: list[int] = []
+        self.awake: Awake | None = None
 
     def run(self, report: Channel, lock: int) -> NoReturn:
         """Start the container, tell `report` how that went, and stay until it ends; never returns.
@@ -207,6 +209,9 @@ class Monitor:
         mount_missing(self.plan.cgroups)
         cgroups.create(self.plan.cgroups, self.plan.devices, self.plan.name, self.journal)
         cgroups.keep_sysctls(self.plan.cgroups, self.plan.sysctls, self.plan.name)
+        if self.plan.selinux_permissive:
+            selinux.make_permissive(self.home.run, self.spec.name, self.journal)
+        self.awake = keep_awake(self.plan.wakelock, self.journal, self._complain)
         self.reached("cgroups")
         self.program = seccomp.assemble(self.plan.syscall_rules, self.host.machine) if self.plan.syscall_rules else b""
         self.board = Switchboard(self.folder)
@@ -282,6 +287,8 @@ class Monitor:
         quick_reboots = 0
         if self.member is not None:
             self.member.watch_by(board, self._complain)
+        if self.awake is not None:
+            self.awake.watch_by(board)
         with Wakeup(signal.SIGCHLD) as news:
             while True:
                 began = time.monotonic()

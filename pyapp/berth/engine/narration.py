@@ -25,6 +25,9 @@ _STAGES = {
 }
 
 
+PERMISSIVE = "then nothing keeps apps from the system and from each other's data but their user ids"
+
+
 class Entry(Struct, frozen=True):
     """One thing that a start does, and why ("" where that is plain)."""
 
@@ -45,6 +48,7 @@ def describe(spec: Spec, found: Preview) -> dict[str, list[Entry]]:
         "capabilities": _capabilities(spec, made),
         "system calls": [Entry(_rule(rule), rule.reason) for rule in made.syscall_rules]
         or [Entry("no filter", "--privileged=noseccomp")],
+        "whole device": _whole_device(made),
         "init": _init(made),
         "hooks": [Entry(f"{hook.stage}: {hook.path}", _STAGES[hook.stage]) for hook in spec.hooks],
         "warnings": [
@@ -111,6 +115,15 @@ def _test(test: ArgumentTest) -> str:
     whole = test.mask in (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
     argument = f"argument {test.index + 1}" + ("" if whole else f" & {test.mask:#x}")
     return f"{argument} {'is not' if test.negate else 'is'} {test.value:#x}"
+
+
+def _whole_device(made: Plan) -> list[Entry]:
+    entries = [Entry(f"oom_score_adj {made.oom_score_adj}", "who is killed first when memory runs out")]
+    if made.wakelock is not None:
+        entries.append(Entry(f"hold the wakelock {made.wakelock.name}", made.wakelock.reason))
+    if made.selinux_permissive:
+        entries.append(Entry("make SELinux permissive until the last container that asked has ended", PERMISSIVE))
+    return entries
 
 
 def _init(made: Plan) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 import signal
 
+from berth.engine import selinux
 from berth.engine.apart import do_apart
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import mount_missing
@@ -87,6 +88,10 @@ def recover(home: Home) -> list[str]:
         settle(home)
     except (BerthError, OSError) as error:
         said.append(f"the network could not be put right: {error}")
+    try:
+        selinux.settle(home.run)
+    except OSError as error:
+        said.append(f"SELinux could not be made enforcing again: {error}")
     return said
 
 

@@ -8,7 +8,8 @@ import contextlib
 import errno
 import os
 
-from berth.engine import cgroups
+from berth.android import wakelocks
+from berth.engine import awake, cgroups, selinux
 from berth.engine.journal import Effect, Journal, State, identity_of
 from berth.engine.network import EFFECT, leave
 from berth.kernel.call import KernelError
@@ -29,6 +30,11 @@ def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_b
                 _remove_folder(effect)
             elif effect.kind == EFFECT:
                 _leave_network(journal, effect, this_boot=this_boot)
+            elif effect.kind == selinux.EFFECT:
+                selinux.give_back(_run_folder(journal), effect.target)
+            elif effect.kind == awake.EFFECT:
+                if this_boot:
+                    wakelocks.let_go(effect.target)
             elif this_boot:
                 cgroups.undo(effect.kind, effect.target, effect.identity)
         except OSError as error:
@@ -41,7 +47,11 @@ def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_b
 
 def _leave_network(journal: Journal, effect: Effect, *, this_boot: bool) -> None:
     if this_boot:
-        leave(os.path.dirname(os.path.dirname(os.path.dirname(journal.path))), effect.target)
+        leave(_run_folder(journal), effect.target)
+
+
+def _run_folder(journal: Journal) -> str:
+    return os.path.dirname(os.path.dirname(os.path.dirname(journal.path)))
 
 
 def _remove_mountpoint(state: State | None, effect: Effect) -> None:

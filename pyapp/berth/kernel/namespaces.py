@@ -74,6 +74,18 @@ def same_mount_namespace(pid: int) -> bool:
     return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
 
 
+def enter_mounts_of(pid: int) -> None:
+    """Have the calling process see the mounts of process `pid`; its root and working folder become theirs.
+
+    Raises KernelError, and OSError when there is no such process.
+    """
+    mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(mounts, "mount")
+    finally:
+        os.close(mounts)
+
+
 def sethostname(name: str) -> None:
     """Set the host name of the caller's UTS namespace (64 bytes at most).  See sethostname(2)."""
     raw = name.encode()

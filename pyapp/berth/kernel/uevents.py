@@ -7,6 +7,7 @@ news to look into and never a fact to act upon.
 import ctypes
 import socket
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -61,14 +62,15 @@ def _number(text: str) -> int | None:
 
 
 class UeventSocket:
-    """Hears of devices that come and go in the caller's network namespace, and of nothing else.
+    """Hears of devices to which one of `actions` happens in the caller's network namespace, and of nothing else.
 
-    Android's battery and thermal drivers say something every few seconds: a filter in the kernel keeps the process
-    asleep then.
+    On an idle machine the kernel's own objects (slab caches, modules) still come and go, and Android's battery and
+    thermal drivers say of a "change" every few seconds: a filter in the kernel keeps the process asleep then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, actions: tuple[str, ...] = ("add", "remove")) -> None:
         """Raises OSError where the process may not listen."""
+        self._filter = filter_instructions(actions)
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_NETLINK, kind, _NETLINK_KOBJECT_UEVENT)
         try:
@@ -102,9 +104,9 @@ class UeventSocket:
         self._socket.close()
 
     def _attach_filter(self) -> None:
-        program = b"".join(_FILTER)
+        program = b"".join(self._filter)
         code = ctypes.create_string_buffer(program, len(program))
-        filter_program = struct.pack("HP", len(_FILTER), ctypes.addressof(code))  # struct sock_fprog
+        filter_program = struct.pack("HP", len(self._filter), ctypes.addressof(code))  # struct sock_fprog
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
 
 
@@ -112,22 +114,15 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
     return struct.pack("HBBI", code, if_true, if_false, value)
 
 
-def _word(text: bytes) -> int:
-    return int.from_bytes(text, "big")
-
-
-# Passes "add@/devices..." and "remove@/devices...": on an idle machine the kernel's own objects (slab caches,
-# modules) still come and go.
-_FILTER: Final = (
-    _instruction(_LOAD, 0),
-    _instruction(_JUMP_IF_EQUAL, _word(b"add@"), 0, 2),
-    _instruction(_LOAD, 4),
-    _instruction(_JUMP_IF_EQUAL, _word(b"/dev"), 5, 6),
-    _instruction(_JUMP_IF_EQUAL, _word(b"remo"), 0, 5),
-    _instruction(_LOAD, 4),
-    _instruction(_JUMP_IF_EQUAL, _word(b"ve@/"), 0, 3),
-    _instruction(_LOAD, 8),
-    _instruction(_JUMP_IF_EQUAL, _word(b"devi"), 0, 1),
-    _instruction(_RETURN, _LONGEST),
-    _instruction(_RETURN, 0),
-)
+def filter_instructions(actions: Iterable[str]) -> list[bytes]:
+    """Return the instructions, for SO_ATTACH_FILTER, that pass what is said of `actions` on devices; see socket(7)."""
+    program = []
+    for action in actions:
+        beginning = f"{action}@/devices/".encode()
+        words = sorted({*range(0, len(beginning) - 3, 4), len(beginning) - 4})  # the last one overlaps
+        for index, at in enumerate(words):
+            rest = 2 * (len(words) - index - 1) + 1  # to behind this beginning's return
+            program.append(_instruction(_LOAD, at))
+            program.append(_instruction(_JUMP_IF_EQUAL, int.from_bytes(beginning[at : at + 4], "big"), 0, rest))
+        program.append(_instruction(_RETURN, _LONGEST))
+    return [*program, _instruction(_RETURN, 0)]

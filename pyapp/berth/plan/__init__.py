@@ -16,6 +16,12 @@ from berth.plan.network_groups import network_group_steps
 from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
 from berth.plan.sysctls import plan_sysctls
+from berth.plan.whole_device import (
+    plan_oom_score_adj,
+    plan_selinux_permissive,
+    plan_wakelock,
+    whole_device_warnings,
+)
 from berth.spec import Spec, StartOptions
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,7 +67,10 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         volatile_size=options.volatile_size or host.memory // 2,
         network=spec.net,
         lease=host.lease if spec.net == "nat" else None,
-        warnings=(*warnings, *_warnings(host), *lan_warnings(spec)),
+        oom_score_adj=plan_oom_score_adj(spec, host),
+        wakelock=plan_wakelock(spec, host),
+        selinux_permissive=plan_selinux_permissive(spec, host),
+        warnings=(*warnings, *_warnings(host), *lan_warnings(spec), *whole_device_warnings(spec, host)),
     )
 
 

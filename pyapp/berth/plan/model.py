@@ -230,12 +230,21 @@ class MountPolicy(Struct, frozen=True):
     reason: str = ""
 
 
+class Wakelock(Struct, frozen=True):
+    """Keep the device awake by the kernel's wakelock `name`: while the container runs, or only while there is power."""
+
+    name: str
+    policy: Literal["running", "charging"]
+    reason: str = ""
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """Everything a start will do, decided.
 
     `steps` are carried out in order by PID 1 before `pivot_root`; `namespaces` are new ones, by the kernel's words
     (mount, pid, uts, ipc, cgroup, network); `capabilities` is the bounding set that stays; `volatile_size` is in bytes;
-    with `console` PID 1 has a terminal of its own on /dev/console.
+    with `console` PID 1 has a terminal of its own on /dev/console; `oom_score_adj` is that of all its processes; with
+    `selinux_permissive` the whole device has SELinux permissive.
     """
 
     name: str
@@ -257,4 +266,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     console: bool = True
     network: Network = "host"
     lease: Lease | None = None
+    oom_score_adj: int = 0
+    wakelock: Wakelock | None = None
+    selinux_permissive: bool = False
     warnings: tuple[str, ...] = ()

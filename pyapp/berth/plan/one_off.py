@@ -10,6 +10,7 @@ from berth.plan.model import DevicePolicy, Mount, Plan, SysctlPolicy
 from berth.plan.mounts import is_guarded, plan_mounts
 from berth.plan.seccomp import plan_syscall_rules
 from berth.plan.sysctls import plan_sysctls
+from berth.plan.whole_device import plan_oom_score_adj
 from berth.spec import Spec
 
 _NO_DEVICES = DevicePolicy("none", reason="no capability to make or mount devices is left")
@@ -51,4 +52,5 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         mounts=plan_mounts(spec, guarded=guarded),
         read_only_root=True,
         console=terminal,
+        oom_score_adj=plan_oom_score_adj(spec, host),
     )

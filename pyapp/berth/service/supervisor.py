@@ -20,7 +20,7 @@ import msgspec
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
-from berth.engine.surroundings import leave_surroundings
+from berth.engine.surroundings import leave_app, leave_surroundings, set_oom_score_adj
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
@@ -134,6 +134,7 @@ class Supervisor:
         pid = os.fork()  # with threads to come, Python has to renew what it keeps for them
         if pid == 0:
             reset_signals()
+            set_oom_score_adj()
             close_all_but()
             die_with_parent(signal.SIGTERM)
             if os.getppid() != parent:
@@ -215,6 +216,7 @@ class Supervisor:
         pid = fork()
         if pid == 0:
             reset_signals()
+            set_oom_score_adj()
             close_all_but()
             end_with(action, lambda error: self._log(str(error)))
         return pid
@@ -233,6 +235,7 @@ def serve_forever(home: Home, run: Run, web: Web | None, *, background: bool) ->
 
     Raises BerthError when it can't listen; that another one does is fine in the background.
     """
+    leave_app()  # the root manager's, when its button has started the service
     try:
         supervisor = Supervisor(home, run, web)
     except AlreadyServing as error:

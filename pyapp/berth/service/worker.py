@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from berth.engine.surroundings import leave_app, set_oom_score_adj
 from berth.errors import BerthError
 from berth.kernel.call import explain
 from berth.kernel.processes import close_all_but, end_with, fork, name_process, reset_signals, setsid
@@ -31,6 +32,7 @@ def work(sock: socket.socket, run: Run) -> NoReturn:
 def leave_parent(keep: int) -> None:
     """Leave behind what a forked process has of its parent's, but for descriptor `keep`.  Raises KernelError."""
     reset_signals()
+    set_oom_score_adj()
     setsid()  # the keys of the caller's terminal are for the caller
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a reader that goes is an error to be told of, EPIPE
     close_all_but(keep)
@@ -93,9 +95,14 @@ def _run(argv: list[str], session: Session, run: Run) -> int:
 def fork_worker(run: Run) -> socket.socket:
     """Fork a worker of this process, for a command that no supervisor serves; return the caller's end."""
     ours, theirs = socket.socketpair()
+
+    def begin() -> NoReturn:
+        leave_app()
+        work(theirs, run)
+
     pid = fork()
     if pid == 0:
         ours.close()
-        work(theirs, run)
+        end_with(begin, lambda error: _tell(theirs, error))
     theirs.close()
     return ours
