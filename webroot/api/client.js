@@ -5,7 +5,10 @@ import { Problem } from "./problem.js";
 import { Stream } from "./stream.js";
 import { findDoor, forget } from "./way_in.js";
 
-/** "connecting", "open", "lost" (being tried again) or "locked" (the page has no right to come in). */
+/**
+ * "connecting", "open", "lost" (being tried again), "stranger" (so is this: another program has the service's port) or
+ * "locked" (the page has no right to come in).
+ */
 export const connection = signal("connecting");
 /** Why the page is locked, where there is more to say than that it has no token. */
 export const refusal = signal("");

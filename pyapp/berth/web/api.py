@@ -299,6 +299,15 @@ def _about_access() -> tuple[Route, ...]:
             tokenless=True,
             summary="Give a token for a ticket.",
         ),
+        Route(
+            method="POST",
+            path="/proof",
+            function=tokens.prove,
+            takes=models.ProofRequest,
+            gives=models.Proof,
+            tokenless=True,
+            summary="Prove to a page that this is the service which gave it its token.",
+        ),
         Route(method="GET", path="/audit", function=tokens.audit, gives=models.Audit, summary="What was done lately."),
         Route(method="GET", path="/openapi.json", function=_openapi, summary="This document."),
     )

@@ -7,10 +7,10 @@ from berth.engine.inspect import read_host
 from berth.engine.probes import read_probes
 from berth.engine.requirements import fulfilled, requirements
 from berth.errors import BerthError
+from berth.service import published
 from berth.service.operations import Ask, ask
 from berth.spec import Spec
 from berth.store import Home, list_names, load_spec
-from berth.web import published
 from berth.web.models import AutostartEntry, Check, OperationList, Service, Settings
 from berth.web.routes import Call
 

@@ -90,15 +90,23 @@ class SizeRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class TokenRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a token is called."""
+    """What a token is called, and whether it is for a page: those are forgotten when there are too many."""
 
     name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$")]
+    page: bool = False
 
 
 class PairRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A ticket that `berth dashboard` has made."""
 
     ticket: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class ProofRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token's id, and random bytes in hexadecimal that have never been used before."""
+
+    id: Word
+    nonce: Annotated[str, Meta(pattern=r"^[0-9a-f]{32,128}$")]
 
 
 class SettingsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -278,6 +286,12 @@ class NewToken(Struct, frozen=True):
     token: str
     id: str
     name: str
+
+
+class Proof(Struct, frozen=True):
+    """HMAC-SHA256 over `berth HOST NONCE`, in hexadecimal; its key is the SHA-256 of the token."""
+
+    proof: str
 
 
 class AuditEntry(Struct, frozen=True):
