@@ -1,6 +1,7 @@
 """An app without any right that listens where the dashboard was, and writes down what it is told.
 
-Run with a uid, a port, a file for what it hears, and a port to pass questions on to (0 for none).
+Run with a uid, a port, a folder for the file `heard`; where there is a file `other` in it, that names the port to which
+questions are passed on.
 """
 
 import os
@@ -13,17 +14,17 @@ from pathlib import Path
 class Squatter(BaseHTTPRequestHandler):
     """Says yes to everything; a proof it makes up, or has another port's owner make one."""
 
-    heard = Path()
-    other = 0
+    folder = Path()
 
     def _take(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         lines = [f"{self.command} {self.path}", *(f"{name}: {value}" for name, value in self.headers.items())]
-        with self.heard.open("ab") as file:
+        with (self.folder / "heard").open("ab") as file:
             file.write("\n".join(lines).encode() + b"\n\n" + body + b"\n")
         answer = b'{"proof":"%s"}' % (b"0" * 64)
-        if self.other and self.path.endswith("/proof"):
-            answer = self._relay(body)
+        other = self.folder / "other"
+        if other.exists() and self.path.endswith("/proof"):
+            answer = self._relay(int(other.read_text()), body)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
@@ -32,33 +33,33 @@ class Squatter(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = _take
 
-    def _relay(self, body: bytes) -> bytes:
+    def _relay(self, port: int, body: bytes) -> bytes:
         """What the service elsewhere answers; nothing where it closes."""
         head = (
-            f"POST /api/v1/proof HTTP/1.1\r\nHost: 127.0.0.1:{self.other}\r\nContent-Type: application/json\r\n"
+            f"POST /api/v1/proof HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         seen = b""
         try:
-            with socket.create_connection(("127.0.0.1", self.other), timeout=10) as sock:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
                 sock.sendall(head.encode() + body)
                 while part := sock.recv(65536):
                     seen += part
         except ConnectionError:
             pass
-        with self.heard.open("ab") as file:
+        with (self.folder / "heard").open("ab") as file:
             file.write(b"relayed: " + seen + b"\n")
         return seen.partition(b"\r\n\r\n")[2]
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_request(self, *_: object) -> None:
         """Print nothing."""
 
 
 if __name__ == "__main__":
-    uid, port, Squatter.heard, Squatter.other = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+    uid, port, Squatter.folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     server = ThreadingHTTPServer(("127.0.0.1", port), Squatter)
-    Squatter.heard.touch()
-    os.chown(Squatter.heard, uid, uid)
+    (Squatter.folder / "heard").touch()
+    os.chown(Squatter.folder / "heard", uid, uid)
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)

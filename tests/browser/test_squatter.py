@@ -38,17 +38,16 @@ def own(berth: Berth) -> Iterator[Dashboard]:
 
 
 @contextlib.contextmanager
-def squatting(port: int, other: int = 0) -> Iterator[Path]:
-    """Have another user's process listen on `port`; gives the file with what it hears."""
+def squatting(port: int) -> Iterator[Path]:
+    """Have another user's process listen on `port`; gives its folder."""
     with tempfile.TemporaryDirectory() as folder:
-        heard = Path(folder) / "heard"
         os.chmod(folder, 0o711)
-        command = [sys.executable, squatter.__file__, str(STRANGER), str(port), str(heard), str(other)]
+        command = [sys.executable, squatter.__file__, str(STRANGER), str(port), folder]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             try:
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"listens\n"
-                yield heard
+                yield Path(folder)
             finally:
                 process.kill()
 
@@ -86,12 +85,13 @@ def test_a_squatter_on_a_dead_services_port_never_hears_the_token(browser: Brows
     with paired(browser, own) as page:
         port, secret = own.port, secret_of(page)
         web = kill_service(own)
-        with squatting(port) as heard:
+        with squatting(port) as folder:
             expect(page.get_by_role("alert")).to_contain_text("Another program answers")
-            page.evaluate("location.hash = '#/check'")  # a view that asks for something at once
-            page.get_by_role("button", name="Try again").wait_for()
-            told = heard.read_text()
+            page.evaluate("location.hash = '#/check'")  # a view whose module has not been loaded yet
+            expect(page.locator("main").get_by_role("alert")).to_contain_text("Another program answers")
+            told = (folder / "heard").read_text()
         assert "POST /api/v1/proof" in told
+        assert ".js" not in told  # what it would answer could read the token
         assert secret not in told
         assert "authorization" not in told.lower()
         assert set(re.findall(r" (/api/\S+)$", told, re.MULTILINE)) == {"/api/v1/proof"}
@@ -107,9 +107,11 @@ def test_a_squatter_that_asks_the_service_elsewhere_gets_nothing_from_it(browser
     with paired(browser, own) as page:
         port, secret = own.port, secret_of(page)
         web = kill_service(own)
-        with squatting(port, other=port + 1) as heard:  # the next port is where the service comes to be
+        with squatting(port) as folder:
             serve_again(own, web)
-            assert own.port == port + 1
+            assert own.port != port
+            (folder / "other").write_text(str(own.port))
+            heard = folder / "heard"
             expect(page.get_by_role("alert")).to_contain_text("berth dashboard")
             faults.wait_until(lambda: b"relayed" in heard.read_bytes(), "the squatter has passed the question on")
             told = heard.read_text()
@@ -140,7 +142,7 @@ def test_a_proof_is_for_one_port_one_token_and_one_app(own: Dashboard) -> None:
 def test_a_managers_page_tells_a_squatter_nothing(browser: Browser, own: Dashboard) -> None:
     """Its port comes from the bridge; by the time it is asked it may be another's."""
     web = kill_service(own)
-    with squatting(own.port) as heard, browser.new_context(viewport=PHONE) as context:
+    with squatting(own.port) as folder, browser.new_context(viewport=PHONE) as context:
         context.grant_permissions(["local-network-access"])
         page = context.new_page()
 
@@ -160,5 +162,5 @@ def test_a_managers_page_tells_a_squatter_nothing(browser: Browser, own: Dashboa
             f"http://127.0.0.1:{own.port}",
         )
         assert problem in ("Stranger", "Problem")  # without the right headers a browser does not even hand it over
-        assert "the-secret-token" not in heard.read_text()
+        assert "the-secret-token" not in (folder / "heard").read_text()
     serve_again(own, web)

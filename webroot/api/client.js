@@ -42,6 +42,11 @@ export async function call(method, path, body) {
   }
 }
 
+/** Be sure that files of the page come from the service, before more of them are loaded and run.  Raises Problem. */
+export async function assure() {
+  await door?.assure();
+}
+
 /** Take each frame of a subscription (see Stream.subscribe); returns how to stop. */
 export function subscribe(request, take) {
   return stream ? stream.subscribe(request, take) : () => {};
@@ -54,5 +59,6 @@ export function containerPath(name, ...rest) {
 
 function lock() {
   forget();
+  door = null;
   connection.value = "locked";
 }

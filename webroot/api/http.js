@@ -47,11 +47,21 @@ export class HttpDoor {
     }
   }
 
-  async #send(method, path, body, signal) {
-    if (!this.#key) return this.#fetch(method, path, body, signal);
+  /** Be sure that the service is the one that listens.  Raises Stranger, Problem. */
+  async assure() {
     this.#proved ??= this.#prove();
     try {
       await this.#proved;
+    } catch (problem) {
+      this.#proved = null;
+      throw problem;
+    }
+  }
+
+  async #send(method, path, body, signal) {
+    if (!this.#key) return this.#fetch(method, path, body, signal);
+    await this.assure();
+    try {
       return await this.#fetch(method, path, body, signal, { Authorization: `Bearer ${this.#key.token}` });
     } catch (error) {
       if (error.name !== "AbortError") this.#proved = null;
