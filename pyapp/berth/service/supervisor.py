@@ -19,7 +19,7 @@ from functools import partial
 import msgspec
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
-from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
+from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET, Event
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
@@ -185,7 +185,11 @@ class Supervisor:
             data = self._notices.recv(65536)
         except BlockingIOError:
             return
-        self._autostart.take_note(data)
+        with contextlib.suppress(msgspec.DecodeError):
+            event = msgspec.json.decode(data, type=Event)
+            if self._operations.take_note(event):
+                return
+            self._autostart.take_note(event)
         self._broadcast(data)
 
     def _tell_of(self, operation: Operation) -> None:

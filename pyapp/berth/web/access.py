@@ -108,6 +108,13 @@ class Access:
 
         self._change(without)
 
+    def revoke_all(self, uid: int) -> tuple[str, ...]:
+        """Forget all tokens of `uid` and return their ids; raises BerthError."""
+        gone = tuple(token.id for token in self.tokens() if token.uid == uid)
+        if gone:
+            self._change(lambda tokens: tuple(token for token in tokens if token.uid != uid))
+        return gone
+
     def forget_pages_elsewhere(self, port: int) -> None:
         """Forget what pages got on other ports than `port`; raises BerthError.
 

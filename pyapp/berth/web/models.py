@@ -113,6 +113,7 @@ class SettingsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=
     """What may be set; what is left out stays."""
 
     safe_mode: bool | None = None
+    history: bool | None = None
 
 
 class Subscription(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -168,6 +169,22 @@ class Container(Struct, frozen=True, kw_only=True):
 
     spec: Spec | None
     details: Details
+
+
+class HistoryPoint(Struct, frozen=True, kw_only=True):
+    """What was used at a moment: percent of one processor since the point before, bytes; null where it did not run."""
+
+    at: float
+    cpu: float | None = None
+    memory: int | None = None
+
+
+class HistoryAnswer(Struct, frozen=True):
+    """A history, oldest first; `on` says whether one is kept, `seconds` how often at most something is written down."""
+
+    on: bool
+    seconds: float
+    points: tuple[HistoryPoint, ...]
 
 
 class Removed(Struct, frozen=True):
@@ -256,9 +273,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What holds for all containers.
 
     In safe mode nothing starts by itself, or what the phone went down with does not: `kept_back` tells which, and why.
+    `history` says that what is used is written down every few minutes.
     """
 
     safe_mode: bool
+    history: bool
     kept_back: dict[str, str]
     autostart: tuple[AutostartEntry, ...]
 
@@ -278,6 +297,22 @@ class Tokens(Struct, frozen=True):
     """Tokens, oldest first."""
 
     tokens: tuple[TokenEntry, ...]
+
+
+class App(Struct, frozen=True, kw_only=True):
+    """An app that is paired: its packages (elsewhere than on Android the user), and how many tokens it has."""
+
+    uid: int
+    names: tuple[str, ...]
+    tokens: int
+    used_at: float | None
+    current: bool
+
+
+class Apps(Struct, frozen=True):
+    """Paired apps, by uid."""
+
+    apps: tuple[App, ...]
 
 
 class NewToken(Struct, frozen=True):

@@ -15,6 +15,7 @@ from berth.web.access import Access
 from berth.web.application import Dashboard
 from berth.web.files import Files
 from berth.web.gate import Gate
+from berth.web.history import Recorder
 from berth.web.server import Server
 from berth.web.streams import forget_dead_streams
 
@@ -25,6 +26,7 @@ def serve(home: Home, sock: socket.socket) -> None:
     port = sock.getsockname()[1]
     gate = Gate(home, port)
     dashboard = Dashboard(home, gate, Files(_webroot()))
+    Recorder(home)
     server = Server(dashboard.wsgi(), sock, gate)
     gc.collect()
     gc.freeze()
