@@ -72,7 +72,7 @@ function KeptBack({ names, again }) {
   if (kept.length === 0) return null;
   const reasons = [...new Set(kept.map(([, why]) => why))];
   return html`<div class="banner warn kept-back" role="status"><${Icon} name="warning" />
-    <span class="grow"><b>${t("settings.kept_back", { names: kept.map(([name]) => name).join(", ") })}</b>
+    <span class="grow"><b>${t("attention.kept_back", { names: kept.map(([name]) => name).join(", ") })}</b>
       ${reasons.map((why) => html`<span class="quiet">${why}</span>`)}</span>
     <button class="text-button" onClick=${again}>${t("try_again")}</button>
   </div>`;

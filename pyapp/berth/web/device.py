@@ -51,7 +51,7 @@ def settings(call: Call) -> Settings:
     """What holds for all containers."""
     chosen = [spec for spec in _specs(call.home) if spec.autostart]
     return Settings(
-        safe_mode=bool(safe_mode.summary(call.home)),
+        safe_mode=safe_mode.is_on(call.home),
         history=history.is_on(call.home),
         kept_back=safe_mode.kept_back(call.home),
         autostart=tuple(AutostartEntry(spec.name, spec.start_after) for spec in chosen),

@@ -272,7 +272,7 @@ class AutostartEntry(Struct, frozen=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """What holds for all containers.
 
-    In safe mode nothing starts by itself, or what the phone went down with does not: `kept_back` tells which, and why.
+    In safe mode nothing starts by itself; `kept_back` tells what does not, and why, in safe mode and without.
     `history` says that what is used is written down every few minutes.
     """
 
