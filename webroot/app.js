@@ -36,6 +36,7 @@ export function App() {
     ${!locked && html`<${Navigation} />`}
     <div class="screen">
       ${connection.value === "lost" && html`<div class="banner warn" role="status">${t("connection.lost")}</div>`}
+      ${connection.value === "stranger" && html`<div class="banner error" role="alert">${t("connection.stranger")}</div>`}
       ${locked ? html`<${Lazy} name="Locked" load=${() => import("./pages/locked.js")} />` : html`<${CurrentView} />`}
     </div>
     <${Notices} />

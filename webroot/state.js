@@ -1,5 +1,6 @@
 /** What the service told: one state, changed by frames of the `events` subscription in one pure function. */
 
+import { known, t } from "./language.js";
 import { computed, signal } from "./view.js";
 
 /** Containers by name, operations by id, and whether the first word has come. */
@@ -32,6 +33,12 @@ export function reduce(before, frame) {
 /** Pure: the operation that is under way for container `name`, undefined where there is none. */
 export function underWay(operationsById, name) {
   return Object.values(operationsById).find((one) => one.container === name && one.state === "running");
+}
+
+/** What an operation that is under way does now, in words. */
+export function stepOf({ kind, container, step, sentence }) {
+  if (step) return t(`step.${step}`);
+  return known(`operation.${kind}`) ? t(`operation.${kind}`, { name: container }) : sentence;
 }
 
 /** Pure: whether a container in this `condition` has processes. */

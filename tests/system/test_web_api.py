@@ -128,7 +128,11 @@ def test_a_start_that_stands_still_is_cancelled_and_leaves_nothing(dashboard: Da
 
     begun = dashboard.post("/containers/still/start", {}, 202)
     faults.wait_until(lambda: faults.condition(dashboard.berth, "still") == "starting", "it is starting")
-    dashboard.post(f"/operations/{begun['id']}/cancel", {}, 202)
+    path = f"/operations/{begun['id']}"
+    faults.wait_until(lambda: dashboard.get(path)["step"] == "namespaces", "it has come to its hook")
+    assert 0.3 < dashboard.get(path)["progress"] < 0.9
+    assert "its root is being built" in dashboard.get(path)["log"]
+    dashboard.post(f"{path}/cancel", {}, 202)
 
     ended = dashboard.finish(begun)
     assert (ended["state"], ended["sentence"]) == ("cancelled", "start still: was cancelled")
@@ -145,7 +149,9 @@ def test_operations_outlive_the_web_process(dashboard: Dashboard, root: Path) ->
     os.kill(web, signal.SIGKILL)
     dashboard.await_web(but=web)
 
-    assert dashboard.finish(stopping)["state"] == "done"
+    ended = dashboard.finish(stopping)
+    assert (ended["state"], ended["sentence"], ended["progress"]) == ("done", "outlive: stopped", 1.0)
+    assert [word for word in ("asked to end", "is killed", "being undone") if word not in ended["log"]] == []
     done = [one["kind"] for one in dashboard.get("/operations")["operations"] if one["container"] == "outlive"]
     assert done == ["start", "stop"]
     dashboard.delete("/containers/outlive")

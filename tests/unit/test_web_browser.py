@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from berth.errors import BerthError
-from berth.web.browser import Browser, default_browser, open_link
+from berth.web.browser import Browser, default_browser, open_link, packages_of
 
 RESOLVED = "priority=0 preferredOrder=0 match=0x208000 specificIndex=-1 isDefault=true"
 PACKAGES = "package:org.example.browser.beta uid:10200\npackage:org.example.browser uid:10123"
@@ -41,6 +41,15 @@ def test_a_browser_whose_uid_is_not_told_is_not_guessed(tmp_path: Path) -> None:
     folder = tools(tmp_path, f"{RESOLVED}\norg.example.browser/.Main", "package:org.example.browser.beta uid:10200")
     with pytest.raises(BerthError, match=r"uid of org\.example\.browser"):
         default_browser(folder)
+
+
+def test_packages_are_told_by_uid_even_where_several_share_one(tmp_path: Path) -> None:
+    shared = "package:org.example.one uid:10200\npackage:org.example.two uid:10200\npackage:other uid:10123,1010123"
+    folder = tools(tmp_path, "", shared)
+    assert packages_of((10200, 1010123, 0), folder) == {
+        10200: ("org.example.one", "org.example.two"),
+        1010123: ("other",),
+    }
 
 
 def test_the_link_goes_to_that_browser_only_and_is_one_word(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ export class BridgeDoor {
     return answer.body;
   }
 
+  /** As HttpDoor.assure; nobody can stand in for a program's path. */
+  async assure() {}
+
   /** As HttpDoor.stream; the bridge can't end a program, so an abandoned one ends at its next line. */
   stream(subscriptions, take, signal) {
     const body = textToBase64(JSON.stringify({ subscriptions }));

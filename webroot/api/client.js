@@ -5,7 +5,10 @@ import { Problem } from "./problem.js";
 import { Stream } from "./stream.js";
 import { findDoor, forget } from "./way_in.js";
 
-/** "connecting", "open", "lost" (being tried again) or "locked" (the page has no right to come in). */
+/**
+ * "connecting", "open", "lost" (being tried again), "stranger" (so is this: another program has the service's port) or
+ * "locked" (the page has no right to come in).
+ */
 export const connection = signal("connecting");
 /** Why the page is locked, where there is more to say than that it has no token. */
 export const refusal = signal("");
@@ -39,6 +42,11 @@ export async function call(method, path, body) {
   }
 }
 
+/** Be sure that files of the page come from the service, before more of them are loaded and run.  Raises Problem. */
+export async function assure() {
+  await door?.assure();
+}
+
 /** Take each frame of a subscription (see Stream.subscribe); returns how to stop. */
 export function subscribe(request, take) {
   return stream ? stream.subscribe(request, take) : () => {};
@@ -51,5 +59,6 @@ export function containerPath(name, ...rest) {
 
 function lock() {
   forget();
+  door = null;
   connection.value = "locked";
 }

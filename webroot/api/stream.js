@@ -5,7 +5,7 @@
  * (`cursor`, `position`) and asks for what follows when the stream is opened again.
  */
 
-import { Problem } from "./problem.js";
+import { Problem, Stranger } from "./problem.js";
 
 const LONGEST_PAUSE = 15_000; // ms between attempts to reconnect
 const STEADY = 5_000; // ms after which a stream that ended is opened again without a pause
@@ -20,7 +20,7 @@ export class Stream {
   #wake = null;
   #counter = 0;
 
-  /** `onState` hears "open", "lost" (it will be tried again) and "refused" (the token is of no use). */
+  /** `onState` hears "open", "lost" or "stranger" (it will be tried again) and "refused" (the token is of no use). */
   constructor(door, onState) {
     this.#door = door;
     this.#onState = onState;
@@ -45,7 +45,7 @@ export class Stream {
       const began = Date.now();
       const problem = await this.#once();
       if (problem?.status === 401) return this.#onState("refused");
-      this.#onState("lost");
+      this.#onState(problem instanceof Stranger ? "stranger" : "lost");
       if (Date.now() - began > STEADY) pause = 500;
       await this.#sleep(pause);
     }

@@ -14,9 +14,9 @@ export function hasBridge() {
 export async function findDoor() {
   if (hasBridge()) return doorOfManager();
   const ticket = takeTicket();
-  if (ticket) keep((await new HttpDoor("", null).call("POST", "/pair", { ticket })).token);
-  const token = sessionStorage.getItem(KEPT);
-  return token ? new HttpDoor("", token) : null;
+  if (ticket) keep(await new HttpDoor("", null).call("POST", "/pair", { ticket }));
+  const [id, token] = (sessionStorage.getItem(KEPT) ?? "").split(" ");
+  return token ? new HttpDoor("", { id, token }) : null;
 }
 
 /** Forget the token, which is of no use any more. */
@@ -24,8 +24,8 @@ export function forget() {
   sessionStorage.removeItem(KEPT);
 }
 
-function keep(token) {
-  sessionStorage.setItem(KEPT, token);
+function keep({ id, token }) {
+  sessionStorage.setItem(KEPT, `${id} ${token}`);
 }
 
 /** The ticket in the address, which is taken out of the address and of the history at once. */
@@ -42,8 +42,8 @@ async function doorOfManager() {
   const bridge = new BridgeDoor();
   const { port } = await bridge.call("GET", "/service");
   if (!port) return bridge;
-  const { token } = await bridge.call("POST", "/tokens", { name: "manager" });
-  const door = new HttpDoor(`http://127.0.0.1:${port}`, token);
+  const key = await bridge.call("POST", "/tokens", { name: "manager", page: true });
+  const door = new HttpDoor(`http://127.0.0.1:${port}`, key);
   try {
     await door.call("GET", "/service", undefined, { signal: AbortSignal.timeout(PATIENCE) });
     return door;

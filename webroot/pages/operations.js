@@ -6,7 +6,7 @@ import { t } from "../language.js";
 import { Icon } from "../parts/icon.js";
 import { StateChip } from "../parts/state_chip.js";
 import { link } from "../router.js";
-import { operations } from "../state.js";
+import { operations, stepOf } from "../state.js";
 import { html, useState } from "../view.js";
 import { moment } from "../words.js";
 
@@ -36,7 +36,7 @@ function Operation({ operation }) {
         <span class="quiet">${moment(operation.started_at)}</span></span>
       <${StateChip} state=${busy ? "starting" : operation.state} />
     </div>
-    ${operation.sentence && html`<p class=${operation.state === "failed" ? "wrong" : ""}>${operation.sentence}</p>`}
+    ${operation.sentence && html`<p class=${operation.state === "failed" ? "wrong" : ""}>${busy ? stepOf(operation) : operation.sentence}</p>`}
     ${busy && html`<progress aria-label=${t("operations.progress")} value=${operation.progress ?? undefined} max="1"></progress>`}
     <div class="actions">
       ${operation.container && html`<a class="text-button" href=${link("containers", operation.container)}>${t("operations.to_container")}</a>`}

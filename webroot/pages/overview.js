@@ -89,13 +89,13 @@ function HostStrip() {
 
 /** What the user should know before they wonder why something does not work. */
 function Attention() {
-  const [found, setFound] = useState({ missing: 0, safe: false });
+  const [found, setFound] = useState({ missing: 0, safe: false, kept: [] });
   useEffect(() => {
     let wanted = true;
     Promise.all([call("GET", "/check"), call("GET", "/settings")]).then(
       ([check, settings]) => {
         const missing = check.requirements.filter((one) => one.required && one.state === "missing").length;
-        if (wanted) setFound({ missing, safe: settings.safe_mode });
+        if (wanted) setFound({ missing, safe: settings.safe_mode, kept: Object.keys(settings.kept_back) });
       },
       () => {}, // the views of these two say what failed
     );
@@ -103,9 +103,10 @@ function Attention() {
       wanted = false;
     };
   }, []);
+  const kept = found.safe ? t("attention.safe_mode") : found.kept.length > 0 && t("attention.kept_back", { names: found.kept.join(", ") });
   const broken = containers.value.filter((one) => one.error || ["crashed", "stuck", "unattended"].includes(one.state));
   return html`
-    ${found.safe && html`<a class="banner warn" href=${link("settings")}><${Icon} name="warning" /><span>${t("attention.safe_mode")}</span></a>`}
+    ${kept && html`<a class="banner warn" href=${link("settings")}><${Icon} name="warning" /><span>${kept}</span></a>`}
     ${found.missing > 0 &&
     html`<a class="banner warn" href=${link("check")}><${Icon} name="shield" /><span>${t("attention.check", { count: found.missing })}</span></a>`}
     ${broken.map(

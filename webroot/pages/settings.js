@@ -20,7 +20,7 @@ export function Settings() {
     <${Service} />
     <h2>${t("settings.access")}</h2>
     <p class="quiet">${t("settings.access_help")}</p>
-    <${Tokens} />
+    <${Apps} />
     <p><a class="tonal-button" href=${link("about")}><${Icon} name="info" />${t("about.title")}</a></p>
   </div>`;
 }
@@ -49,12 +49,13 @@ function Switches({ saved, again }) {
   const [value, setValue] = useState(saved);
   const change = (key) => async (on) => {
     setValue({ ...value, [key]: on });
-    if (!(await attempt("PUT", "/settings", { [key]: on }))) setValue(saved);
+    setValue((await attempt("PUT", "/settings", { [key]: on })) ?? saved);
     again();
   };
   return html`<section class="card"><div class="fields">
+    <${KeptBack} names=${value.kept_back} again=${() => change("safe_mode")(false)} />
     <${Toggle} label=${t("settings.safe_mode")} help=${t("settings.safe_mode_help")} checked=${value.safe_mode} change=${change("safe_mode")} />
-    ${"wakelock" in value && html`<${Toggle} label=${t("settings.wakelock")} help=${t("settings.wakelock_help")} checked=${value.wakelock} change=${change("wakelock")} />`}
+    <${Toggle} label=${t("settings.history")} help=${t("settings.history_help")} checked=${value.history} change=${change("history")} />
     <div><b>${t("settings.autostart")}</b>
       ${value.autostart.length === 0 && html`<p class="quiet">${t("settings.autostart_none")}</p>`}
       <ol class="points">${value.autostart.map(
@@ -65,23 +66,60 @@ function Switches({ saved, again }) {
   </div></section>`;
 }
 
-function Tokens() {
-  const { value, problem, again } = useAnswer("/tokens");
-  if (!value) return html`<${Waiting} problem=${problem} again=${again} />`;
-  const revoke = async (token) => {
-    const text = t(token.current ? "settings.revoke_current" : "settings.revoke_text");
-    if (!(await ask({ title: t("settings.revoke_title", { name: token.name }), text, yes: t("settings.revoke"), danger: true }))) return;
-    await attempt("DELETE", `/tokens/${encodeURIComponent(token.id)}`);
+/** What did not start with the device, why, and one press that lets it start next time. */
+function KeptBack({ names, again }) {
+  const kept = Object.entries(names);
+  if (kept.length === 0) return null;
+  const reasons = [...new Set(kept.map(([, why]) => why))];
+  return html`<div class="banner warn kept-back" role="status"><${Icon} name="warning" />
+    <span class="grow"><b>${t("attention.kept_back", { names: kept.map(([name]) => name).join(", ") })}</b>
+      ${reasons.map((why) => html`<span class="quiet">${why}</span>`)}</span>
+    <button class="text-button" onClick=${again}>${t("try_again")}</button>
+  </div>`;
+}
+
+/** Every app that was let in, with its keys: one can be taken away, or all of them. */
+function Apps() {
+  const apps = useAnswer("/apps");
+  const tokens = useAnswer("/tokens");
+  if (!apps.value || !tokens.value) return html`<${Waiting} problem=${apps.problem ?? tokens.problem} again=${apps.again} />`;
+  const again = () => {
+    apps.again();
+    tokens.again();
+  };
+  const takeAway = async (path, words, current) => {
+    const text = t(current ? "settings.revoke_current" : "settings.revoke_text");
+    if (!(await ask({ ...words, text, danger: true }))) return;
+    await attempt("DELETE", path);
     again();
   };
-  return html`<ul class="card plan tokens">
-    ${value.tokens.map(
-      (token) =>
-        html`<li key=${token.id} class="inline"><${Icon} name="key" />
-          <span class="grow"><b>${token.name}</b>${token.current && html` <span class="chip good">${t("settings.this_page")}</span>`}
-            <span class="quiet">${t("settings.token_facts", { uid: token.uid ?? "–", made: moment(token.created_at) })}</span>
-            ${token.used_at && html`<span class="quiet">${t("settings.token_used", { used: moment(token.used_at) })}</span>`}</span>
-          <button class="text-button danger" aria-label=${t("settings.revoke_named", { name: token.name })} onClick=${() => revoke(token)}>${t("settings.revoke")}</button></li>`,
-    )}
-  </ul>`;
+  const unpair = (app) =>
+    takeAway(`/apps/${app.uid}`, { title: t("settings.unpair_title", { name: nameOf(app) }), yes: t("settings.unpair") }, app.current);
+  const revoke = (token) =>
+    takeAway(`/tokens/${encodeURIComponent(token.id)}`, { title: t("settings.revoke_title", { name: token.name }), yes: t("settings.revoke") }, token.current);
+  return apps.value.apps.map(
+    (app) => html`<section class="card app" key=${app.uid}>
+      <div class="card-head">
+        <span class="card-title"><b>${nameOf(app)}</b>
+          <span class="quiet">${app.used_at ? t("settings.token_used", { used: moment(app.used_at) }) : t("settings.never_used")}</span></span>
+        <button class="text-button danger" aria-label=${t("settings.unpair_named", { name: nameOf(app) })} onClick=${() => unpair(app)}>${t("settings.unpair")}</button>
+      </div>
+      <details open=${app.current}><summary>${t("settings.keys", { count: app.tokens })}</summary>
+        <ul class="plan tokens">${tokens.value.tokens
+          .filter((token) => token.uid === app.uid)
+          .map((token) => html`<${Token} key=${token.id} token=${token} revoke=${revoke} />`)}</ul></details>
+    </section>`,
+  );
+}
+
+/** What runs under the app's uid, as far as Android tells. */
+function nameOf({ uid, names }) {
+  return names.length > 0 ? names.join(", ") : t("settings.app", { uid });
+}
+
+function Token({ token, revoke }) {
+  return html`<li class="inline"><${Icon} name="key" />
+    <span class="grow"><b>${token.name}</b>${token.current && html` <span class="chip good">${t("settings.this_page")}</span>`}
+      <span class="quiet">${t("settings.token_made", { made: moment(token.created_at) })}</span></span>
+    <button class="text-button danger" aria-label=${t("settings.revoke_named", { name: token.name })} onClick=${() => revoke(token)}>${t("settings.revoke")}</button></li>`;
 }

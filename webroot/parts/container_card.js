@@ -3,7 +3,7 @@
 import { link } from "../router.js";
 import { begin, cancel } from "../actions.js";
 import { t } from "../language.js";
-import { isAlive, state, underWay } from "../state.js";
+import { isAlive, state, underWay, stepOf } from "../state.js";
 import { usage } from "../usage.js";
 import { html } from "../view.js";
 import { percent, size } from "../words.js";
@@ -62,7 +62,7 @@ export function CardActions({ container, terminal = true }) {
   if (operation) {
     return html`<div class="actions under-way" role="status">
       <span class="spinner"></span>
-      <span class="grow">${operation.sentence || t(`operation.${operation.kind}`, { name })}</span>
+      <span class="grow">${stepOf(operation)}</span>
       <button class="text-button" onClick=${() => cancel(operation)}>${t("cancel")}</button>
     </div>`;
   }

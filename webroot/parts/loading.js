@@ -1,7 +1,7 @@
 /** What is fetched once for a view, and a view that is loaded when it is first looked at. */
 
 import { html, useEffect, useState } from "../view.js";
-import { call } from "../api/client.js";
+import { assure, call } from "../api/client.js";
 import { t } from "../language.js";
 import { loadStyle } from "./style_sheet.js";
 
@@ -38,16 +38,18 @@ export function Waiting({ problem, again }) {
 /** A view in a module of its own: `load` imports it, `name` is what it exports. */
 export function Lazy({ load, name, ...properties }) {
   const [found, setFound] = useState({ name: null });
+  const [round, setRound] = useState(0);
   useEffect(() => {
     let wanted = true;
-    Promise.all([load(), loadStyle("views.css")]).then(
+    assure().then(() => Promise.all([load(), loadStyle("views.css")])).then(
       ([module]) => wanted && setFound({ name, View: module[name] }),
       (problem) => wanted && setFound({ name, problem }),
     );
     return () => {
       wanted = false;
     };
-  }, [name]);
-  if (found.name !== name || !found.View) return html`<${Waiting} problem=${found.name === name && found.problem} />`;
+  }, [name, round]);
+  const again = () => setRound((before) => before + 1);
+  if (found.name !== name || !found.View) return html`<${Waiting} problem=${found.name === name && found.problem} again=${again} />`;
   return html`<${found.View} ...${properties} />`;
 }

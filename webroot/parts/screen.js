@@ -1,7 +1,7 @@
 /** A terminal's screen by xterm, which is loaded with the first one, and the keys that a phone lacks. */
 
 import { fromBase64 } from "../api/bytes.js";
-import { subscribe } from "../api/client.js";
+import { assure, subscribe } from "../api/client.js";
 import { t } from "../language.js";
 import { remember, remembered } from "../preferences.js";
 import { bytesOf, KEYS, withHeld } from "../touch_keys.js";
@@ -62,6 +62,7 @@ export function Screen({ label, request, send, resize, ended }) {
 
 /** Load xterm and open it in `box`, as large as that is. */
 async function open(box, label, resize) {
+  await assure();
   const [{ Terminal }, { FitAddon }] = await Promise.all([
     import("../vendor/xterm.js"),
     import("../vendor/xterm-fit.js"),

@@ -9,12 +9,13 @@ from berth.cli.output import print_json, write_bytes
 from berth.errors import BerthError, UsageError
 from berth.home import find_home
 from berth.kernel.processes import uid_above
+from berth.service import published
 from berth.service.session import Session
 
 
 def dashboard(invocation: Invocation, session: Session) -> int:
     """`berth dashboard`: open the dashboard in Android's browser; elsewhere print a link that does, once and soon."""
-    from berth.web import browser, published
+    from berth.web import browser
     from berth.web.access import TICKET_SECONDS, Access
 
     home = find_home(os.environ)

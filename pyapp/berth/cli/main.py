@@ -1,6 +1,7 @@
 """Runs one command: the line is read, the right function called, its exit code returned."""
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -57,11 +58,11 @@ def serve_if_asked(argv: list[str]) -> int | None:
         return error.exit_code
 
 
-def _serve_web(home: Home) -> None:
+def _serve_web(home: Home, sock: socket.socket) -> None:
     """Be the web process.  What it needs is imported there only."""
     from berth.web.process import serve
 
-    serve(home)
+    serve(home, sock)
 
 
 def run(argv: list[str], session: Session) -> int:

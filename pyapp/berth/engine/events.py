@@ -21,9 +21,10 @@ EVENTS_SOCKET = "events.sock"
 class Event(Struct, frozen=True):
     """Container `name` has come to `event`.
 
-    That is starting, running, rebooted, stopped, stuck, failed, saved, renamed or removed.
+    That is starting, running, rebooted, stopped, stuck, failed, saved, renamed or removed; settings, of no container;
+    or progress, of which only the operation hears that is under way for it.
 
-    `at` is a Unix time, `detail` the new name, or why.
+    `at` is a Unix time, `detail` the new name, why, or the step.
     """
 
     event: str

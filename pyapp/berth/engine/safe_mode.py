@@ -80,6 +80,11 @@ def kept_back(home: Home) -> dict[str, str]:
     return dict.fromkeys(verdict.kept_back, _WENT_DOWN)
 
 
+def is_on(home: Home) -> bool:
+    """Tell whether nothing starts by itself."""
+    return bool(_why_nothing_starts(home, read_verdict(home)))
+
+
 def summary(home: Home) -> str:
     """Return in one sentence what does not start by itself, and why; "" where everything does."""
     verdict = read_verdict(home)

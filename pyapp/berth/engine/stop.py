@@ -14,6 +14,7 @@ from berth.engine.cgroup_mounts import reach
 from berth.engine.cgroup_trees import kill
 from berth.engine.containers import Alive, Container, look_up
 from berth.engine.enter import run_quietly
+from berth.engine.events import announce
 from berth.engine.inspect import kind_by_name
 from berth.engine.journal import RunFolder, is_watched
 from berth.engine.recover import clear_remains
@@ -63,8 +64,11 @@ def stop(home: Home, name: str, seconds: float) -> None:
     process = Process(container.pid, container.started)
     waiter = call_monitor(RunFolder(home, name), "stop")
     try:
+        announce(home, name, "progress", "asked")
         if not (_ask(container, process, seconds) and process.wait(seconds)):
+            announce(home, name, "progress", "killed")
             _kill(container, process)
+        announce(home, name, "progress", "ended")
         if waiter is None:
             _finish_unattended(home, name)
         elif not _closed(waiter, _KILL_SECONDS):

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
-import msgspec
-
 from berth.android import properties
 from berth.android.module import describe
 from berth.android.storage import needs_unlock
@@ -69,14 +67,12 @@ class Autostart:
                 del self._waiting[name]
                 self._do(name, partial(safe_mode.start_on_probation, self.home, name))
 
-    def take_note(self, data: bytes) -> None:
+    def take_note(self, event: Event) -> None:
         """Time a container that runs with a marker, as an event tells; one that has ended spared the phone."""
-        with contextlib.suppress(msgspec.DecodeError):
-            event = msgspec.json.decode(data, type=Event)
-            if event.event == "running" and safe_mode.is_marked(self.home, event.name):
-                self._probation[event.name] = time.monotonic() + safe_mode.PROBATION_SECONDS
-            elif event.event in ("stopped", "failed") and event.name in self._probation:
-                self._survived(event.name)
+        if event.event == "running" and safe_mode.is_marked(self.home, event.name):
+            self._probation[event.name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+        elif event.event in ("stopped", "failed") and event.name in self._probation:
+            self._survived(event.name)
 
     def milliseconds(self) -> float | None:
         """Return in how many milliseconds the next probation ends; None for never."""

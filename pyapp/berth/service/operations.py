@@ -17,13 +17,16 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from berth.engine.events import Event
 from berth.errors import BerthError, MissingError
 from berth.home import Home
 from berth.kernel.sockets import connect, listen
+from berth.service.progress import log_line, part_done
 from berth.service.protocol import Connection, peer_of
 
 OPERATIONS_SOCKET = "operations.sock"
 _LOG_BYTES = 32 * 1024  # with every byte written as \\u0000 still less than a packet
+_SENTENCE_BYTES = 4096
 _PACKET_BYTES = 256 * 1024
 _KEPT = 50
 
@@ -34,7 +37,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """One operation; times are Unix times.
 
     `sentence` is what to show of it: the last line it printed, or why it failed.  `progress` is from 0 to 1, None where
-    nobody can know; `log` is empty where operations are listed.
+    nobody can know; `step` is the last one of `service/progress.py` that it came to; `log` is empty where operations
+    are listed.
     """
 
     id: str
@@ -42,6 +46,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     container: str
     state: OperationState = "running"
     progress: float | None = None
+    step: str = ""
     sentence: str = ""
     started_at: float
     ended_at: float | None = None
@@ -92,6 +97,7 @@ class _Run:
         self.operation = operation
         self.undo = ask.undo
         self.output = bytearray()
+        self.said = b""  # the last of what it printed itself, without the steps between
         self.cancelled = False
         self.pid = 0
         self.connection: Connection | None = None
@@ -140,6 +146,19 @@ class Operations:
             data = caller.recv(_PACKET_BYTES)
             if data:
                 caller.send(msgspec.json.encode(self._told(msgspec.json.decode(data, type=Ask))))
+
+    def take_note(self, event: Event) -> bool:
+        """Take the step that a container has come to; False for an event of another kind."""
+        if event.event != "progress":
+            return False
+        for run in self._runs.values():
+            before = run.operation
+            part = part_done(before.kind, event.detail, before.progress)
+            if before.container == event.name and not run.cancelled and part != before.progress:
+                run.operation = replace(before, progress=part, step=event.detail)
+                run.output += log_line(event.detail, event.at - before.started_at).encode()
+                self._tell(run.operation)
+        return True
 
     def _told(self, question: Ask) -> Told:
         if question.call == "list":
@@ -199,6 +218,7 @@ class Operations:
         if not data:
             self._watch(run.reader, None)
             return
+        run.said = (run.said + data)[-_SENTENCE_BYTES:]
         run.output += data
         del run.output[:-_LOG_BYTES]
 
@@ -231,7 +251,7 @@ class Operations:
 
     def _end(self, run: _Run, code: int | None) -> None:
         before, log = run.operation, _text(run.output)
-        last = log.rstrip("\n").rpartition("\n")[2].removeprefix("berth: ")
+        last = run.said.decode(errors="replace").rstrip("\n").rpartition("\n")[2].removeprefix("berth: ")
         state: OperationState = "cancelled" if run.cancelled else "done" if code == 0 else "failed"
         sentence = last or before.sentence
         if run.cancelled:

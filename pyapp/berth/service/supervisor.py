@@ -19,7 +19,7 @@ from functools import partial
 import msgspec
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
-from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET
+from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET, Event
 from berth.engine.surroundings import leave_app, leave_surroundings, set_oom_score_adj
 from berth.engine.warm import warm_up
 from berth.errors import BerthError
@@ -31,12 +31,13 @@ from berth.service.autostart import Autostart
 from berth.service.companion import Companion
 from berth.service.operations import Operation, Operations
 from berth.service.protocol import peer_of
+from berth.service.published import bind
 from berth.service.spare import Spare
 from berth.service.worker import Run, work
 
 _LOG_BYTES = 256 * 1024
 
-Web = Callable[[Home], None]
+Web = Callable[[Home, socket.socket], None]
 
 
 class AlreadyServing(BerthError):
@@ -48,7 +49,7 @@ class AlreadyServing(BerthError):
 class Supervisor:
     """Listens on the control socket of `home`, has `run` carry requests out, and passes events on.
 
-    `web` serves the dashboard, in a process of its own; None for none.
+    `web` serves the dashboard on a listening socket, in a process of its own; None for none.
     """
 
     def __init__(self, home: Home, run: Run, web: Web | None) -> None:
@@ -57,6 +58,7 @@ class Supervisor:
         self._run = run
         self._spare: Spare | None = None
         self._subscribers: list[socket.socket] = []
+        self._front: socket.socket | None = None  # held here, so that nobody gets it while the web process is dead
         self._autostart = Autostart(home, self._fork, self._log)
         self._actions: dict[int, Callable[[], None]] = {}
         self._poller = select.poll()
@@ -130,17 +132,19 @@ class Supervisor:
             self._poller.unregister(fd)
 
     def _fork_web(self, web: Web) -> int:
-        parent = os.getpid()
+        if self._front is None:
+            self._front = bind(self.home)
+        parent, front = os.getpid(), self._front
         pid = os.fork()  # with threads to come, Python has to renew what it keeps for them
         if pid == 0:
             reset_signals()
             set_oom_score_adj()
-            close_all_but()
+            close_all_but(front.fileno())
             die_with_parent(signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(0)
             name_process("berth: web")
-            end_with(lambda: web(self.home), lambda error: self._log(f"the web process failed: {error!r}"))
+            end_with(lambda: web(self.home, front), lambda error: self._log(f"the web process failed: {error!r}"))
         return pid
 
     def _fork_worker(self, caller: socket.socket) -> int:
@@ -182,7 +186,11 @@ class Supervisor:
             data = self._notices.recv(65536)
         except BlockingIOError:
             return
-        self._autostart.take_note(data)
+        with contextlib.suppress(msgspec.DecodeError):
+            event = msgspec.json.decode(data, type=Event)
+            if self._operations.take_note(event):
+                return
+            self._autostart.take_note(event)
         self._broadcast(data)
 
     def _tell_of(self, operation: Operation) -> None:

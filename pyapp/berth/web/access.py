@@ -23,11 +23,15 @@ from berth.home import Home
 TICKET_SECONDS = 30.0
 _USE_SECONDS = 600.0  # how exact the last use is: each note of it is a write to the flash
 _MOST_TOKENS = 64
+_MOST_PAGES = 16  # of one uid
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """A token without its secret; times are Unix times, `used_at` is exact to ten minutes."""
+    """A token without its secret; times are Unix times, `used_at` is exact to ten minutes.
+
+    `port` is where a page got it, which no page served elsewhere can read; None for a program's.
+    """
 
     id: str
     name: str
@@ -35,6 +39,7 @@ class Token(Struct, frozen=True, kw_only=True):
     digest: str
     created_at: float
     used_at: float | None = None
+    port: int | None = None
 
 
 class Ticket(Struct, frozen=True):
@@ -70,17 +75,24 @@ class Access:
             self._seen = seen
         return self._tokens
 
-    def add(self, name: str, uid: int) -> tuple[Token, str]:
-        """Make a token for `uid` and return it with its secret, which nobody can tell again.  Raises BerthError."""
+    def add(self, name: str, uid: int, port: int | None = None) -> tuple[Token, str]:
+        """Make a token for `uid` and return it with its secret, which nobody can tell again.  Raises BerthError.
+
+        With `port` it is for a page; of too many pages of one uid, the one that was used longest ago loses its token.
+        """
         if not _NAME.fullmatch(name):
             raise UsageError("name: a token's name has 1 to 64 letters and no control characters")
         secret = secrets.token_urlsafe(32)
-        token = Token(id=secrets.token_hex(6), name=name, uid=uid, digest=_digest(secret), created_at=time.time())
+        made_at = time.time()
+        token = Token(
+            id=secrets.token_hex(6), name=name, uid=uid, digest=_digest(secret), created_at=made_at, port=port
+        )
 
         def added(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-            if len(tokens) >= _MOST_TOKENS:
+            kept = _without_oldest_pages(tokens, uid) if port is not None else tokens
+            if len(kept) >= _MOST_TOKENS:
                 raise BerthError(f"there are {_MOST_TOKENS} tokens already; revoke one first")
-            return (*tokens, token)
+            return (*kept, token)
 
         self._change(added)
         return token, secret
@@ -95,6 +107,32 @@ class Access:
             return kept
 
         self._change(without)
+
+    def revoke_all(self, uid: int) -> tuple[str, ...]:
+        """Forget all tokens of `uid` and return their ids; raises BerthError."""
+        gone = tuple(token.id for token in self.tokens() if token.uid == uid)
+        if gone:
+            self._change(lambda tokens: tuple(token for token in tokens if token.uid != uid))
+        return gone
+
+    def forget_pages_elsewhere(self, port: int) -> None:
+        """Forget what pages got on other ports than `port`; raises BerthError.
+
+        Such a page can't be served there any more, and whoever took its port may have been shown its token.
+        """
+        if any(token.port not in (None, port) for token in self.tokens()):
+            self._change(lambda tokens: tuple(token for token in tokens if token.port in (None, port)))
+
+    def prove(self, identity: str, nonce: str, host: str, uid: int) -> str | None:
+        """Return what only who has made, or has, token `identity` of `uid` can say to `nonce`; None for no such token.
+
+        That is an HMAC-SHA256 whose key is the token's own hash, over `host` as well: what another port's page asked
+        can't be answered with it.  See RFC 2104.
+        """
+        for token in self.tokens():
+            if token.id == identity and uid in (0, token.uid):
+                return hmac.new(bytes.fromhex(token.digest), f"berth {host} {nonce}".encode(), "sha256").hexdigest()
+        return None
 
     def find(self, secret: str, uid: int) -> Token | None:
         """Return the token with this secret, None where there is none, or it is another uid's; root may use all."""
@@ -184,6 +222,14 @@ class Access:
             raise BerthError(f"{self._path}: tokens can't be kept there: {error.strerror}") from error
         finally:
             os.close(lock)
+
+
+def _without_oldest_pages(tokens: tuple[Token, ...], uid: int) -> tuple[Token, ...]:
+    """Leave room for one more page of `uid`."""
+    pages = [token for token in tokens if token.port is not None and token.uid == uid]
+    pages.sort(key=lambda token: token.used_at or token.created_at)
+    gone = {token.id for token in pages[: max(0, len(pages) - _MOST_PAGES + 1)]}
+    return tuple(token for token in tokens if token.id not in gone)
 
 
 def _digest(secret: str) -> str:

@@ -3,7 +3,7 @@
 from berth.engine.device import Device
 from berth.service.operations import Operation
 from berth.service.terminal import Terminal
-from berth.web import containers, demo, device, inside, models, report, tokens
+from berth.web import apps, containers, demo, device, inside, models, report, tokens
 from berth.web.openapi import document
 from berth.web.routes import Call, Route, Table
 from berth.web.samples import HostSample, Sample
@@ -157,6 +157,28 @@ def _about_containers() -> tuple[Route, ...]:
     )
 
 
+def _about_history() -> tuple[Route, ...]:
+    hours = {"hours": "[0-9]{1,4}"}
+    return (
+        Route(
+            method="GET",
+            path="/containers/{name}/history",
+            function=inside.container_history,
+            gives=models.HistoryAnswer,
+            query=hours,
+            summary="What it has used, where a history is kept.",
+        ),
+        Route(
+            method="GET",
+            path="/host/history",
+            function=inside.host_history,
+            gives=models.HistoryAnswer,
+            query=hours,
+            summary="What the device has used, where a history is kept.",
+        ),
+    )
+
+
 def _about_terminals() -> tuple[Route, ...]:
     one = "/terminals/{id}"
     return (
@@ -299,6 +321,21 @@ def _about_access() -> tuple[Route, ...]:
             summary="Make a token worthless.",
         ),
         Route(
+            method="GET",
+            path="/apps",
+            function=apps.apps,
+            gives=models.Apps,
+            apart=True,
+            summary="List the apps that are paired.",
+        ),
+        Route(
+            method="DELETE",
+            path="/apps/{uid}",
+            function=apps.unpair,
+            status=204,
+            summary="Make all tokens of an app worthless.",
+        ),
+        Route(
             method="POST",
             path="/pair",
             function=tokens.pair,
@@ -308,9 +345,18 @@ def _about_access() -> tuple[Route, ...]:
             tokenless=True,
             summary="Give a token for a ticket.",
         ),
+        Route(
+            method="POST",
+            path="/proof",
+            function=tokens.prove,
+            takes=models.ProofRequest,
+            gives=models.Proof,
+            tokenless=True,
+            summary="Prove to a page that this is the service which gave it its token.",
+        ),
         Route(method="GET", path="/audit", function=tokens.audit, gives=models.Audit, summary="What was done lately."),
         Route(method="GET", path="/openapi.json", function=_openapi, summary="This document."),
     )
 
 
-TABLE = Table((*_about_containers(), *_about_terminals(), *_about_the_device(), *_about_access()))
+TABLE = Table((*_about_containers(), *_about_history(), *_about_terminals(), *_about_the_device(), *_about_access()))

@@ -102,7 +102,7 @@ class Dashboard:
         if route.function is containers.list_all:
             return _response(Answer(200, self._snapshot.containers()))
         given = self._apart(call, path) if route.apart else answer(route, call)
-        if request.method != "GET" and not path.endswith("/input"):
+        if request.method != "GET" and not path.endswith(("/input", "/proof")):
             audit.note(self._home, caller, f"{request.method} {path}", given.status)
         return _response(given)
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Collection
 from typing import NamedTuple
 
 from berth.errors import BerthError
@@ -42,6 +43,17 @@ def _uid_of(package: str, tools: str) -> int:
         if name == f"package:{package}" and uid.isdecimal():  # others may only have this name in theirs
             return int(uid)
     raise BerthError(f"dashboard: Android does not tell the uid of {package}; give it by --uid")
+
+
+def packages_of(uids: Collection[int], tools: str = TOOLS) -> dict[int, tuple[str, ...]]:
+    """Return the packages of the current user that run under each of `uids`; raises BerthError."""
+    found: dict[int, list[str]] = {}
+    for line in _run(f"{tools}/cmd", "package", "list", "packages", "-U", "--user", "current").split("\n"):
+        name, _, known = line.removeprefix("package:").partition(" uid:")
+        for uid in known.split(","):  # of an app that several users have
+            if uid.isdecimal() and int(uid) in uids:
+                found.setdefault(int(uid), []).append(name)
+    return {uid: tuple(sorted(names)) for uid, names in found.items()}
 
 
 def open_link(browser: Browser, url: str, tools: str = TOOLS) -> None:

@@ -1,23 +1,21 @@
 """The API's routes about containers."""
 
-import os
 import socket
 
 from berth import rules
 from berth.engine import at_rest
 from berth.engine.containers import all_names, look_up
 from berth.engine.details import read_details
-from berth.engine.journal import RunFolder
 from berth.engine.log import LogReader
 from berth.engine.narration import describe
 from berth.engine.ports import change_ports
 from berth.engine.preview import preview
-from berth.engine.stop import call_monitor
 from berth.errors import BerthError, MissingError, UsageError
 from berth.home import Home
 from berth.service.operations import Ask, Operation, ask
 from berth.spec import Spec, StartOptions, checked
 from berth.store import last_end, list_names, load_spec
+from berth.web.consoles import open_console
 from berth.web.encoding import from_base64
 from berth.web.models import Container, Log, PlanAnswer, Removed, Summaries, Summary
 from berth.web.routes import Call
@@ -184,17 +182,7 @@ def log(call: Call) -> Log:
 
 def type_at_console(call: Call) -> None:
     """Type at its console."""
-    name = name_in(call)
-    container = look_up(call.home, name)
-    if not container.runs:
-        raise BerthError(f"container {name}: is {container.condition}; it has no console now")
-    conn = call_monitor(RunFolder(call.home, name), "attach")
-    if conn is None:
-        raise BerthError(f'container {name}: runs without its monitor, so without a console; run "berth recover"')
-    with conn:
-        _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
-        for fd in descriptors:
-            os.close(fd)
+    with open_console(call.home, name_in(call)) as conn:
         conn.sendall(from_base64(call.body.data))
         conn.shutdown(socket.SHUT_WR)
         while conn.recv(65536):  # the monitor closes when it has read what was typed

@@ -7,10 +7,11 @@ from berth.engine.inspect import read_host
 from berth.engine.probes import read_probes
 from berth.engine.requirements import fulfilled, requirements
 from berth.errors import BerthError
+from berth.service import published
 from berth.service.operations import Ask, ask
 from berth.spec import Spec
 from berth.store import Home, list_names, load_spec
-from berth.web import published
+from berth.web import history
 from berth.web.models import AutostartEntry, Check, OperationList, Service, Settings
 from berth.web.routes import Call
 
@@ -50,7 +51,8 @@ def settings(call: Call) -> Settings:
     """What holds for all containers."""
     chosen = [spec for spec in _specs(call.home) if spec.autostart]
     return Settings(
-        safe_mode=bool(safe_mode.summary(call.home)),
+        safe_mode=safe_mode.is_on(call.home),
+        history=history.is_on(call.home),
         kept_back=safe_mode.kept_back(call.home),
         autostart=tuple(AutostartEntry(spec.name, spec.start_after) for spec in chosen),
     )
@@ -74,6 +76,11 @@ def change_settings(call: Call) -> Settings:
             change(call.home)
         except OSError as error:
             raise BerthError(f"safe mode: can't be changed in {call.home.state}: {error.strerror}") from error
+    if call.body.history is not None:
+        try:
+            history.switch(call.home, on=call.body.history)
+        except OSError as error:
+            raise BerthError(f"history: can't be switched in {call.home.state}: {error.strerror}") from error
     return settings(call)
 
 

@@ -1,12 +1,14 @@
 """The API's routes about what goes on inside containers: processes, statistics, terminals."""
 
+import time
+
 from berth.errors import BerthError
 from berth.service.terminal import Request, Terminal
 from berth.service.terminals import all_terminals, ask_terminal, open_terminal
-from berth.web import samples
+from berth.web import history, samples
 from berth.web.containers import name_in
 from berth.web.encoding import from_base64
-from berth.web.models import Processes, Taken, Terminals
+from berth.web.models import HistoryAnswer, Processes, Taken, Terminals
 from berth.web.routes import Call
 from berth.web.streams import change_stream
 
@@ -24,6 +26,20 @@ def statistics(call: Call) -> samples.Sample:
 def host_statistics(call: Call) -> samples.HostSample:
     """What the device uses."""
     return samples.sample_host(call.home)
+
+
+def container_history(call: Call) -> HistoryAnswer:
+    """What a container has used."""
+    return history.read(call.home, name_in(call), _hours(call), time.time())
+
+
+def host_history(call: Call) -> HistoryAnswer:
+    """What the device has used."""
+    return history.read(call.home, "", _hours(call), time.time())
+
+
+def _hours(call: Call) -> int:
+    return int(call.query.get("hours", "24"))
 
 
 def terminals(call: Call) -> Terminals:

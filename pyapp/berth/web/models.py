@@ -97,9 +97,10 @@ class SizeRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class TokenRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a token is called."""
+    """What a token is called, and whether it is for a page: those are forgotten when there are too many."""
 
     name: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$")]
+    page: bool = False
 
 
 class PairRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,10 +109,18 @@ class PairRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True
     ticket: Annotated[str, Meta(min_length=1, max_length=128)]
 
 
+class ProofRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token's id, and random bytes in hexadecimal that have never been used before."""
+
+    id: Word
+    nonce: Annotated[str, Meta(pattern=r"^[0-9a-f]{32,128}$")]
+
+
 class SettingsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be set; what is left out stays."""
 
     safe_mode: bool | None = None
+    history: bool | None = None
 
 
 class Subscription(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,6 +176,22 @@ class Container(Struct, frozen=True, kw_only=True):
 
     spec: Spec | None
     details: Details
+
+
+class HistoryPoint(Struct, frozen=True, kw_only=True):
+    """What was used at a moment: percent of one processor since the point before, bytes; null where it did not run."""
+
+    at: float
+    cpu: float | None = None
+    memory: int | None = None
+
+
+class HistoryAnswer(Struct, frozen=True):
+    """A history, oldest first; `on` says whether one is kept, `seconds` how often at most something is written down."""
+
+    on: bool
+    seconds: float
+    points: tuple[HistoryPoint, ...]
 
 
 class Removed(Struct, frozen=True):
@@ -254,10 +279,12 @@ class AutostartEntry(Struct, frozen=True):
 class Settings(Struct, frozen=True, kw_only=True):
     """What holds for all containers.
 
-    In safe mode nothing starts by itself, or what the phone went down with does not: `kept_back` tells which, and why.
+    In safe mode nothing starts by itself; `kept_back` tells what does not, and why, in safe mode and without.
+    `history` says that what is used is written down every few minutes.
     """
 
     safe_mode: bool
+    history: bool
     kept_back: dict[str, str]
     autostart: tuple[AutostartEntry, ...]
 
@@ -279,12 +306,34 @@ class Tokens(Struct, frozen=True):
     tokens: tuple[TokenEntry, ...]
 
 
+class App(Struct, frozen=True, kw_only=True):
+    """An app that is paired: its packages (elsewhere than on Android the user), and how many tokens it has."""
+
+    uid: int
+    names: tuple[str, ...]
+    tokens: int
+    used_at: float | None
+    current: bool
+
+
+class Apps(Struct, frozen=True):
+    """Paired apps, by uid."""
+
+    apps: tuple[App, ...]
+
+
 class NewToken(Struct, frozen=True):
     """A token with its secret, told this once."""
 
     token: str
     id: str
     name: str
+
+
+class Proof(Struct, frozen=True):
+    """HMAC-SHA256 over `berth HOST NONCE`, in hexadecimal; its key is the SHA-256 of the token."""
+
+    proof: str
 
 
 class AuditEntry(Struct, frozen=True):

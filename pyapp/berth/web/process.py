@@ -1,4 +1,4 @@
-"""The web process: binds, publishes where it listens, serves.
+"""The web process: publishes where it listens, and serves there.
 
 It holds nothing that matters: whoever kills it loses no container, no operation and no terminal.
 """
@@ -6,29 +6,32 @@ It holds nothing that matters: whoever kills it loses no container, no operation
 import gc
 import os
 import signal
+import socket
 
 import berth
 from berth.home import Home
-from berth.web import published
+from berth.service import published
+from berth.web.access import Access
 from berth.web.application import Dashboard
 from berth.web.files import Files
 from berth.web.gate import Gate
-from berth.web.server import Server, bind
+from berth.web.history import Recorder
+from berth.web.server import Server
 from berth.web.streams import forget_dead_streams
 
 
-def serve(home: Home) -> None:
-    """Serve the dashboard of `home` for ever; raises OSError when no port is free."""
+def serve(home: Home, sock: socket.socket) -> None:
+    """Serve the dashboard of `home` for ever on the listening `sock`; raises OSError, BerthError."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    last = published.last(home)
-    sock = bind(last.port if last else None)
     port = sock.getsockname()[1]
     gate = Gate(home, port)
     dashboard = Dashboard(home, gate, Files(_webroot()))
+    Recorder(home)
     server = Server(dashboard.wsgi(), sock, gate)
     gc.collect()
     gc.freeze()
     forget_dead_streams(home)
+    Access(home).forget_pages_elsewhere(port)
     published.write(home, port)
     server.run()
 

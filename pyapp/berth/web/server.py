@@ -13,8 +13,6 @@ from waitress.task import ThreadedTaskDispatcher, WSGITask  # type: ignore[impor
 
 from berth.web.gate import Gate
 
-_FIRST_PORT = 7575
-_LAST_PORT = 7675
 _THREADS = 32
 _TICK_SECONDS = 30
 _IDLE_SECONDS = 120
@@ -142,23 +140,3 @@ class Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         """Serve for ever; wakes for nothing while there is no connection, and once in 30 seconds otherwise."""
         while self._map:
             wasyncore.poll2(_TICK_SECONDS if self.active_channels else None, self._map)
-
-
-def bind(earlier: int | None = None) -> socket.socket:
-    """Return a socket that listens on 127.0.0.1, port 7575 or the next one that is free; raises OSError.
-
-    `earlier` is tried first: the pages that a web process before this one served know no other port.
-    """
-    for port in (*(() if earlier is None else (earlier,)), *range(_FIRST_PORT, _LAST_PORT + 1)):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", port))
-            sock.listen(256)
-        except OSError:
-            sock.close()
-            if port == _LAST_PORT:
-                raise
-            continue
-        return sock
-    raise AssertionError("unreachable")

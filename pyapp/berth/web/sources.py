@@ -1,6 +1,5 @@
 """What a stream can tell of: events, statistics, a log, a terminal, a console.  One class for each."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -11,9 +10,7 @@ import msgspec
 from berth import rules
 from berth.engine.containers import all_names, look_up
 from berth.engine.events import EVENTS_SOCKET
-from berth.engine.journal import RunFolder
 from berth.engine.log import LogReader
-from berth.engine.stop import call_monitor
 from berth.errors import BerthError, MissingError
 from berth.home import Home
 from berth.kernel.sockets import connect
@@ -21,6 +18,7 @@ from berth.service.operations import Ask, ask
 from berth.service.terminal import OUTPUT, PACKET_BYTES
 from berth.service.terminals import view
 from berth.store import load_spec
+from berth.web.consoles import open_console, receive
 from berth.web.containers import summary
 from berth.web.encoding import to_base64
 from berth.web.models import Subscription
@@ -65,23 +63,36 @@ def open_source(home: Home, wanted: Subscription) -> Source:
     return _Console(home, container)
 
 
-class _Events:
-    """What happens to containers and operations; begun by how they all are, so that nothing is ever missed."""
+class _FromSocket:
+    """What comes on a socket, by itself."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self.ended = False
-        self._home = home
-        self._rest = b""
-        try:
-            self._sock = connect(f"{home.run}/{EVENTS_SOCKET}")
-        except OSError as error:
-            raise BerthError('the service does not run; start it with "berth serve --background"') from error
+        self._sock = sock
 
     def fileno(self) -> int | None:
         return self._sock.fileno()
 
     def due(self) -> float | None:
         return None
+
+    def first(self) -> Iterator[Frame]:
+        return iter(())
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class _Events(_FromSocket):
+    """What happens to containers and operations; begun by how they all are, so that nothing is ever missed."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._rest = b""
+        try:
+            super().__init__(connect(f"{home.run}/{EVENTS_SOCKET}"))
+        except OSError as error:
+            raise BerthError('the service does not run; start it with "berth serve --background"') from error
 
     def first(self) -> Iterator[Frame]:
         yield {
@@ -105,9 +116,6 @@ class _Events:
     def _summary(self, event: Frame) -> object:
         name = event["detail"] if event["event"] == "renamed" else event["name"]
         return summary(self._home, name) if name in all_names(self._home) else None
-
-    def close(self) -> None:
-        self._sock.close()
 
 
 class _Statistics:
@@ -182,21 +190,11 @@ class _Log:
         self._reader.close()
 
 
-class _Terminal:
+class _Terminal(_FromSocket):
     """A terminal's output.  It is read only when the page takes it, so that a slow page slows its program down."""
 
     def __init__(self, home: Home, identity: str, position: int) -> None:
-        self.ended = False
-        self._sock = view(home, identity, position)
-
-    def fileno(self) -> int | None:
-        return self._sock.fileno()
-
-    def due(self) -> float | None:
-        return None
-
-    def first(self) -> Iterator[Frame]:
-        return iter(())
+        super().__init__(view(home, identity, position))
 
     def more(self) -> Iterator[Frame]:
         try:
@@ -212,51 +210,22 @@ class _Terminal:
         else:
             yield {"kind": "output", "data": to_base64(packet[OUTPUT.size :]), "position": number, "missed": missed}
 
-    def close(self) -> None:
-        self._sock.close()
 
-
-class _Console:
+class _Console(_FromSocket):
     """A container's console, begun by the last of what it said."""
 
     def __init__(self, home: Home, container: str) -> None:
-        self.ended = False
-        found = look_up(home, container)
-        if not found.runs:
-            raise BerthError(f"container {container}: is {found.condition}; it has no console now")
-        conn = call_monitor(RunFolder(home, container), "attach")
-        if conn is None:
-            raise BerthError(
-                f'container {container}: runs without its monitor, so without a console; run "berth recover"'
-            )
-        self._sock = conn
+        super().__init__(open_console(home, container))
         self._position = 0
-        _, descriptors, _, _ = socket.recv_fds(conn, 3, 1)
-        for fd in descriptors:
-            os.close(fd)
-
-    def fileno(self) -> int | None:
-        return self._sock.fileno()
-
-    def due(self) -> float | None:
-        return None
-
-    def first(self) -> Iterator[Frame]:
-        return iter(())
 
     def more(self) -> Iterator[Frame]:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._sock, _CHUNK, 1)
+            data = receive(self._sock, _CHUNK)
         except ConnectionResetError:
-            data, descriptors = b"", []
-        for fd in descriptors:  # of the terminal of the next boot
-            os.close(fd)
+            data = b""
         if not data:
             self.ended = True
             yield {"kind": "end"}
             return
         self._position += len(data)
         yield {"kind": "output", "data": to_base64(data), "position": self._position, "missed": 0}
-
-    def close(self) -> None:
-        self._sock.close()

@@ -1,8 +1,10 @@
 """The API's routes about who may use it."""
 
+from berth.errors import BerthError
+from berth.service import published
 from berth.web import audit as audits
 from berth.web.access import Access
-from berth.web.models import Audit, NewToken, TokenEntry, Tokens
+from berth.web.models import Audit, NewToken, Proof, TokenEntry, Tokens
 from berth.web.routes import Call, HttpError
 from berth.web.streams import end_streams
 
@@ -26,8 +28,16 @@ def tokens(call: Call) -> Tokens:
 
 def create(call: Call) -> NewToken:
     """Make a token for the caller's uid."""
-    token, secret = Access(call.home).add(call.body.name, call.caller.uid)
+    port = _own_port(call) if call.body.page else None
+    token, secret = Access(call.home).add(call.body.name, call.caller.uid, port)
     return NewToken(secret, token.id, token.name)
+
+
+def _own_port(call: Call) -> int:
+    found = published.read(call.home)
+    if found is None:
+        raise BerthError('the dashboard is not served now; start it with "berth serve --background"')
+    return found.port
 
 
 def revoke(call: Call) -> None:
@@ -41,8 +51,17 @@ def pair(call: Call) -> NewToken:
     access = Access(call.home)
     if not access.use_ticket(call.body.ticket, call.caller.uid):
         raise HttpError(403, 'this link was used before or is too old; open the dashboard again by "berth dashboard"')
-    token, secret = access.add("browser", call.caller.uid)
+    token, secret = access.add("browser", call.caller.uid, _own_port(call))
     return NewToken(secret, token.id, token.name)
+
+
+def prove(call: Call) -> Proof:
+    """Show to a page that this is the service which gave it its token, before it sends the token again."""
+    host = f"127.0.0.1:{_own_port(call)}"
+    proof = Access(call.home).prove(call.body.id, call.body.nonce, host, call.caller.uid)
+    if proof is None:
+        raise HttpError(401, 'this token is not good any more; open the dashboard again by "berth dashboard"')
+    return Proof(proof)
 
 
 def audit(call: Call) -> Audit:

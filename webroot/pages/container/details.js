@@ -18,7 +18,7 @@ export function Details({ summary, answer: { spec, details } }) {
     ["fact.address", details.address],
     ["fact.network", details.network && t(`option.net.${details.network}`)],
     ["fact.hostname", details.hostname],
-    ["fact.init", [details.init, details.init_kind].filter(Boolean).join(" · ")],
+    ["fact.init", [details.init, details.init_kind].filter((word) => word && word !== "unknown").join(" · ")],
     ["fact.pid", details.pid],
     ["fact.volatile", details.volatile && t("option.volatile.help")],
     ["fact.autostart", t(details.autostart ? "yes" : "no")],

@@ -1,12 +1,19 @@
-"""Where the web process listens, told in a file that only root can read."""
+"""Where the dashboard listens: a port that the supervisor holds, told in a file that only root can read.
+
+The web process may die and come back; nobody else gets its port meanwhile.
+"""
 
 import os
+import socket
 
 import msgspec
 from msgspec import Struct
 
 from berth.home import Home
 from berth.kernel.processes import start_time
+
+_FIRST_PORT = 7575
+_LAST_PORT = 7675
 
 
 class Listening(Struct, frozen=True):
@@ -16,6 +23,27 @@ class Listening(Struct, frozen=True):
     pid: int
     started: int
     url: str
+
+
+def bind(home: Home) -> socket.socket:
+    """Return a socket that listens on 127.0.0.1, port 7575 or the next one that is free; raises OSError.
+
+    The last port is tried first: the pages that were served there know no other.
+    """
+    earlier = last(home)
+    for port in (*(() if earlier is None else (earlier.port,)), *range(_FIRST_PORT, _LAST_PORT + 1)):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+            sock.listen(256)
+        except OSError:
+            sock.close()
+            if port == _LAST_PORT:
+                raise
+            continue
+        return sock
+    raise AssertionError("unreachable")
 
 
 def write(home: Home, port: int) -> None:

@@ -1,0 +1,82 @@
+"""What a user looks after: what did not start, who may come in, what was used in the last days, what takes long."""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Snap, go
+from tests.dashboard import Dashboard, raw_as, request, status_of
+
+pytestmark = pytest.mark.system
+
+APP = 10777
+
+
+def test_what_was_kept_back_is_named_and_tried_again_by_one_press(
+    page: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "deadly", "rootfs": str(root), "autostart": True}}, 201)
+    verdict = {"boot": "an earlier one", "deaths": 1, "kept_back": ["deadly"]}
+    (dashboard.berth.home / "safe-mode.json").write_text(json.dumps(verdict))
+    page.reload()
+    page.get_by_role("link", name="Did not start with the device: deadly").click()
+    expect(page.get_by_text("the phone went down while it was starting")).to_be_visible()
+    expect(page.get_by_role("switch", name="Safe mode")).not_to_be_checked()
+    snap(page, "kept-back")
+
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("Did not start with the device: deadly")).to_have_count(0)
+    assert dashboard.get("/settings")["kept_back"] == {}
+
+
+def test_an_app_that_was_let_in_is_unpaired(page: Page, dashboard: Dashboard, snap: Snap) -> None:
+    body = b'{"ticket":"%s"}' % dashboard.ticket(APP).encode()
+    paired = raw_as(APP, dashboard.port, request("POST", "/api/v1/pair", dashboard.port, body=body))
+    assert status_of(paired) == 201
+    go(page, "settings")
+    page.get_by_role("button", name=f"Unpair App {APP}").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("locked out at once")
+    snap(page, "unpair")
+    dialog.get_by_role("button", name="Unpair").click()
+
+    expect(page.get_by_role("button", name=f"Unpair App {APP}")).to_have_count(0)
+    expect(page.get_by_role("button", name="Unpair root")).to_be_visible()
+    assert raw_as(APP, dashboard.port, request("GET", "/", dashboard.port)) == b""
+
+
+def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:
+    dashboard.berth.succeed("start", "--name", "past", "--rootfs", root)
+    go(page, "containers", "past", "statistics")
+    page.get_by_role("button", name="Day").click()
+    page.locator("main").get_by_role("link", name="Settings").click()
+    page.get_by_role("switch", name="Keep a history").click()
+    expect(page.get_by_role("switch", name="Keep a history")).to_be_checked()
+
+    go(page, "containers", "past", "statistics")
+    page.get_by_role("button", name="Week").click()
+    expect(page.get_by_role("img", name="Memory")).to_be_visible()
+    snap(page, "history")
+    dashboard.ask("PUT", "/settings", {"history": False})
+
+
+def test_a_start_shows_what_it_is_at_and_is_cancelled(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:
+    hook = root.parent / "slow-hook"
+    hook.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hook.chmod(0o755)
+    spec = {"name": "slow", "rootfs": str(root), "hooks": [{"stage": "prestart", "path": str(hook)}]}
+    dashboard.post("/containers", {"spec": spec}, 201)
+    page.get_by_role("button", name="Start slow").click()
+    expect(page.get_by_role("status").get_by_text("Builds its root")).to_be_visible()
+
+    go(page, "operations")
+    card = page.get_by_role("listitem").filter(has_text="slow").first
+    expect(card.get_by_role("progressbar")).to_have_attribute("value", "0.5714285714285714")
+    card.get_by_text("Log", exact=True).click()
+    expect(card.get_by_text("its control groups are made")).to_be_visible()
+    snap(page, "progress")
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.get_by_text("cancelled", exact=True)).to_be_visible()
+    assert dashboard.get("/containers/slow")["details"]["state"] == "stopped"

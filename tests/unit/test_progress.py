@@ -1,0 +1,35 @@
+"""How far an operation is."""
+
+import pytest
+
+from berth.service.progress import log_line, part_done
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("start", ["recorded", "mounted", "cgroups", "namespaces", "ready", "executed"]),
+        ("start", ["recorded", "cgroups", "executed"]),
+        ("stop", ["asked", "killed", "ended"]),
+        ("restart", ["asked", "ended", "recorded", "executed"]),
+    ],
+)
+def test_every_step_brings_an_operation_nearer_to_its_end(kind: str, steps: list[str]) -> None:
+    parts = [0.0]
+    for step in steps:
+        part = part_done(kind, step, parts[-1])
+        assert part is not None
+        parts.append(part)
+
+    assert parts == sorted(set(parts))
+    assert parts[-1] < 1
+
+
+def test_a_step_of_something_else_changes_nothing() -> None:
+    assert part_done("stop", "mounted", 0.5) == 0.5
+    assert part_done("demo", "mounted", None) is None
+    assert part_done("restart", "asked", 0.6) == 0.6
+
+
+def test_a_step_stands_in_the_log_as_a_sentence() -> None:
+    assert log_line("mounted", 0.0125) == "[   0.013 s] its image is checked and mounted\n"
