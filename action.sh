@@ -1,13 +1,20 @@
 #!/system/bin/sh
-# What the module's button in the root manager does: starts the service when it is down, and tells how things are.
+# What the module's button in the root manager does: starts the service when it is down, tells how things are, and opens
+# the dashboard.
 set -u
 
 MODDIR=${0%/*}
 BERTH=$MODDIR/bin/berth
 PATIENCE_SECONDS=20
+DASHBOARD_SECONDS=5
 
 serves() {
   "$BERTH" info --json | grep -q '"service": *true'
+}
+
+# The dashboard comes up a moment after the service.
+opens() {
+  said=$("$BERTH" dashboard 2>&1)
 }
 
 if [ ! -x "$BERTH" ]; then
@@ -27,4 +34,10 @@ fi
 echo
 "$BERTH" list
 echo
+waited=0
+until opens || [ $waited -eq $DASHBOARD_SECONDS ]; do
+  sleep 1
+  waited=$((waited + 1))
+done
+echo "$said"
 echo "In a root shell: $BERTH"

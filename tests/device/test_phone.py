@@ -1,18 +1,14 @@
 """A rooted phone (Magisk, Android 12's cgroups, kernel 6.1, SELinux enforcing, f2fs): flash, reboot, touch nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.device.phone.machine import BERTH, HOME, Configuration, Phone
+from tests.device.phone.machine import BERTH, HOME, Phone
 from tests.device.phone.scene import (
     IMAGE,
     MODULE,
-    READY,
     REFUSED,
     calls_inside,
     description,
-    flashed,
     info,
     label,
     serves,
@@ -24,19 +20,6 @@ pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 
 RIGHT_LABEL = "u:object_r:vold_data_file:s0"
 LOOP = "/dev/block/loop5"
-
-
-@pytest.fixture(scope="module")
-def magisk() -> Iterator[Phone]:
-    with flashed(Configuration("magisk", "a12")) as phone:
-        yield phone
-
-
-@pytest.fixture
-def phone(magisk: Phone) -> Phone:
-    """The phone as it was when the container had just come up."""
-    magisk.restore(READY)
-    return magisk
 
 
 def test_this_is_a_phone(phone: Phone) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tests.device.machine import Done, Machine, NoAnswer, emulator
-from tests.device.phone.system import System, system
+from tests.device.phone.system import Kernel, System, system
 
 BOOT_SECONDS = 240.0  # 10 to 15 on an idle machine
 RESTORE_SECONDS = 60.0
@@ -22,11 +22,18 @@ BERTH = "/data/adb/modules/berth/bin/berth"
 HOME = "/data/adb/berth"
 
 
+ADDRESS = "10.0.2.15"
+INTERNET = "10.0.2.100"
+"""Says GREETING to whoever connects to its port 80."""
+GREETING = "this is the internet"
+
+
 class Configuration(NamedTuple):
-    """A kind of phone: its root manager, and how its Android lays out cgroups."""
+    """A kind of phone: its root manager, how its Android lays out cgroups, and its kernel."""
 
     manager: Literal["magisk", "ksu"]
     cgroups: Literal["a9", "a11", "a12", "v2"]
+    kernel: Kernel = "6.1"
 
 
 class Phone(Machine):
@@ -97,6 +104,15 @@ class Phone(Machine):
         self._command("system_reset")
         self.wait_for_boot()
 
+    def forward(self, port: int) -> int:
+        """Have a port of 127.0.0.1 here lead to `port` of the phone's Wi-Fi address, and return it."""
+        self._command(f"hostfwd_add tcp:127.0.0.1:0-{ADDRESS}:{port}")
+        for line in self._command("info usernet").splitlines():
+            match line.split():
+                case ["TCP[HOST_FORWARD]", _, "127.0.0.1", here, _, there, *_] if there == str(port):
+                    return int(here)
+        raise NoAnswer(f"the emulator leads no port to {port}")
+
     def save(self, moment: str) -> None:
         """Remember memory and disks as they are now, under the name `moment`."""
         self._command(f"savevm {moment}")
@@ -106,11 +122,12 @@ class Phone(Machine):
         self._command(f"loadvm {moment}")
         self._received = b""
 
-    def _command(self, words: str) -> None:
+    def _command(self, words: str) -> str:
         self._monitor.sendall(words.encode() + b"\n")
         said = self._monitor_said(PROMPT).decode(errors="replace")
         if "Error" in said:
             raise NoAnswer(f"the emulator refuses {words}: {said}")
+        return said
 
     def _monitor_said(self, mark: bytes) -> bytes:
         self._monitor.settimeout(RESTORE_SECONDS)
@@ -129,7 +146,7 @@ def booted(configuration: Configuration, parcel: Path) -> Iterator[Phone]:
 
     Raises NoAnswer when it does not boot.
     """
-    parts = system()
+    parts = system(configuration.kernel)
     with tempfile.TemporaryDirectory(prefix="berth-phone-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         _pack(parcel, folder / "parcel")
@@ -157,7 +174,7 @@ def _command(parts: System, folder: Path, configuration: Configuration, channel:
     kernel_arguments = (
         *("console=ttyS0", "quiet", "panic=1", "mitigations=off", "random.trust_cpu=on"),
         *("security=selinux", "selinux=1", "enforcing=0"),
-        *(f"bench.{name}={value}" for name, value in configuration._asdict().items()),
+        *(f"bench.manager={configuration.manager}", f"bench.cgroups={configuration.cgroups}"),
     )
     return [
         "qemu-system-x86_64",
@@ -173,6 +190,8 @@ def _command(parts: System, folder: Path, configuration: Configuration, channel:
         *("-chardev", f"file,id=console,path={folder}/console,append=on", "-serial", "chardev:console"),
         *("-device", "virtio-serial", "-chardev", f"socket,id=agent,fd={channel}"),
         *("-device", "virtserialport,chardev=agent"),
+        *("-netdev", f"user,id=wifi,restrict=on,guestfwd=tcp:{INTERNET}:80-cmd:echo {GREETING}"),
+        *("-device", "virtio-net-pci,netdev=wifi,romfile="),
         *("-drive", f"if=virtio,format=raw,readonly=on,file={parts.system}"),
         *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),
         *("-drive", f"if=virtio,format=raw,readonly=on,file={folder}/parcel"),

@@ -15,6 +15,7 @@ from tests.device.phone.module import CALLS, PROBE, module_zip, write_image
 from tests.device.phone.probe import results
 
 READY = "ready"
+RELAY = Path(__file__).with_name("relay.py")
 MODULE = "/data/adb/modules/berth"
 REFUSED = {
     **dict.fromkeys(("keyctl", "add_key", "request_key", "clone3"), -errno.ENOSYS),
@@ -43,6 +44,7 @@ def flashed(configuration: Configuration) -> Iterator[Phone]:
         write_image(folder, parcel / "box.img")
         shutil.copy(module_zip(), parcel / "berth.zip")
         (parcel / "container.toml").write_text(CONTAINER)
+        shutil.copy(RELAY, parcel)
         with booted(configuration, parcel) as phone:
             phone.output("cp", "/mnt/parcel/box.img", IMAGE)
             phone.output("sh", "-c", f"umask 077; mkdir -p {HOME}/containers/box")
