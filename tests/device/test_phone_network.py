@@ -18,7 +18,7 @@ STATE = (
 
 def state(phone: Phone) -> list[str]:
     """Return all that Berth changes of the phone's network."""
-    return sorted(line for line in phone.sh(STATE).out.splitlines() if line not in ("COMMIT",) and line[:1] != "*")
+    return sorted(line for line in phone.sh(STATE).out.splitlines() if line != "COMMIT" and line[:1] != "*")
 
 
 def test_a_container_reaches_the_internet_is_reached_from_there_and_leaves_nothing(phone: Phone) -> None:

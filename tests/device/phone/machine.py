@@ -140,28 +140,39 @@ class Phone(Machine):
         return said
 
 
-@contextlib.contextmanager
-def booted(configuration: Configuration, parcel: Path) -> Iterator[Phone]:
-    """Boot a phone with an empty /data; the files in the folder `parcel` are at /mnt/parcel.
+class Body(NamedTuple):
+    """A phone that is switched off: its disks, in `folder`, and what it boots from."""
 
-    Raises NoAnswer when it does not boot.
+    configuration: Configuration
+    parts: System
+    folder: Path
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[Phone]:
+        """Boot it; in the end it loses power at once.  Raises NoAnswer when it does not boot."""
+        channel, channel_end = socket.socketpair()
+        monitor, monitor_end = socket.socketpair()
+        console = self.folder / "console"
+        command = _command(self, channel_end.fileno(), monitor_end.fileno())
+        with channel, monitor, emulator(command, console, channel_end, monitor_end):
+            phone = Phone(channel, monitor, console)
+            phone.wait_for_boot()
+            yield phone
+
+
+@contextlib.contextmanager
+def built(configuration: Configuration, parcel: Path) -> Iterator[Body]:
+    """Make a phone with an empty /data; the files in the folder `parcel` are at /mnt/parcel.
+
+    Raises NotThere when its kernel can't be had any more.
     """
     parts = system(configuration.kernel)
-    with tempfile.TemporaryDirectory(prefix="berth-phone-") as name, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="berth-phone-") as name:
         folder = Path(name)
         _pack(parcel, folder / "parcel")
         data = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", parts.data, folder / "data")
         subprocess.run(data, check=True)
-        channel, channel_end = socket.socketpair()
-        monitor, monitor_end = socket.socketpair()
-        for sock in (channel, monitor):
-            stack.enter_context(sock)
-        console = folder / "console"
-        command = _command(parts, folder, configuration, channel_end.fileno(), monitor_end.fileno())
-        stack.enter_context(emulator(command, console, channel_end, monitor_end))
-        phone = Phone(channel, monitor, console)
-        phone.wait_for_boot()
-        yield phone
+        yield Body(configuration, parts, folder)
 
 
 def _pack(parcel: Path, target: Path) -> None:
@@ -170,7 +181,8 @@ def _pack(parcel: Path, target: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _command(parts: System, folder: Path, configuration: Configuration, channel: int, monitor: int) -> list[str]:
+def _command(body: Body, channel: int, monitor: int) -> list[str]:
+    configuration, parts, folder = body
     kernel_arguments = (
         *("console=ttyS0", "quiet", "panic=1", "mitigations=off", "random.trust_cpu=on"),
         *("security=selinux", "selinux=1", "enforcing=0"),
@@ -193,6 +205,6 @@ def _command(parts: System, folder: Path, configuration: Configuration, channel:
         *("-netdev", f"user,id=wifi,restrict=on,guestfwd=tcp:{INTERNET}:80-cmd:echo {GREETING}"),
         *("-device", "virtio-net-pci,netdev=wifi,romfile="),
         *("-drive", f"if=virtio,format=raw,readonly=on,file={parts.system}"),
-        *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),
+        *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),  # what was not flushed is lost with it
         *("-drive", f"if=virtio,format=raw,readonly=on,file={folder}/parcel"),
     ]

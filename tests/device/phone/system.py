@@ -177,5 +177,5 @@ def _make_data(target: Path) -> None:
     """Make what Android makes of /data: f2fs that folds case, with its own set of features."""
     with target.open("wb") as file:
         file.truncate(DATA_BYTES)
-    command = ["mkfs.f2fs", "-q", "-f", "-l", "data", "-g", "android", "-O", "casefold", "-C", "utf8"]
-    subprocess.run([*command, target], check=True, stdout=subprocess.DEVNULL)
+    features = ("-g", "android", "-O", "casefold", "-C", "utf8")
+    subprocess.run(["mkfs.f2fs", "-q", "-f", "-l", "data", *features, target], check=True, stdout=subprocess.DEVNULL)
