@@ -36,16 +36,11 @@ class Configuration(NamedTuple):
     kernel: Kernel = "6.1"
 
 
-class Phone(Machine):
-    """A virtual phone; whatever it is asked is done by mksh as root in the root manager's domain."""
-
-    def __init__(self, channel: socket.socket, monitor: socket.socket, console: Path) -> None:
-        super().__init__(channel, console)
-        self._monitor = monitor
-        self._monitor_said(PROMPT)
+class Shell(Machine):
+    """A machine on which the module lies in its place, asked over the agent that is a shell script."""
 
     def sh(self, script: str, seconds: float = 120.0) -> Done:
-        """Run a shell script on the phone and return how it ended; raises NoAnswer."""
+        """Run a shell script and return how it ended; raises NoAnswer."""
         encoded = base64.b64encode(script.encode())
         self._channel.sendall(b"%d %s\n" % (seconds, encoded))
         code, out, err = self._receive_line(seconds + 30.0, script).split(b" ")
@@ -64,6 +59,19 @@ class Phone(Machine):
     def inside(self, name: str, *argv: str) -> Done:
         return self.run(BERTH, "run", name, "--", *argv)
 
+    def wait_for_agent(self) -> None:
+        while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
+            pass
+
+
+class Phone(Shell):
+    """A virtual phone; whatever it is asked is done by mksh as root in the root manager's domain."""
+
+    def __init__(self, channel: socket.socket, monitor: socket.socket, console: Path) -> None:
+        super().__init__(channel, console)
+        self._monitor = monitor
+        self._monitor_said(PROMPT)
+
     def property(self, name: str) -> str:
         """Return the value of a property of Android's."""
         return self.output("getprop", name)
@@ -79,8 +87,7 @@ class Phone(Machine):
 
     def wait_for_boot(self) -> None:
         """Return when Android has booted; raises NoAnswer."""
-        while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
-            pass
+        self.wait_for_agent()
         self.wait_until(lambda: self.property("sys.boot_completed") == "1", "the boot is completed")
 
     def flash(self, path: str) -> str:
@@ -94,8 +101,8 @@ class Phone(Machine):
         return done.out
 
     def reboot(self) -> None:
-        """Write everything to the disk, start the phone anew, and return when it has booted."""
-        self.output("sync")
+        """Start the phone anew as its user does, and return when it has booted."""
+        self.output("sh", "-c", "echo reboot,userrequested >/data/property/boot.reason && sync")
         self.reset()
 
     def reset(self) -> None:
