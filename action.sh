@@ -6,9 +6,15 @@ set -u
 MODDIR=${0%/*}
 BERTH=$MODDIR/bin/berth
 PATIENCE_SECONDS=20
+DASHBOARD_SECONDS=5
 
 serves() {
   "$BERTH" info --json | grep -q '"service": *true'
+}
+
+# The dashboard comes up a moment after the service.
+opens() {
+  said=$("$BERTH" dashboard 2>&1)
 }
 
 if [ ! -x "$BERTH" ]; then
@@ -31,5 +37,9 @@ echo
 echo "In a root shell: $BERTH"
 echo "A first container to try out: $BERTH demo"
 echo
-"$BERTH" dashboard
-exit 0 # what the dashboard needs, and lacks, has been said
+waited=0
+until opens || [ $waited -eq $DASHBOARD_SECONDS ]; do
+  sleep 1
+  waited=$((waited + 1))
+done
+echo "$said"

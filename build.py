@@ -55,6 +55,7 @@ TEST_NEEDS = {
     "mmdebstrap": "makes the Debian root file systems, one for each init",
     "qemu-user-static": "runs the programs of an arm64 phone",
     "patchelf": "gives the tools of the virtual phone their own place for libraries",
+    "qemu-system-arm": "an arm64 processor with a kernel of its own",
     "qemu-system-x86": "the virtual machine for what this kernel lacks",
     "qemu-utils": "the disk of the virtual phone, which can be put back",
     "secilc": "compiles the SELinux policy of the virtual phone",

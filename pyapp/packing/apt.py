@@ -87,9 +87,7 @@ def fetch(names: Sequence[str], architecture: str, mirrors: Mirrors, cache: Path
     Raises PackingError when the index can't be had or verified, or a package is not in it.
     """
     root = cache / "apt" / architecture
-    _make_root(root, architecture, mirrors, _keyring(cache))
-    environment = {**os.environ, "APT_CONFIG": str(root / "apt.conf")}
-    _update(environment, architecture)
+    environment = private_root(root, architecture, mirrors, SUITE, keyring(cache))
     wanted = _resolve(names, environment, root)
     folder = cache / "debs" / architecture
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +99,17 @@ def fetch(names: Sequence[str], architecture: str, mirrors: Mirrors, cache: Path
         if not _is_there(folder / file, digest):
             raise PackingError(f"{file}: what was downloaded is not what the signed index names; try again")
     return [_describe(folder / file, digest) for _, (file, digest) in sorted(wanted.items())]
+
+
+def private_root(root: Path, architecture: str, mirrors: Mirrors, suite: str, keys: Path) -> dict[str, str]:
+    """Have `root` know Debian's release `suite` for `architecture`; return the environment in which apt uses it.
+
+    `keys` is what the release is signed by (`keyring`).  Where the mirrors don't answer, it knows what it knew before.
+    """
+    _make_root(root, architecture, mirrors, suite, keys)
+    environment = {**os.environ, "APT_CONFIG": str(root / "apt.conf")}
+    _update(environment, architecture)
+    return environment
 
 
 def unpack_once(packages: Iterable[Package], target: Path) -> None:
@@ -123,14 +132,14 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _make_root(root: Path, architecture: str, mirrors: Mirrors, keyring: Path) -> None:
+def _make_root(root: Path, architecture: str, mirrors: Mirrors, suite: str, keys: Path) -> None:
     for folder in ("etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/cache/apt/archives/partial", "var/lib/dpkg"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "var/lib/apt/lists/partial").mkdir(parents=True, exist_ok=True)
     (root / "var/lib/dpkg/status").touch()
     sources = root / "etc/apt/sources.list.d" / "debian.sources"
     sources.parent.mkdir(exist_ok=True)
-    sources.write_text(_SOURCES.format(**mirrors._asdict(), suite=SUITE, keyring=keyring))
+    sources.write_text(_SOURCES.format(**mirrors._asdict(), suite=suite, keyring=keys))
     (root / "apt.conf").write_text(_CONFIG.format(architecture=architecture, root=root) + _proxies())
 
 
@@ -140,8 +149,8 @@ def _proxies() -> str:
     return "".join(f"{line}\n" for line in lines if line.startswith(tuple(f"Acquire::{p}::Proxy" for p in _PROXIES)))
 
 
-def _keyring(cache: Path) -> Path:
-    """Debian's keys: the machine's own, or from the package that its own apt vouches for (Ubuntu has one)."""
+def keyring(cache: Path) -> Path:
+    """Return Debian's keys: the machine's own, or from the package that its own apt vouches for (Ubuntu has one)."""
     installed = Path("/", _KEYRING)
     if installed.is_file():
         return installed

@@ -1,19 +1,16 @@
 """A rooted phone (Magisk, Android 12's cgroups, kernel 6.1, SELinux enforcing, f2fs): flash, reboot, touch nothing."""
 
 import shlex
-from collections.abc import Iterator
 
 import pytest
 
-from tests.device.phone.machine import BERTH, HOME, Configuration, Phone
+from tests.device.phone.machine import BERTH, HOME, Phone
 from tests.device.phone.scene import (
     IMAGE,
     MODULE,
-    READY,
     REFUSED,
     calls_inside,
     description,
-    flashed,
     info,
     label,
     serves,
@@ -26,19 +23,6 @@ pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 RIGHT_LABEL = "u:object_r:vold_data_file:s0"
 TOOLS = "/system/etc/bench/busybox"
 LOOP = "/dev/block/loop5"
-
-
-@pytest.fixture(scope="module")
-def magisk() -> Iterator[Phone]:
-    with flashed(Configuration("magisk", "a12")) as phone:
-        yield phone
-
-
-@pytest.fixture
-def phone(magisk: Phone) -> Phone:
-    """The phone as it was when the container had just come up."""
-    magisk.restore(READY)
-    return magisk
 
 
 def test_this_is_a_phone(phone: Phone) -> None:
@@ -229,3 +213,51 @@ def test_a_volatile_start_on_a_file_system_that_folds_case_is_refused_with_the_w
     assert phone.inside("box", "touch", "/changed").code == 0
     phone.berth("restart", "box")
     assert phone.inside("box", "ls", "/changed").code != 0
+
+
+# PSS in MB: what is a process's own, and its part of what it shares.
+MOST = {"service": 18.0, "web": 40.0}
+MOST_OF_BOTH = 55.0
+
+
+def test_the_service_is_small(phone: Phone, capsys: pytest.CaptureFixture[str]) -> None:
+    phone.wait_until(lambda: phone.run("ls", f"{HOME}/run/web.json").code == 0, "the dashboard is served")
+    used = pss(phone)
+
+    with capsys.disabled():
+        print(f"\nPSS in MB after boot: {', '.join(f'{name} {size:.1f}' for name, size in used.items())}")
+    assert {name for name, most in MOST.items() if used[name] > most} == set()
+    assert sum(used[name] for name in MOST) <= MOST_OF_BOTH
+
+
+def pss(phone: Phone) -> dict[str, float]:
+    """Return how much memory each of Berth's processes has, in MB, by the name that it gave itself."""
+    each = 'read -r name <"$p/comm"; echo "$name=$(grep ^Pss: "$p/smaps_rollup")"'
+    lines = phone.sh(f"for p in /proc/[0-9]*; do {each}; done 2>/dev/null").out.splitlines()
+    found = (line.removeprefix("berth: ").split("=") for line in lines if line.startswith("berth: "))
+    return {name: int(text.split()[1]) * 1024 / 1e6 for name, text in found if text}
+
+
+def test_the_service_answers_soon_after_its_script_was_started(
+    phone: Phone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phone.berth("stop", "box")
+    phone.output("kill", str(service_pid(phone)))
+    phone.wait_until(lambda: phone.run("ls", f"{HOME}/run/control.sock").code != 0, "the service has ended")
+
+    began, ended = phone.output("sh", "-c", FIRST_ANSWER.format(module=MODULE, home=HOME)).split()
+
+    took = float(ended) - float(began)
+    with capsys.disabled():
+        print(f"\nservice.sh to the first answer: {took:.2f} s on an emulated processor")
+    assert took < 30
+
+
+FIRST_ANSWER = """
+read -r began _ </proc/uptime
+setsid "$BUSYBOX" sh {module}/service.sh </dev/null >/dev/null 2>&1 &
+until [ -S {home}/run/control.sock ]; do sleep 0.01; done
+{module}/bin/berth list >/dev/null || exit
+read -r ended _ </proc/uptime
+echo "$began $ended"
+"""

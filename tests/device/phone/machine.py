@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tests.device.machine import Done, Machine, NoAnswer, emulator
-from tests.device.phone.system import System, system
+from tests.device.phone.system import Kernel, System, system
 
 BOOT_SECONDS = 240.0  # 10 to 15 on an idle machine
 RESTORE_SECONDS = 60.0
@@ -22,23 +22,25 @@ BERTH = "/data/adb/modules/berth/bin/berth"
 HOME = "/data/adb/berth"
 
 
+ADDRESS = "10.0.2.15"
+INTERNET = "10.0.2.100"
+"""Says GREETING to whoever connects to its port 80."""
+GREETING = "this is the internet"
+
+
 class Configuration(NamedTuple):
-    """A kind of phone: its root manager, and how its Android lays out cgroups."""
+    """A kind of phone: its root manager, how its Android lays out cgroups, and its kernel."""
 
     manager: Literal["magisk", "ksu"]
     cgroups: Literal["a9", "a11", "a12", "v2"]
+    kernel: Kernel = "6.1"
 
 
-class Phone(Machine):
-    """A virtual phone; whatever it is asked is done by mksh as root in the root manager's domain."""
-
-    def __init__(self, channel: socket.socket, monitor: socket.socket, console: Path) -> None:
-        super().__init__(channel, console)
-        self._monitor = monitor
-        self._monitor_said(PROMPT)
+class Shell(Machine):
+    """A machine on which the module lies in its place, asked over the agent that is a shell script."""
 
     def sh(self, script: str, seconds: float = 120.0) -> Done:
-        """Run a shell script on the phone and return how it ended; raises NoAnswer."""
+        """Run a shell script and return how it ended; raises NoAnswer."""
         encoded = base64.b64encode(script.encode())
         self._channel.sendall(b"%d %s\n" % (seconds, encoded))
         code, out, err = self._receive_line(seconds + 30.0, script).split(b" ")
@@ -57,6 +59,19 @@ class Phone(Machine):
     def inside(self, name: str, *argv: str) -> Done:
         return self.run(BERTH, "run", name, "--", *argv)
 
+    def wait_for_agent(self) -> None:
+        while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
+            pass
+
+
+class Phone(Shell):
+    """A virtual phone; whatever it is asked is done by mksh as root in the root manager's domain."""
+
+    def __init__(self, channel: socket.socket, monitor: socket.socket, console: Path) -> None:
+        super().__init__(channel, console)
+        self._monitor = monitor
+        self._monitor_said(PROMPT)
+
     def property(self, name: str) -> str:
         """Return the value of a property of Android's."""
         return self.output("getprop", name)
@@ -72,8 +87,7 @@ class Phone(Machine):
 
     def wait_for_boot(self) -> None:
         """Return when Android has booted; raises NoAnswer."""
-        while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
-            pass
+        self.wait_for_agent()
         self.wait_until(lambda: self.property("sys.boot_completed") == "1", "the boot is completed")
 
     def flash(self, path: str) -> str:
@@ -87,8 +101,8 @@ class Phone(Machine):
         return done.out
 
     def reboot(self) -> None:
-        """Write everything to the disk, start the phone anew, and return when it has booted."""
-        self.output("sync")
+        """Start the phone anew as its user does, and return when it has booted."""
+        self.output("sh", "-c", "echo reboot,userrequested >/data/property/boot.reason && sync")
         self.reset()
 
     def reset(self) -> None:
@@ -96,6 +110,15 @@ class Phone(Machine):
         self._received = b""
         self._command("system_reset")
         self.wait_for_boot()
+
+    def forward(self, port: int) -> int:
+        """Have a port of 127.0.0.1 here lead to `port` of the phone's Wi-Fi address, and return it."""
+        self._command(f"hostfwd_add tcp:127.0.0.1:0-{ADDRESS}:{port}")
+        for line in self._command("info usernet").splitlines():
+            match line.split():
+                case ["TCP[HOST_FORWARD]", _, "127.0.0.1", here, _, there, *_] if there == str(port):
+                    return int(here)
+        raise NoAnswer(f"the emulator leads no port to {port}")
 
     def save(self, moment: str) -> None:
         """Remember memory and disks as they are now, under the name `moment`."""
@@ -106,11 +129,12 @@ class Phone(Machine):
         self._command(f"loadvm {moment}")
         self._received = b""
 
-    def _command(self, words: str) -> None:
+    def _command(self, words: str) -> str:
         self._monitor.sendall(words.encode() + b"\n")
         said = self._monitor_said(PROMPT).decode(errors="replace")
         if "Error" in said:
             raise NoAnswer(f"the emulator refuses {words}: {said}")
+        return said
 
     def _monitor_said(self, mark: bytes) -> bytes:
         self._monitor.settimeout(RESTORE_SECONDS)
@@ -123,28 +147,39 @@ class Phone(Machine):
         return said
 
 
-@contextlib.contextmanager
-def booted(configuration: Configuration, parcel: Path) -> Iterator[Phone]:
-    """Boot a phone with an empty /data; the files in the folder `parcel` are at /mnt/parcel.
+class Body(NamedTuple):
+    """A phone that is switched off: its disks, in `folder`, and what it boots from."""
 
-    Raises NoAnswer when it does not boot.
+    configuration: Configuration
+    parts: System
+    folder: Path
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[Phone]:
+        """Boot it; in the end it loses power at once.  Raises NoAnswer when it does not boot."""
+        channel, channel_end = socket.socketpair()
+        monitor, monitor_end = socket.socketpair()
+        console = self.folder / "console"
+        command = _command(self, channel_end.fileno(), monitor_end.fileno())
+        with channel, monitor, emulator(command, console, channel_end, monitor_end):
+            phone = Phone(channel, monitor, console)
+            phone.wait_for_boot()
+            yield phone
+
+
+@contextlib.contextmanager
+def built(configuration: Configuration, parcel: Path) -> Iterator[Body]:
+    """Make a phone with an empty /data; the files in the folder `parcel` are at /mnt/parcel.
+
+    Raises NotThere when its kernel can't be had any more.
     """
-    parts = system()
-    with tempfile.TemporaryDirectory(prefix="berth-phone-") as name, contextlib.ExitStack() as stack:
+    parts = system(configuration.kernel)
+    with tempfile.TemporaryDirectory(prefix="berth-phone-") as name:
         folder = Path(name)
         _pack(parcel, folder / "parcel")
         data = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", parts.data, folder / "data")
         subprocess.run(data, check=True)
-        channel, channel_end = socket.socketpair()
-        monitor, monitor_end = socket.socketpair()
-        for sock in (channel, monitor):
-            stack.enter_context(sock)
-        console = folder / "console"
-        command = _command(parts, folder, configuration, channel_end.fileno(), monitor_end.fileno())
-        stack.enter_context(emulator(command, console, channel_end, monitor_end))
-        phone = Phone(channel, monitor, console)
-        phone.wait_for_boot()
-        yield phone
+        yield Body(configuration, parts, folder)
 
 
 def _pack(parcel: Path, target: Path) -> None:
@@ -153,11 +188,12 @@ def _pack(parcel: Path, target: Path) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def _command(parts: System, folder: Path, configuration: Configuration, channel: int, monitor: int) -> list[str]:
+def _command(body: Body, channel: int, monitor: int) -> list[str]:
+    configuration, parts, folder = body
     kernel_arguments = (
         *("console=ttyS0", "quiet", "panic=1", "mitigations=off", "random.trust_cpu=on"),
         *("security=selinux", "selinux=1", "enforcing=0"),
-        *(f"bench.{name}={value}" for name, value in configuration._asdict().items()),
+        *(f"bench.manager={configuration.manager}", f"bench.cgroups={configuration.cgroups}"),
     )
     return [
         "qemu-system-x86_64",
@@ -173,7 +209,9 @@ def _command(parts: System, folder: Path, configuration: Configuration, channel:
         *("-chardev", f"file,id=console,path={folder}/console,append=on", "-serial", "chardev:console"),
         *("-device", "virtio-serial", "-chardev", f"socket,id=agent,fd={channel}"),
         *("-device", "virtserialport,chardev=agent"),
+        *("-netdev", f"user,id=wifi,restrict=on,guestfwd=tcp:{INTERNET}:80-cmd:echo {GREETING}"),
+        *("-device", "virtio-net-pci,netdev=wifi,romfile="),
         *("-drive", f"if=virtio,format=raw,readonly=on,file={parts.system}"),
-        *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),
+        *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),  # what was not flushed is lost with it
         *("-drive", f"if=virtio,format=raw,readonly=on,file={folder}/parcel"),
     ]

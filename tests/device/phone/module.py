@@ -1,6 +1,8 @@
 """The zip that is flashed, and a container's image to bring along."""
 
+import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 from tests import rootfs
@@ -16,11 +18,23 @@ CALLS = {
     "unshare": Call(272, 0x00020000),
 }
 PROBE = "bin/probe"
+NEWER = "v99.0.0"
 
 
 def module_zip() -> Path:
     """Return the flashable zip of this checkout for the phone's processor, building it if anything has changed."""
     return product.zip_file("x86_64")
+
+
+def write_newer_zip(zip_file: Path, target: Path) -> None:
+    """Write the same module as the version that follows, NEWER."""
+    with zipfile.ZipFile(zip_file) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename == "module.prop":
+                content = re.sub(rb"(?m)^version=.*$", b"version=" + NEWER.encode(), content)
+                content = re.sub(rb"(?m)^versionCode=(\d+)$", rb"versionCode=\g<1>1", content)
+            new.writestr(entry, content)
 
 
 def write_image(work: Path, target: Path) -> None:

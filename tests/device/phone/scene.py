@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.device.phone.machine import BERTH, HOME, Configuration, Phone, booted
-from tests.device.phone.module import CALLS, PROBE, module_zip, write_image
+from tests import rootfs
+from tests.device.phone.machine import BERTH, HOME, Body, Configuration, Phone, built
+from tests.device.phone.module import CALLS, PROBE, module_zip, write_image, write_newer_zip
 from tests.device.phone.probe import results
 
 READY = "ready"
+RELAY = Path(__file__).with_name("relay.py")
 MODULE = "/data/adb/modules/berth"
 REFUSED = {
     **dict.fromkeys(("keyctl", "add_key", "request_key", "clone3"), -errno.ENOSYS),
@@ -34,24 +36,42 @@ block_nested_namespaces = true
 
 
 @contextlib.contextmanager
-def flashed(configuration: Configuration) -> Iterator[Phone]:
-    """Boot a phone, flash the module, reboot, and touch nothing; remember it as READY once its container runs."""
+def flashed(configuration: Configuration, *files: Path) -> Iterator[Phone]:
+    """Boot a phone, flash the module, reboot, and touch nothing; remember it as READY once its container runs.
+
+    `files` are brought along at /mnt/parcel.
+    """
+    with body(configuration, *files) as switched_off, switched_off.powered() as phone:
+        install(phone)
+        phone.reboot()
+        phone.wait_until(lambda: state(phone, "box") == "running", "the container has started by itself", 120.0)
+        phone.save(READY)
+        yield phone
+
+
+@contextlib.contextmanager
+def body(configuration: Configuration, *files: Path) -> Iterator[Body]:
+    """Make a phone that is switched off, with the module, a newer one, a container's image and `files` at hand."""
     with tempfile.TemporaryDirectory(prefix="berth-parcel-") as name:
         folder = Path(name)
         parcel = folder / "parcel"
         parcel.mkdir()
         write_image(folder, parcel / "box.img")
         shutil.copy(module_zip(), parcel / "berth.zip")
+        write_newer_zip(module_zip(), parcel / "newer.zip")
         (parcel / "container.toml").write_text(CONTAINER)
-        with booted(configuration, parcel) as phone:
-            phone.output("cp", "/mnt/parcel/box.img", IMAGE)
-            phone.output("sh", "-c", f"umask 077; mkdir -p {HOME}/containers/box")
-            phone.output("cp", "/mnt/parcel/container.toml", f"{HOME}/containers/box")
-            phone.flash("/mnt/parcel/berth.zip")
-            phone.reboot()
-            phone.wait_until(lambda: state(phone, "box") == "running", "the container has started by itself", 120.0)
-            phone.save(READY)
-            yield phone
+        for file in (RELAY, *files):
+            rootfs.copy(file, parcel / file.name)
+        with built(configuration, parcel) as switched_off:
+            yield switched_off
+
+
+def install(phone: Phone) -> None:
+    """Save a container that starts by itself, and flash the module."""
+    phone.output("cp", "/mnt/parcel/box.img", IMAGE)
+    phone.output("sh", "-c", f"umask 077; mkdir -p {HOME}/containers/box")
+    phone.output("cp", "/mnt/parcel/container.toml", f"{HOME}/containers/box")
+    phone.flash("/mnt/parcel/berth.zip")
 
 
 def info(phone: Phone, *words: str) -> dict[str, Any]:

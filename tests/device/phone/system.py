@@ -1,4 +1,4 @@
-"""What the phone boots from: Debian's kernel, a ramdisk, a read-only system image, and an empty /data on f2fs.
+"""What the phone boots from: one of Debian's kernels, a ramdisk, a read-only system image, and an empty /data on f2fs.
 
 Android's place for its own C library, /system/lib64, holds the libraries of the tools here, and they know no other: a
 program that a module brings finds none.  Cached under a digest of the recipe.
@@ -6,36 +6,36 @@ program that a module brings finds none.  Cached under a digest of the recipe.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from demo import busybox
 from tests.device.cpio import append_tree
-from tests.device.packages import copy_modules, depends_on, unpack
+from tests.device.packages import copy_modules, depends_on, release, unpack
 from tests.device.parts import CACHE, cached
-from tests.device.phone.policy import compile_policy
+from tests.device.phone import policy
 
 GUEST = Path(__file__).resolve().parent / "guest"
 KERNEL = "linux-image-amd64"
+Kernel = Literal["6.1", "5.10"]
+RELEASES: dict[Kernel, str] = {"6.1": "bookworm", "5.10": "bullseye"}
 MODULES = (
-    "virtio_pci",
-    "virtio_blk",
-    "virtio_console",
-    "loop",
-    "overlay",
-    "crc32c_generic",
-    "crc32_generic",
-    "ext4",
-    "f2fs",
+    *("virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "loop", "overlay", "crc32c_generic", "crc32_generic"),
+    *("ext4", "f2fs", "tcp_diag", "veth", "nf_conntrack_netlink"),
+    *("iptable_filter", "iptable_mangle", "iptable_nat", "ip6table_filter", "ip6table_mangle", "ip6table_nat"),
+    *("xt_comment", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_TCPMSS", "xt_tcpudp"),
 )
 EMPTY = (
     "apex", "cache", "config", "data", "data_mirror", "debug_ramdisk", "dev", "linkerconfig", "metadata", "mnt", "odm",
     "oem", "postinstall", "proc", "product", "storage", "sys", "system_ext", "vendor", "acct",
 )  # fmt: skip
-TOOLS = {"toybox": "toybox", "mksh": "sh", "getfattr": "getfattr"}
+TOOLS = {"toybox": "toybox", "mksh": "sh", "getfattr": "getfattr", "ip": "ip", "xtables-legacy-multi": "iptables"}
+FIREWALL = ("iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save")
+EXTENSIONS = "xtables"
 LABELS = {"system/bin/init": "init_exec", "system/bin/sh": "shell_exec", "system/bin/toybox": "toolbox_exec"}
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 DATA_BYTES = 2 << 30  # sparse
@@ -50,27 +50,44 @@ class System(NamedTuple):
     data: Path
 
 
-def system() -> System:
-    """Return the phone's parts, making them first."""
-    folder = cached(CACHE / "phone", _digest(), _make)
-    return System(*(folder / name for name in System._fields))
+def system(kernel: Kernel) -> System:
+    """Return the parts of a phone with that kernel, making them first.
+
+    Raises NotThere when the release it was in has left the mirror.
+    """
+    core = cached(CACHE / f"linux-{kernel}", _core_digest(), lambda work, made: _make_core(kernel, work, made))
+    disks = cached(CACHE / "phone", _disks_digest(), _make_disks)
+    return System(core / "kernel", core / "ramdisk", disks / "system", disks / "data")
 
 
-def _digest() -> str:
-    inputs = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+def _core_digest() -> str:
+    return _digest((KERNEL, MODULES), (GUEST / "ramdisk-init", Path(__file__), busybox.BUSYBOX))
+
+
+def _disks_digest() -> str:
+    guest = [path for path in sorted(GUEST.rglob("*")) if path.is_file()]
     tools = [Path(_find(name)) for name in TOOLS]
-    digest = hashlib.sha256(repr((KERNEL, MODULES)).encode())
-    for path in (*inputs, *tools, busybox.BUSYBOX):
+    return _digest(TOOLS, (*guest, *tools, Path(__file__), Path(policy.__file__), busybox.BUSYBOX))
+
+
+def _digest(words: object, files: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256(repr(words).encode())
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _make(work: Path, made: Path) -> None:
-    made.mkdir()
+def _make_core(kernel: Kernel, work: Path, made: Path) -> None:
+    apt = release(CACHE.parent / "apt", RELEASES[kernel], "amd64")
     image = work / "image"
-    unpack(work, (depends_on(KERNEL),), image)
+    unpack(work, (depends_on(KERNEL, apt),), image, apt)
+    made.mkdir()
     next(image.glob("boot/vmlinuz-*")).rename(made / "kernel")
     _make_ramdisk(work, image, made / "ramdisk")
+
+
+def _make_disks(work: Path, made: Path) -> None:
+    made.mkdir()
     _make_system(work, made / "system")
     _make_data(made / "data")
 
@@ -95,9 +112,9 @@ def _make_system(work: Path, target: Path) -> None:
     shutil.copytree(GUEST / "system", tree / "system")
     shutil.copy(busybox.BUSYBOX, tree / "system/etc/bench/busybox")
     _copy_tools(tree / "system")
-    policy = tree / "system/etc/selinux/precompiled_sepolicy"
-    policy.parent.mkdir()
-    shutil.copy(compile_policy(work), policy)
+    compiled = tree / "system/etc/selinux/precompiled_sepolicy"
+    compiled.parent.mkdir()
+    shutil.copy(policy.compile_policy(work), compiled)
     for path in (tree, *tree.rglob("*")):
         _label(path, LABELS.get(str(path.relative_to(tree)), "system_file"))
     command: list[str | Path] = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", tree, target, "64M"]
@@ -112,18 +129,32 @@ def _copy_tools(target: Path) -> None:
         shutil.copy(source, copy)
         for library in _libraries(source):
             shutil.copy(library, target / "lib64")
-        relocate = [
-            "patchelf",
-            "--set-interpreter",
-            f"/system/lib64/{Path(LOADER).name}",
-            "--set-rpath",
-            "/system/lib64",
-        ]
-        subprocess.run([*relocate, copy], check=True, stderr=subprocess.DEVNULL)
+        interpreter = f"/system/lib64/{Path(LOADER).name}"
+        relocate = ["patchelf", "--set-interpreter", interpreter, "--set-rpath", "/system/lib64", copy]
+        subprocess.run(relocate, check=True, stderr=subprocess.DEVNULL)
+    _settle_firewall(target)
     for applet in subprocess.run(["toybox"], check=True, capture_output=True, text=True).stdout.split():
         path = target / "bin" / applet
         if not path.exists():
             path.symlink_to("toybox")
+
+
+def _settle_firewall(target: Path) -> None:
+    """Give iptables its other names, and what it looks for where Android has no folder."""
+    for name in FIREWALL:
+        (target / "bin" / name).symlink_to("iptables")
+    library = next((target / "lib64").glob("libxtables.so.*"))
+    match = re.search(rb"/[!-~]+/xtables(?=\0)", library.read_bytes())
+    if match is None:
+        raise RuntimeError(f"{library.name} does not tell where its extensions lie")
+    shutil.copytree(os.fsdecode(match[0]), target / "lib64" / EXTENSIONS)
+    _replace(library, match[0], f"/system/lib64/{EXTENSIONS}".encode())
+    _replace(target / "bin/iptables", b"/run/xtables.lock", b"/dev/xtables.lock")
+
+
+def _replace(file: Path, old: bytes, new: bytes) -> None:
+    """Replace a string in a program by one that is not longer."""
+    file.write_bytes(file.read_bytes().replace(old + b"\0", new.ljust(len(old), b"\0") + b"\0"))
 
 
 def _libraries(program: str) -> Iterator[str]:
@@ -146,18 +177,5 @@ def _make_data(target: Path) -> None:
     """Make what Android makes of /data: f2fs that folds case, with its own set of features."""
     with target.open("wb") as file:
         file.truncate(DATA_BYTES)
-    command: list[str | Path] = [
-        "mkfs.f2fs",
-        "-q",
-        "-f",
-        "-l",
-        "data",
-        "-g",
-        "android",
-        "-O",
-        "casefold",
-        "-C",
-        "utf8",
-        target,
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    features = ("-g", "android", "-O", "casefold", "-C", "utf8")
+    subprocess.run(["mkfs.f2fs", "-q", "-f", "-l", "data", *features, target], check=True, stdout=subprocess.DEVNULL)

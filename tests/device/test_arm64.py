@@ -1,0 +1,72 @@
+"""An arm64 processor and a real kernel for it: the module's own Python starts the service and a container."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.device.arm64.machine import booted
+from tests.device.packages import NotThere
+from tests.device.phone.machine import HOME, Shell
+from tests.flashing.bare import MODULE
+
+pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900)]
+
+ROOT = "/data/local/box"
+MAKE_ROOT = f"""
+import sys
+sys.path.insert(0, "{MODULE}/pyapp")
+from pathlib import Path
+from demo.busybox import make_rootfs
+make_rootfs(Path("{ROOT}"))
+"""
+
+
+@pytest.fixture(scope="module")
+def vm() -> Iterator[Shell]:
+    """The service runs, and so does a container."""
+    try:
+        with booted() as machine:
+            machine.berth("serve", "--background")
+            machine.output(f"{MODULE}/runtime/bin/python3", "-IS", "-c", MAKE_ROOT)
+            machine.berth("start", "--name", "box", "--rootfs", ROOT, "--block-nested-namespaces")
+            yield machine
+    except NotThere as error:
+        pytest.skip(str(error))
+
+
+def test_the_processor_and_the_kernel_are_real(vm: Shell) -> None:
+    release, machine = vm.output("uname", "-rm").split()
+    assert machine == "aarch64"
+    assert tuple(map(int, release.split(".")[:2])) >= (6, 6), "older ones have no guard over mounts"
+
+
+def test_the_container_runs(vm: Shell) -> None:
+    told = json.loads(vm.berth("info", "box", "--json"))
+    assert told["state"] == "running"
+    assert vm.inside("box", "uname", "-m").out == "aarch64\n"
+    assert vm.read(f"/proc/{told['pid']}/cgroup") == "0::/berth/box/payload"
+
+
+def test_the_deadlock_shield_holds(vm: Shell) -> None:
+    assert "Operation not permitted" in vm.inside("box", "unshare", "-m", "true").err
+
+
+def test_the_guard_makes_mounts_for_the_container_and_refuses_what_is_the_hosts(vm: Shell) -> None:
+    assert "the monitor decides" in vm.berth("plan", "box")
+    made = "mount -t proc proc /mnt && cat /mnt/1/comm && umount /mnt && mount -t tmpfs none /mnt && touch /mnt/file"
+    assert vm.inside("box", "sh", "-c", made).out == "init\n", "made by a program of a few arm64 instructions"
+    refused = vm.inside("box", "mount", "-t", "devtmpfs", "none", "/tmp")
+    assert refused.code != 0
+    assert "ermission denied" in refused.err, "what mount says of EPERM"
+
+
+def test_the_dashboards_port_answers(vm: Shell) -> None:
+    script = f"until [ -s {HOME}/run/web.json ]; do sleep 0.2; done; wget -S -O - http://127.0.0.1:7575/api/v1/host"
+    assert "401" in vm.sh(script).err
+
+
+def test_a_stopped_container_leaves_nothing(vm: Shell) -> None:
+    vm.berth("stop", "box")
+    assert vm.sh("grep box /proc/mounts; ls -d /sys/fs/cgroup/berth/box").out == ""
+    assert vm.berth("recover") == "there is nothing to recover"
