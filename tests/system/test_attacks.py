@@ -121,6 +121,15 @@ def test_the_hosts_file_system_is_not_frozen_from_inside(berth: Berth, shared_di
     berth.succeed("stop", NAME)
 
 
+def test_the_hosts_memory_is_not_swapped_to_a_file_inside(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("busybox")
+    quick.start(berth, root, name=NAME)
+    make = "dd if=/dev/zero of=/swap bs=64k count=16 2>/dev/null; chmod 600 /swap; mkswap /swap >/dev/null; swapon /swap"
+    result = berth("run", NAME, "--", "/bin/sh", "-c", make)
+    subprocess.run(["swapoff", root / "swap"], check=False, stderr=subprocess.DEVNULL)
+    assert "not permitted" in result.stderr
+
+
 @pytest.mark.parametrize("number", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "4294967295", "-1"])
 def test_a_user_with_an_impossible_number_is_no_user(berth: Berth, rootfs: Factory, number: str) -> None:
     root = rootfs("busybox")
