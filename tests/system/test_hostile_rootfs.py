@@ -250,6 +250,17 @@ def test_a_fork_bomb_under_a_limit_is_stopped_in_time(berth: Berth, root: Path) 
     assert faults.run_tree(berth) == {}
 
 
+def test_a_container_that_freezes_its_own_init_is_stopped_in_time(berth: Berth, root: Path) -> None:
+    (root / "mnt").mkdir(exist_ok=True)
+    berth.succeed("start", NAME, "--rootfs", root)
+    v1 = "mount -t cgroup -o freezer x /mnt && mkdir /mnt/a && echo 1 >/mnt/a/cgroup.procs"
+    inside(berth, f"{v1} && echo FROZEN >/mnt/a/freezer.state; true")
+
+    berth.succeed("stop", NAME, "--timeout", "1", seconds=QUICK)
+
+    assert faults.run_tree(berth) == {}
+
+
 def test_a_stop_does_not_wait_for_a_command_inside_that_is_held_up(berth: Berth, root: Path) -> None:
     """Root inside can keep whoever enters waiting: here passwd lies on a FUSE that nobody serves."""
     quick.write_init(root, "/sbin/runit-init", "#!/bin/sh\ntrap : TERM\nwhile :; do sleep 1; done\n")
