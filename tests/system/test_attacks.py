@@ -5,6 +5,7 @@ What is aimed at belongs to the test: a file system on a loop device of its own,
 
 import errno
 import os
+import socket
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from berth.engine.channel import Channel
+from berth.kernel.processes import pidfd_getfd, pidfd_open
 from tests import faults, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth
@@ -45,6 +48,74 @@ def shared_disk(scratch: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+def test_streams_that_are_the_hosts_null_device_are_the_containers_inside(
+    berth: Berth, rootfs: Factory, scratch: Path
+) -> None:
+    null = scratch / "null"
+    os.mknod(null, stat.S_IFCHR, os.makedev(1, 3))
+    null.chmod(0o666)
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    change = ("/bin/sh", "-c", "chmod 600 /proc/self/fd/0 && stat -L -c %a /dev/null")
+    for where in (("run", NAME), ("run", "--rm", "--rootfs", rootfs("busybox"))):
+        with null.open() as stream:
+            done = subprocess.run(
+                [*berth.command, *where, "--", *change],
+                env=berth.environment,
+                stdin=stream,
+                capture_output=True,
+                check=True,
+                text=True,
+                timeout=30,
+            )
+        assert done.stdout == "600\n"
+    assert stat.S_IMODE(null.stat().st_mode) == 0o666
+
+
+def test_a_null_device_that_was_replaced_inside_is_not_taken_for_one(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    quick.shell(berth, "rm /dev/null; mkfifo /dev/null", name=NAME)
+    result = subprocess.run(
+        [*berth.command, "run", NAME, "--", "/bin/true"],
+        env=berth.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
+    )
+    assert "its /dev/null is something else" in result.stderr
+    assert quick.inside(berth, "/bin/echo", "here", name=NAME) == "here"
+
+
+def test_who_holds_the_channel_of_a_process_that_enters_is_not_believed(berth: Berth, rootfs: Factory) -> None:
+    """Root inside gets it by pidfd_getfd(2), and could have the monitor listen to, or signals sent to, what it likes."""
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    entering = faults.PausedStart(berth, "entered", NAME, "run", NAME, "--", "/bin/sh", "-c", "exit 7")
+    pidfd = pidfd_open(entering.paused)
+    assert pidfd is not None
+    sockets = [fd for fd in range(3, 64) if _is_socket(entering.paused, fd)]
+    channel = Channel(socket.socket(fileno=pidfd_getfd(pidfd, sockets[0])))
+    mine, other = os.pipe()
+    watched = os.readlink(f"/proc/self/fd/{mine}")
+    for message in ({"guard": True}, {"pid": os.getpid()}, {"joined": True}):
+        channel.send(message, (mine,))
+    channel.close()
+    for fd in (pidfd, mine, other):
+        os.close(fd)
+    monitor = quick.info(berth, NAME)["monitor_pid"]
+    entering.go_on()
+    entering.output()
+    assert entering.client.returncode == 7
+    assert watched not in [os.readlink(file) for file in Path(f"/proc/{monitor}/fd").iterdir()]
+
+
+def _is_socket(pid: int, fd: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
+    except FileNotFoundError:
+        return False
 
 
 def test_a_fresh_proc_gives_no_way_to_write_core_pattern(berth: Berth, rootfs: Factory) -> None:
@@ -119,6 +190,17 @@ def test_the_hosts_file_system_is_not_frozen_from_inside(berth: Berth, shared_di
     subprocess.run(["fsfreeze", "--unfreeze", shared_disk], check=False, stderr=subprocess.DEVNULL)
     assert "not permitted" in result.stderr
     berth.succeed("stop", NAME)
+
+
+def test_the_hosts_memory_is_not_swapped_to_a_file_inside(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("busybox")
+    quick.start(berth, root, name=NAME)
+    make = (
+        "dd if=/dev/zero of=/swap bs=64k count=16 2>/dev/null; chmod 600 /swap; mkswap /swap >/dev/null; swapon /swap"
+    )
+    result = berth("run", NAME, "--", "/bin/sh", "-c", make)
+    subprocess.run(["swapoff", root / "swap"], check=False, stderr=subprocess.DEVNULL)
+    assert "not permitted" in result.stderr
 
 
 @pytest.mark.parametrize("number", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "4294967295", "-1"])

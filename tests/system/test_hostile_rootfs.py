@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests import faults
+from tests import faults, quick
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -246,6 +247,37 @@ def test_a_fork_bomb_under_a_limit_is_stopped_in_time(berth: Berth, root: Path) 
     berth.succeed("stop", NAME, "--timeout", "2", seconds=30)
 
     assert time.monotonic() - began < 10
+    assert faults.run_tree(berth) == {}
+
+
+def test_a_container_that_freezes_its_own_init_is_stopped_in_time(berth: Berth, root: Path) -> None:
+    (root / "mnt").mkdir(exist_ok=True)
+    berth.succeed("start", NAME, "--rootfs", root)
+    v1 = "mount -t cgroup -o freezer x /mnt && mkdir /mnt/a && echo 1 >/mnt/a/cgroup.procs"
+    inside(berth, f"{v1} && echo FROZEN >/mnt/a/freezer.state; true")
+
+    berth.succeed("stop", NAME, "--timeout", "1", seconds=QUICK)
+
+    assert faults.run_tree(berth) == {}
+
+
+def test_a_stop_does_not_wait_for_a_command_inside_that_is_held_up(berth: Berth, root: Path) -> None:
+    """Root inside can keep whoever enters waiting: here passwd lies on a FUSE that nobody serves."""
+    quick.write_init(root, "/sbin/runit-init", "#!/bin/sh\ntrap : TERM\nwhile :; do sleep 1; done\n")
+    berth.succeed("start", NAME, "--rootfs", root, "--init", "/sbin/runit-init")
+    holds_up = (
+        "exec 3<>/dev/fuse; mount -t fuse x /etc -o fd=3,rootmode=40000,user_id=0,group_id=0 && echo there; sleep 600"
+    )
+    with subprocess.Popen(
+        [*berth.command, "run", NAME, "--", "sh", "-c", holds_up],
+        env=berth.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "there\n"
+        berth.succeed("stop", NAME, "--timeout", "1", seconds=QUICK)
+        waiting.wait(20)
     assert faults.run_tree(berth) == {}
 
 

@@ -69,6 +69,11 @@ HARMLESS: Final[dict[str, tuple[int, ...]]] = {
     "fanotify_mark": (-1, 0x101, 0, 0, -1, 0),
     "perf_event_open": (0, 0, -1, -1, 0),
     "bpf": (28, 0, 0),
+    "getsockopt": (-1, socket.SOL_SOCKET, 77, 0, 0),  # SO_PEERPIDFD
+    "setsockopt": (-1, socket.SOL_SOCKET, 76, 0, 0),  # SO_PASSPIDFD
+    "io_uring_setup": (0, 0),
+    "swapon": (0, 0),
+    "swapoff": (0,),
     "reboot": (0xDEADBEEF, 0xCAFEBABE, 0, 0),
     "prctl": (0xDEADBEEF, 2, 0, 0, 0),
     "keyctl": (0, 0xFFFFFFFD, 0),  # KEYCTL_GET_KEYRING_ID of the session keyring
@@ -79,9 +84,10 @@ HARMLESS: Final[dict[str, tuple[int, ...]]] = {
     "clone": (CLONE_NEWUTS | signal.SIGCHLD, 0, 0, 0, 0),
     "clone3": (0, 0),
 }
-EXPECTED: Final = {
-    name: errno.ENOSYS if name in ("keyctl", "add_key", "request_key", "clone3", "fspick") else errno.EPERM
-    for name in HARMLESS
+ENOSYS: Final = ("keyctl", "add_key", "request_key", "clone3", "fspick", "io_uring_setup")
+EXPECTED: Final = {name: errno.ENOSYS if name in ENOSYS else errno.EPERM for name in HARMLESS} | {
+    "getsockopt": errno.ENOPROTOOPT,
+    "setsockopt": errno.ENOPROTOOPT,
 }
 
 

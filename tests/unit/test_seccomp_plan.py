@@ -13,6 +13,7 @@ from berth.spec import Spec
 BASELINE = {
     "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "settimeofday", "clock_settime",
     "clock_settime64", "stime", "open_by_handle_at", "quotactl", "quotactl_fd", "perf_event_open",
+    "swapon", "swapoff",
 }  # fmt: skip
 KEYRING = {"keyctl", "add_key", "request_key"}
 SHIELD = {"unshare", "clone", "clone3"}
@@ -39,7 +40,7 @@ def refuses(rules: tuple[SyscallRule, ...], name: str, *arguments: int) -> bool:
 
 def test_the_baseline_is_refused_with_eperm_whatever_the_arguments() -> None:
     unconditional = {name: rule.errno for rule in plan() if not rule.when for name in rule.names}
-    assert unconditional == dict.fromkeys(BASELINE, "EPERM") | {"fspick": "ENOSYS"}
+    assert unconditional == dict.fromkeys(BASELINE, "EPERM") | {"fspick": "ENOSYS", "io_uring_setup": "ENOSYS"}
 
 
 def test_a_remount_of_a_whole_file_system_is_refused_if_read_only_or_with_options() -> None:
@@ -71,7 +72,23 @@ def test_a_fanotify_mark_on_a_whole_file_system_is_refused() -> None:
 
 
 def test_bpf_serves_a_cgroup_and_nothing_beyond() -> None:
-    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 17, 28, 33}
+    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 14, 17, 28, 30, 33}
+
+
+def test_no_handle_of_a_process_outside_comes_through_a_socket() -> None:
+    sol_socket, passes, peer, credentials = 1, 76, 77, 17
+    assert refuses(plan(), "getsockopt", 3, sol_socket, peer)
+    assert refuses(plan(), "getsockopt", 3, 1 << 32 | sol_socket, 1 << 32 | peer)
+    assert refuses(plan(), "setsockopt", 3, sol_socket, passes)
+    assert not refuses(plan(), "getsockopt", 3, sol_socket, credentials)
+    assert not refuses(plan(), "getsockopt", 3, 6, peer)
+    assert not refuses(plan(), "setsockopt", 3, 6, passes)
+
+
+@pytest.mark.parametrize("number", [0x8010B70B, 0x8010B70C, 0x8014B70C])
+def test_the_mount_namespaces_of_others_are_not_handed_out(number: int) -> None:
+    assert refuses(plan(), "ioctl", 3, number)
+    assert not refuses(plan(), "ioctl", 3, number & ~0xFF | 0x0A), "one may look at one's own"
 
 
 def test_setns_into_a_mount_namespace_is_refused_where_the_hosts_root_is_a_ramfs() -> None:
@@ -180,4 +197,4 @@ def test_every_rule_says_why_and_names_calls_the_assembler_knows() -> None:
         for rule in plan(kernel, shield, keyring):
             assert rule.reason
             assert set(rule.names) <= NAMES
-            assert rule.errno in ("EPERM", "ENOSYS")
+            assert rule.errno in ("EPERM", "ENOSYS", "ENOPROTOOPT", "ENOTTY")

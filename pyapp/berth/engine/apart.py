@@ -1,6 +1,7 @@
 """Doing something in a process of its own, so that whatever it does to itself is gone with it."""
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,11 +23,11 @@ class _Answer(Struct, frozen=True):
     errno: int = 0
 
 
-def do_apart(work: Callable[[], _Result], kind: type[_Result]) -> _Result:
+def do_apart(work: Callable[[], _Result], kind: type[_Result], seconds: float | None = None) -> _Result:
     """Do `work` in a forked child and return its result, which msgspec must be able to carry as a `kind`.
 
     For single-threaded callers.  A BerthError, UsageError or OSError of the child is raised here again, its text and
-    errno as they were; a child that was killed is a BerthError.
+    errno as they were; a child that was killed is a BerthError, and so is one that takes longer than `seconds`.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = fork()
@@ -34,6 +35,10 @@ def do_apart(work: Callable[[], _Result], kind: type[_Result]) -> _Result:
         end_with(lambda: _tell(writer, _attempt(work)), lambda error: _tell(writer, _Answer(error=repr(error))))
     os.close(writer)
     with open(reader, "rb") as file:
+        if seconds is not None and not select.select([file], [], [], seconds)[0]:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise BerthError(f"what was begun in another process was not done after {seconds:.0f} s")
         data = file.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):

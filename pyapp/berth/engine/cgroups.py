@@ -97,7 +97,8 @@ def empty(cgroups: tuple[Cgroup, ...], name: str) -> None:
 
     Kills whoever is still there.  Raises KernelError: EBUSY when a process stays.
     """
-    for cgroup, group in zip(cgroups, paths(cgroups, name), strict=True):
+    folders = tuple(zip(cgroups, paths(cgroups, name), strict=True))
+    for cgroup, group in reversed(folders):
         kill(f"{group}/payload")
         remove(f"{group}/payload")
         _make_payload(group, cgroup)

@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn, Self
 from msgspec import Struct
 
 from berth.engine import cgroups
+from berth.engine.apart import do_apart
 from berth.engine.birth_place import BirthPlace
 from berth.engine.cgroup_mounts import reach
 from berth.engine.channel import Channel
@@ -23,6 +24,7 @@ from berth.engine.confine import confine
 from berth.engine.containers import Alive
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
 from berth.engine.inspect import read_machine
+from berth.engine.own_null import take_own_null
 from berth.engine.passwd import Account, look_up_user
 from berth.engine.stages import reached
 from berth.engine.surroundings import reset_limits
@@ -137,20 +139,26 @@ class Door:
             ours.close()
 
     def _await_start(self, program: Program, channel: Channel, joiner: int) -> int:
+        message, descriptors = channel.receive()
+        if message is not None and "error" in message:
+            raise BerthError(message["error"])
+        for listener in descriptors:
+            self._hand_over(listener)
+        # From here on root inside may have the channel from the program's process, and speak in its place.
         pid = 0
-        while True:
+        while message is not None:
             message, descriptors = channel.receive()
+            for fd in descriptors:
+                os.close(fd)
             if message is None:
                 break
-            if "guard" in message:
-                self._hand_over(*descriptors)
-            elif "pid" in message:
-                pid = message["pid"]
+            if "pid" in message and not pid:
                 os.waitpid(joiner, 0)
-            elif "exec" in message:
+                pid = _own_child(message["pid"])
+            elif "exec" in message and pid:
                 os.waitpid(pid, 0)
                 raise ExecError(program.argv[0] if program.argv else "the login shell", message["exec"])
-            else:
+            elif "error" in message and not pid:
                 raise BerthError(message["error"])
         if not pid:
             os.waitpid(joiner, 0)
@@ -191,13 +199,14 @@ class Door:
         os.fchdir(self.root)  # where the host's root is a ramfs, a container without its root would show that one
         os.chroot(".")
         close_all_but(channel.fileno(), *(() if terminal is None else (terminal.slave,)))
+        take_own_null()
         listener = confine(self.container.plan.capabilities, rules, seccomp_program)
-        if listener is not None:
-            channel.send({"guard": True}, (listener,))
-            os.close(listener)
         os.setgroups(account.groups)
         os.setgid(account.gid)
         os.setuid(account.uid)
+        channel.send({"joined": True}, () if listener is None else (listener,))
+        if listener is not None:
+            os.close(listener)
         pid = fork()
         if pid:
             channel.send({"pid": pid})
@@ -222,6 +231,15 @@ def _environment(plan: Plan, account: Account, program: Program) -> dict[str, st
         "LOGNAME": account.name,
         **program.environment,
     }
+
+
+def _own_child(pid: object) -> int:
+    """Return `pid` if it is a child of the caller's; raises BerthError for what somebody has made up."""
+    try:
+        os.waitid(os.P_PID, int(str(pid)), os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ValueError, OverflowError, ChildProcessError):
+        raise BerthError("something inside has interfered with the process that entered; try again") from None
+    return int(str(pid))
 
 
 def _execute(
@@ -256,22 +274,17 @@ def _execute(
 def run_quietly(container: Alive, argv: tuple[str, ...], seconds: float) -> int | None:
     """Run `argv` inside without input or output and return its exit code, 128+n for a signal.
 
-    None when it could not be run; one that takes longer than `seconds` is killed.
+    None when it could not be run, or takes longer than `seconds`, which root inside can bring about at every step; it
+    is given up then, and goes with the container.
     """
+    with contextlib.suppress(BerthError, OSError):
+        return do_apart(lambda: _run_on_null(container, argv), int, seconds)
+    return None
+
+
+def _run_on_null(container: Alive, argv: tuple[str, ...]) -> int:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        door = Door(container)
-        try:
-            pid = door.start(Program(argv=argv), (null, null, null), None)
-        finally:
-            door.close()
-    except BerthError:
-        return None
-    finally:
-        os.close(null)
-    process = Process(pid)
-    if not process.wait(seconds):
-        process.send(signal.SIGKILL)
-    process.close()
+    with Door(container) as door:
+        pid = door.start(Program(argv=argv), (null, null, null), None)
     status = os.waitpid(pid, 0)[1]
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

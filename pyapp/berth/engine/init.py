@@ -18,6 +18,7 @@ from berth.engine.confine import confine
 from berth.engine.execute import NotExecuted, execute
 from berth.engine.hooks import run_hook
 from berth.engine.journal import Journal
+from berth.engine.own_null import take_own_null
 from berth.engine.reaper import reap_around
 from berth.engine.stages import reached
 from berth.engine.steps import StepError, Workshop, make_terminal
@@ -154,6 +155,8 @@ def _build_and_execute(birth: Birth, channel: Channel) -> NoReturn:
     setsid()
     if console:
         _take_streams(console[1], birth)
+    if birth.for_caller:
+        take_own_null()
     os.chdir("/")
     reset_signals()
     listener = confine(plan.capabilities, plan.syscall_rules, birth.program)

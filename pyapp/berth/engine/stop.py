@@ -171,7 +171,7 @@ def _last_argument(pid: int) -> str:
 def _kill(container: Alive, process: Process) -> None:
     process.send(signal.SIGKILL)
     reach(container.plan.cgroups)
-    for cgroup in container.plan.cgroups:
+    for cgroup in reversed(container.plan.cgroups):
         with contextlib.suppress(OSError):
             kill(f"{own_path(cgroup)}/berth/{container.name}")
     if not process.wait(_KILL_SECONDS):

@@ -101,12 +101,23 @@ def make_in_root(root: int, path: str, *, folder: bool, mode: int = 0o755) -> in
 
 
 def read_in_root(root: int, path: str, limit: int = 65536) -> bytes | None:
-    """Return up to `limit` bytes of the regular file at `path` inside `root`; None when there is none."""
+    """Return up to `limit` bytes of the regular file at `path` inside `root`; None when there is none.
+
+    What is no regular file is not even opened: a device's node would do something by that, a watchdog's reboot.
+    """
     try:
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        found = open_in_root(root, path)
     except KernelError:
         return None
     try:
-        return os.read(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return None
+        fd = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    finally:
+        os.close(found)
+    try:
+        return os.read(fd, limit)
     finally:
         os.close(fd)

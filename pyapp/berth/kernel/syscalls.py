@@ -1,7 +1,8 @@
 """System call numbers of the calls that Berth filters, and the architectures a kernel runs side by side.
 
 From the kernel's own tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h (arm64 and
-riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc.
+riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but getsockopt and setsockopt
+on i386, where both ways exist (since 4.3).
 """
 
 from typing import Final
@@ -22,8 +23,10 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "fsconfig": (431, 431, 431, 431),
     "fsopen": (430, 430, 430, 430),
     "fspick": (433, 433, 433, 433),
+    "getsockopt": (55, 365, 209, 295),
     "init_module": (175, 128, 105, 128),
     "ioctl": (16, 54, 29, 54),
+    "io_uring_setup": (425, 425, 425, 425),
     "kexec_file_load": (320, None, 294, 401),
     "kexec_load": (246, 283, 104, 347),
     "keyctl": (250, 288, 219, 311),
@@ -36,8 +39,11 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "reboot": (169, 88, 142, 88),
     "request_key": (249, 287, 218, 310),
     "setns": (308, 346, 268, 375),
+    "setsockopt": (54, 366, 208, 294),
     "settimeofday": (164, 79, 170, 79),
     "stime": (None, 25, None, None),  # arm has it in OABI only, and a kernel with OABI_COMPAT has no seccomp filter
+    "swapoff": (168, 115, 225, 115),
+    "swapon": (167, 87, 224, 87),
     "unshare": (272, 310, 97, 337),
 }
 NAMES: Final = frozenset(_NUMBERS)

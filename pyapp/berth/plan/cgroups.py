@@ -53,6 +53,7 @@ def plan_cgroups(spec: Spec, host: Host, *, systemd: int | None) -> tuple[Cgroup
 
     `systemd` is the version inside, None without.  `--memory` limits RAM, and allows as much again of swap, which on a
     phone is compressed RAM; `--cpus` is a quota per 100 ms; `--pids-limit` counts threads, as the kernel does.
+    What is undone begins with the last: v1's freezer, since who is frozen there can be killed nowhere else.
     Raises BerthError for a limit whose controller the host lacks and for a systemd that refuses the cgroups there
     are, UsageError for a share of the CPU that is too small for the kernel.
     """
@@ -65,7 +66,7 @@ def plan_cgroups(spec: Spec, host: Host, *, systemd: int | None) -> tuple[Cgroup
     for limit in _wanted(spec):
         index = _keeper(limit, cgroups, host)
         cgroups[index] = _with_limit(cgroups[index], limit)
-    return tuple(cgroups)
+    return tuple(sorted(cgroups, key=lambda cgroup: "freezer" in cgroup.controllers))
 
 
 def inside_cgroups(spec: Spec, host: Host, *, systemd: int | None) -> tuple[Step, ...]:

@@ -30,9 +30,15 @@ _MS_CHANGES_PROPAGATION = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20  # MS_UNBINDABLE
 _MS_MGC_MSK, _MS_MGC_VAL = 0xFFFF0000, 0xC0ED0000
 _FSCONFIG_CMD_RECONFIGURE = 7
 _FAN_MARK_FILESYSTEM = 0x100
+_SOL_SOCKET, _SO_PASSPIDFD, _SO_PEERPIDFD = 1, 76, 77  # 6.5
 
 # bpf(2): the ways to have a program run on what happens outside the container; attaching to a cgroup is another one.
 _BPF_OUT_OF_ITS_CGROUP = {10: "PROG_TEST_RUN", 17: "RAW_TRACEPOINT_OPEN", 28: "LINK_CREATE", 33: "ITER_CREATE"}
+# bpf(2): the ways to get hold of what others have made.  A program by itself (13) says only what it does, and runc asks.
+_BPF_OF_OTHERS = {14: "MAP_GET_FD_BY_ID", 30: "LINK_GET_FD_BY_ID"}
+
+# ioctl_nsfs(2), 6.11: type and number; the size above them may be any.
+_OTHER_MOUNT_NAMESPACES = {0xB70B: "NS_MNT_GET_NEXT", 0xB70C: "NS_MNT_GET_PREV"}
 
 # ioctl_fs(2), and the same for f2fs.  All act on the whole file system that a descriptor lies on.
 _OF_A_WHOLE_FILE_SYSTEM = {
@@ -162,6 +168,51 @@ _BASELINE = (
             reason=f"by BPF_{name} a program runs on what the host does, and may write to its processes' memory",
         )
         for number, name in _BPF_OUT_OF_ITS_CGROUP.items()
+    ),
+    *(
+        SyscallRule(
+            names=("bpf",),
+            errno="EPERM",
+            when=(ArgumentTest(index=0, mask=_INT, value=number),),
+            reason=f"by BPF_{name} the maps and links of the host are had, such as Android's firewall, and changed",
+        )
+        for number, name in _BPF_OF_OTHERS.items()
+    ),
+    # With a pidfd of a process outside, SYS_PTRACE is enough to enter its mount namespace or to take its files.  The
+    # host's abstract sockets have such a peer, and so has a socket that is a caller's standard stream.
+    *(
+        SyscallRule(
+            names=(name,),
+            errno="ENOPROTOOPT",
+            when=(
+                ArgumentTest(index=1, mask=_INT, value=_SOL_SOCKET),
+                ArgumentTest(index=2, mask=_INT, value=option),
+            ),
+            reason=f"{word} gives a handle of a process of the host, and that is a way into its namespaces",
+        )
+        for name, option, word in (
+            ("getsockopt", _SO_PEERPIDFD, "SO_PEERPIDFD"),
+            ("setsockopt", _SO_PASSPIDFD, "SO_PASSPIDFD"),
+        )
+    ),
+    *(
+        SyscallRule(
+            names=("ioctl",),
+            errno="ENOTTY",
+            when=(ArgumentTest(index=1, mask=0xFFFF, value=number),),
+            reason=f"{name} hands the host's mount namespace to whoever has SYS_ADMIN",
+        )
+        for number, name in _OTHER_MOUNT_NAMESPACES.items()
+    ),
+    SyscallRule(
+        names=("io_uring_setup",),
+        errno="ENOSYS",
+        reason="calls made through io_uring, getsockopt among them, pass by this filter; programs do without it",
+    ),
+    SyscallRule(
+        names=("swapon", "swapoff"),
+        errno="EPERM",
+        reason="the host's memory would be written to a file inside, where root can read it, and outlive the container",
     ),
     # KernelSU from 2.0 hands its driver to whoever calls reboot(0xdeadbeef, 0xcafebabe), before any capability is
     # looked at; its forks have more such numbers, some under another first or second magic.  Hence the reverse: only

@@ -130,7 +130,14 @@ def _copy_tools(target: Path) -> None:
         for library in _libraries(source):
             shutil.copy(library, target / "lib64")
         interpreter = f"/system/lib64/{Path(LOADER).name}"
-        relocate = ["patchelf", "--set-interpreter", interpreter, "--set-rpath", "/system/lib64", copy]
+        relocate: list[str | Path] = [
+            "patchelf",
+            "--set-interpreter",
+            interpreter,
+            "--set-rpath",
+            "/system/lib64",
+            copy,
+        ]
         subprocess.run(relocate, check=True, stderr=subprocess.DEVNULL)
     _settle_firewall(target)
     for applet in subprocess.run(["toybox"], check=True, capture_output=True, text=True).stdout.split():
