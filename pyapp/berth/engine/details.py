@@ -8,7 +8,7 @@ from berth.engine import cgroups
 from berth.engine.containers import Container, look_up
 from berth.engine.inspect import read_host
 from berth.engine.journal import State
-from berth.engine.monitor import IMAGE_FOLDER
+from berth.engine.order import IMAGE_FOLDER
 from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home

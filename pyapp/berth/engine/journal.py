@@ -86,7 +86,7 @@ class Journal:
             os.close(fd)
             return None
         journal = cls(path, fd)
-        journal._next = max((effect.number for effect in read_record(path)[1]), default=0) + 1
+        journal.number_on()
         if not _ends_with_newline(fd):
             os.write(fd, b"\n")  # what is written from now on must not be glued to a torn line
         return journal
@@ -116,9 +116,9 @@ class Journal:
         while data:  # the first write takes less than all where the disk is nearly full, the next one fails
             data = data[os.write(self.fd, data) :]
 
-    def skip_numbers(self, count: int) -> None:
-        """Leave `count` numbers to another process that writes to the same record (PID 1, while it sets up)."""
-        self._next += count
+    def number_on(self) -> None:
+        """Go on with the numbers where the record is now: another process (PID 1) has written to it, too."""
+        self._next = max((effect.number for effect in read_record(self.path)[1]), default=0) + 1
 
     def remove(self) -> None:
         """Forget the container: remove the record and let go of its lock."""

@@ -6,10 +6,11 @@ import stat
 from msgspec.structs import replace
 
 from berth.engine.containers import look_up
+from berth.engine.cradle import start_monitor
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
-from berth.engine.monitor import Started, StartFailed, start_monitor
 from berth.engine.network import join
+from berth.engine.order import Order, Started, StartFailed
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
 from berth.errors import BerthError
@@ -39,8 +40,9 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             member = join(home, spec) if spec.net == "nat" else None
             if member is not None:
                 host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
+            order = Order(state=home.state, run=home.run, spec=spec, options=options, host=host, plan=decided)
             with saved_unless(StartFailed, home, spec):
-                return start_monitor(home, spec, options, host, reached, plan=decided, lock=lock, member=member)
+                return start_monitor(order, lock, member)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
 
