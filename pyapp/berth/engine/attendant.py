@@ -26,6 +26,7 @@ from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import Process, end_with, fork, name_process, start_time
+from berth.kernel.sockets import listen
 from berth.store import remember_end
 
 _LOOK_SECONDS = 1.0  # where the kernel has no pidfds (before 5.3) nobody tells of a stranger's end
@@ -65,7 +66,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
     init = Process(*record.init)
-    board = Switchboard(folder)
+    board = Switchboard(listen(folder.socket))
     if member is not None:
         member.watch_by(board, lambda sentence: None)
     with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place

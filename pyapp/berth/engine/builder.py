@@ -24,12 +24,13 @@ from berth.engine.init import Birth
 from berth.engine.inspect import read_rootfs
 from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
 from berth.engine.network import EFFECT, Membership
-from berth.engine.order import Order
+from berth.engine.order import Order, Started
 from berth.engine.stages import reached
 from berth.errors import BerthError
 from berth.kernel import seccomp
 from berth.kernel.call import explain
 from berth.kernel.processes import Process, close_all_but, die_with_parent, name_process, reset_signals, start_time
+from berth.kernel.sockets import listen
 from berth.plan import plan as make_plan
 from berth.plan.model import Plan
 from berth.spec import Hook
@@ -37,17 +38,20 @@ from berth.storage.images import mount_image
 
 
 class Built(Struct, frozen=True, kw_only=True):
-    """What the monitor has to know of a container that runs; descriptors come beside it: master, slave, listener.
+    """What the monitor has to know of a container that runs.
+
+    Descriptors come beside it: the container's socket at first, the console's master and slave, what hears the filter.
 
     `init` is pid and start time (clock ticks), `loop` the number of the image's loop device, None without one.
     """
 
     init: tuple[int, int]
-    skipped: tuple[str, ...]
-    warnings: tuple[str, ...]
     loop: int | None
     hw_access: bool
     poststop: tuple[Hook, ...]
+
+
+read_built = msgspec.json.Decoder(Built).decode
 
 
 class Builder:
@@ -61,6 +65,7 @@ class Builder:
         self.member = member
         self.folder = RunFolder(self.home, self.spec.name)
         self.console: tuple[int, int] | None = None
+        self.socket: tuple[int, ...] = ()
         self.listeners: list[int] = []
         self.loop: int | None = None
 
@@ -92,7 +97,9 @@ class Builder:
         reached("cgroups")
         if self.order.host.lease is not None:
             self.journal.done(self.journal.intend(EFFECT, self.spec.name), self.order.host.lease.address)
+        self.socket = (listen(self.folder.socket).detach(),)
         self._boot(folder, plan)
+        announce(self.home, self.spec.name, self.state.stage)
 
     def build_again(self) -> None:
         """Boot once more, in the same cgroups and on the same mount.  Raises BerthError and OSError."""
@@ -103,6 +110,7 @@ class Builder:
         self.journal.number_on()
         cgroups.empty(state.plan.cgroups, state.plan.name)
         self._boot(self.spec.rootfs or self.order.image_target, state.plan)
+        announce(self.home, self.spec.name, "rebooted")
 
     def _save(self, **changes: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changes)
@@ -179,17 +187,26 @@ class Builder:
         self.console = (master, slave)
 
     def hand_over(self, monitor: Channel) -> None:
-        """Tell the monitor what runs, and give it what it will need; raises OSError when it is gone."""
+        """Tell the monitor what runs, and give it what it will need; raises OSError when it is gone.
+
+        It may be busy with that when others hear of it: whoever calls the monitor then will be heard next.
+        """
         assert self.state.init is not None
         built = Built(
             init=self.state.init,
-            skipped=self.state.skipped,
-            warnings=self.state.warnings,
             loop=self.loop,
             hw_access=self.spec.hw_access,
             poststop=self.order.hooks("poststop"),
         )
-        monitor.send({"built": msgspec.to_builtins(built)}, (*(self.console or ()), *self.listeners))
+        encoded = msgspec.json.encode(built).decode()
+        monitor.send({"built": encoded}, (*self.socket, *(self.console or ()), *self.listeners))
+
+    def report(self, caller: Channel) -> None:
+        """Tell who ordered the container that it runs, if that process is still there."""
+        assert self.state.init is not None
+        started = Started(self.state.init[0], self.state.skipped, self.state.warnings)
+        with contextlib.suppress(OSError):
+            caller.send({"started": msgspec.to_builtins(started)})
 
 
 def become_builder(builder_of: int, keep: tuple[int, ...]) -> None:

@@ -18,7 +18,7 @@ from berth.engine.network import Membership
 from berth.engine.order import Order, Started, StartFailed
 from berth.engine.surroundings import leave_surroundings
 from berth.errors import BerthError
-from berth.kernel.processes import close_all_but, die_with_parent, end_with, fork, name_process
+from berth.kernel.processes import die_with_parent, end_with, fork, name_process
 
 _nearest: list[Channel] = []  # the cradle's, in the service and all that it forks
 
@@ -57,20 +57,15 @@ def _lie(channel: Channel, parent: int) -> None:
         if message is None:
             return
         with contextlib.suppress(OSError):  # without room for one more process: its report comes to an end at once
-            _bear(msgspec.convert({**message, "descriptors": descriptors}, Task))
+            _bear(Task(**message, descriptors=tuple(descriptors)), channel)
         for fd in descriptors:
             os.close(fd)
 
 
-def _bear(task: Task) -> None:
+def _bear(task: Task, channel: Channel) -> None:
     if fork() == 0:
-        end_with(lambda: _grow_up(task), lambda _: None)
-
-
-def _grow_up(task: Task) -> None:
-    close_all_but(*task.descriptors)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    monitor(task)
+        channel.close()  # all that is open here beside what the monitor was given
+        end_with(lambda: monitor(task), lambda _: None)
 
 
 def start_monitor(order: Order, lock: int, member: Membership | None) -> Started:

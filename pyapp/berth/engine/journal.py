@@ -191,12 +191,12 @@ class RunFolder:
     """The paths of one container below the run folder, which lives as long as the boot."""
 
     def __init__(self, home: Home, name: str) -> None:
-        self.path = os.path.join(home.run, "containers", name)
-        self.journal = os.path.join(self.path, "journal")
-        self.lock = os.path.join(self.path, "lock")
-        self.socket = os.path.join(self.path, "monitor.sock")
-        self.resolv_conf = os.path.join(self.path, "resolv.conf")
-        self.new_root = os.path.join(home.run, "root")
+        self.path = f"{home.run}/containers/{name}"
+        self.journal = f"{self.path}/journal"
+        self.lock = f"{self.path}/lock"
+        self.socket = f"{self.path}/monitor.sock"
+        self.resolv_conf = f"{self.path}/resolv.conf"
+        self.new_root = f"{home.run}/root"
 
     def make(self) -> None:
         """Make the folders, all private to root; raises OSError (read-only or full file system)."""

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from berth.engine import cgroups
 from berth.engine.boot import describe_end
-from berth.engine.builder import Builder, Built, become_builder, explain_failure
+from berth.engine.builder import Builder, Built, become_builder, explain_failure, read_built
 from berth.engine.channel import Channel
 from berth.engine.console import Console
 from berth.engine.ending import clean_up
@@ -72,23 +72,22 @@ def monitor(task: Task) -> NoReturn:
         why = leave_last_words(home, task.name, error)
         channel.send({"error": f"container {task.name}: its monitor could not go on: {why}"})
 
-    end_with(lambda: Monitor(home, task.name, order, channel, member).run(lock), tell)
+    end_with(lambda: Monitor(home, task.name, order, member).run(lock, channel), tell)
 
 
 class Monitor:
     """Has one container built and stays with it until its end; `order` is the descriptor of its Order."""
 
-    def __init__(self, home: Home, name: str, order: int, report: Channel, member: Membership | None) -> None:
+    def __init__(self, home: Home, name: str, order: int, member: Membership | None) -> None:
         self.home = home
         self.name = name
         self.order = order
-        self.report = report
         self.member = member
         self.folder = RunFolder(home, name)
         self.loop: int | None = None
 
-    def run(self, lock: int) -> NoReturn:
-        """Start the container, report how that went, and stay until it ends."""
+    def run(self, lock: int, report: Channel) -> NoReturn:
+        """Have the container started, which the builder reports, or a failure here; then stay until it ends."""
         name_process(f"berth: {self.name}")
         become_subreaper()
         setsid()
@@ -99,18 +98,20 @@ class Monitor:
             with contextlib.suppress(OSError):
                 os.unlink(self.folder.journal)
             why = f"its record can't be written in {self.folder.path}: {error.strerror}"
-            self.report.send({"error": f"container {self.name}: {why}"})
+            report.send({"error": f"container {self.name}: {why}"})
             os._exit(1)
         os.close(lock)
         with Wakeup(signal.SIGCHLD) as news:
             try:
                 take_own_mounts()
-                self.board = Switchboard(self.folder)
-                self.guard = Guard(self.board, self._plan)
-                built = self._have_built(Builder.build)
+                built, (listener, *descriptors) = self._have_built(Builder.build, report)
             except (BerthError, OSError) as error:
-                self._fail(explain_failure(self.name, error))
-            self._tell_of(built)
+                self._fail(explain_failure(self.name, error), report)
+            report.close()
+            self.loop = built.loop
+            self.board = Switchboard(socket.socket(fileno=listener))
+            self.guard = Guard(self.board, self._plan)
+            self._take_over(built, descriptors)
             how = self._watch(built, news)
         reached("ended")
         for hook in built.poststop:
@@ -126,13 +127,16 @@ class Monitor:
         announce(self.home, self.name, "stopped", how)
         os._exit(0)
 
-    def _have_built(self, work: Callable[[Builder], None]) -> Built:
-        """Have a builder do `work` and take over what it made; raises BerthError when it could not, or was killed."""
+    def _have_built(self, work: Callable[[Builder], None], report: Channel | None = None) -> tuple[Built, list[int]]:
+        """Have a builder do `work` and tell `report` of it; return what it made, with the descriptors of that.
+
+        Raises BerthError when it could not, or was killed.
+        """
         ours, theirs = Channel.pair()
         own = os.getpid()
         pid = fork()
         if pid == 0:
-            end_with(lambda: self._be_builder(own, work, theirs), lambda error: theirs.send(self._told(error)))
+            end_with(lambda: self._be_builder(own, work, theirs, report), lambda error: theirs.send(self._told(error)))
         theirs.close()
         message, descriptors = ours.receive()
         ours.close()
@@ -140,7 +144,9 @@ class Monitor:
             os.waitpid(pid, 0)
             killed = f"container {self.name}: the process that built it was killed; start it again"
             raise BerthError(message["error"] if message else killed)
-        built = msgspec.convert(message["built"], Built)
+        return read_built(message["built"]), descriptors
+
+    def _take_over(self, built: Built, descriptors: list[int]) -> None:
         master, slave, *listeners = descriptors
         if self.board.console is None:
             self.board.console = Console(master, slave, self.home.log(self.name))
@@ -148,36 +154,28 @@ class Monitor:
             self.board.console.renew(master, slave)
         for listener in listeners:
             self.guard.take(listener)
-        self.loop = built.loop
-        return built
 
-    def _be_builder(self, monitor_pid: int, work: Callable[[Builder], None], channel: Channel) -> None:
+    def _be_builder(self, own: int, work: Callable[[Builder], None], channel: Channel, report: Channel | None) -> None:
         network = (self.member.fileno(),) if self.member else ()
-        become_builder(monitor_pid, (self.order, self.journal.fd, channel.fileno(), *network))
+        caller = (report.fileno(),) if report else ()
+        become_builder(own, (self.order, self.journal.fd, channel.fileno(), *caller, *network))
         builder = Builder(Order.read(self.order), self.journal, self.member)
         work(builder)
         builder.hand_over(channel)
+        if report is not None:
+            builder.report(report)
 
     def _told(self, error: BaseException) -> dict[str, object]:
         if isinstance(error, (BerthError, OSError)):
             return {"error": explain_failure(self.name, error)}
         return {"error": f"container {self.name}: could not be built: {leave_last_words(self.home, self.name, error)}"}
 
-    def _fail(self, why: str) -> NoReturn:
+    def _fail(self, why: str, report: Channel) -> NoReturn:
         clean_up(self.journal, self.folder, self.loop)
-        self._report({"error": why})
+        with contextlib.suppress(OSError):  # the caller was killed
+            report.send({"error": why})
         announce(self.home, self.name, "failed", why)
         os._exit(1)
-
-    def _tell_of(self, built: Built) -> None:
-        announce(self.home, self.name, "running")
-        told = {"pid": built.init[0], "skipped": built.skipped, "warnings": built.warnings}
-        self._report({"started": told})
-        self.report.close()
-
-    def _report(self, message: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):  # the caller was killed; the container goes on
-            self.report.send(message)
 
     def _watch(self, built: Built, news: Wakeup) -> str:
         """Serve console and socket until the container has ended for good; return how, in words."""
@@ -197,8 +195,8 @@ class Monitor:
             if quick_reboots == _MOST_QUICK_REBOOTS:
                 return f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
             try:
-                built = self._have_built(Builder.build_again)
-                announce(self.home, self.name, "rebooted")
+                built, descriptors = self._have_built(Builder.build_again)
+                self._take_over(built, descriptors)
             except (BerthError, OSError) as error:
                 return f"did not come back after a reboot: {error}"
 
