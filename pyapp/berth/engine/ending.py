@@ -14,18 +14,29 @@ from berth.kernel.call import KernelError
 from berth.kernel.mounts import umount
 
 
+def break_off(folder: RunFolder) -> None:
+    """Kill the init of a start whose builder has ended, and wait for all that set it up: those end by themselves.
+
+    They are children of the caller, a subreaper.  Nobody may be left who still makes something that has to be undone.
+    """
+    state, _ = read_record(folder.journal)
+    if state is not None and not kill_init(state):
+        return  # stuck in the kernel
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
 def clean_up(journal: Journal, folder: RunFolder, loop: int | None) -> bool:
     """Undo everything that the record lists and remove it; True when something could not be, which keeps the record.
 
-    `loop` is the number of the image's loop device.  Init may still run where a start was broken off.
+    `loop` is the number of the image's loop device.
     """
     state, effects = read_record(folder.journal)
-    if state is not None:
-        kill_init(state)
-        if state.image:
-            with contextlib.suppress(KernelError):
-                umount(os.path.join(IMAGE_FOLDER, state.name))
-                _await_release(loop)
+    if state is not None and state.image:
+        with contextlib.suppress(KernelError):
+            umount(os.path.join(IMAGE_FOLDER, state.name))
+            _await_release(loop)
     troubles = undo(journal, state, effects)
     if troubles and state is not None:
         journal.save(replace(state, stage="stuck", warnings=(*state.warnings, *troubles)))

@@ -35,7 +35,7 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
-            host = read_host(devices=spec.hw_access, resolvers=True)
+            host = read_host(home, devices=spec.hw_access, resolvers=True)
             decided = check(spec, options, host)
             member = join(home, spec) if spec.net == "nat" else None
             if member is not None:

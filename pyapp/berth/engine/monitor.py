@@ -22,7 +22,7 @@ from berth.engine.boot import describe_end
 from berth.engine.builder import Builder, Built, become_builder, explain_failure, read_built
 from berth.engine.channel import Channel
 from berth.engine.console import Console
-from berth.engine.ending import clean_up
+from berth.engine.ending import break_off, clean_up
 from berth.engine.events import announce
 from berth.engine.guard import Guard
 from berth.engine.hooks import run_hook
@@ -142,6 +142,7 @@ class Monitor:
         ours.close()
         if message is None or "built" not in message:
             os.waitpid(pid, 0)
+            break_off(self.folder)
             killed = f"container {self.name}: the process that built it was killed; start it again"
             raise BerthError(message["error"] if message else killed)
         return read_built(message["built"]), descriptors
