@@ -120,9 +120,9 @@ class PausedStart:
         return self.paused != 0
 
     def _roles(self) -> dict[str, int]:
-        """Return who takes part: client, worker, monitor, init (PID 1), and child (a set-up child)."""
+        """Return who takes part: client, worker, monitor, builder, init (PID 1), and child (a set-up child)."""
         found = {"client": self.client.pid}
-        monitors = []
+        builders = []
         for pid in host_state.processes_of(self.berth.home):
             name = status_field(pid, "Name")
             if (status_field(pid, "NSpid") or "").endswith("\t1"):
@@ -130,9 +130,11 @@ class PausedStart:
             elif name == "berth: worker":
                 found["worker"] = pid
             elif name == f"berth: {self.name}":
-                monitors.append(pid)
-        for pid in monitors:
-            found["child" if int(status_field(pid, "PPid") or 0) in monitors else "monitor"] = pid
+                found["monitor"] = pid
+            elif name == "berth: builder":
+                builders.append(pid)
+        for pid in builders:
+            found["child" if int(status_field(pid, "PPid") or 0) in builders else "builder"] = pid
         return found
 
     def kill(self, *roles: str) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PHONE = "/data/adb"  # made by Magisk, KernelSU and APatch; nothing else is writable and private to root at boot
+_LINUX = "/var/lib/berth"
 
 
 class Home:
@@ -22,6 +23,15 @@ class Home:
     def __init__(self, state: str, run: str) -> None:
         self.state = state
         self.run = run
+
+    @property
+    def tag(self) -> str:
+        """What tells its containers' cgroups from those of other homes: "" for a device's own home, else 8 digits."""
+        if self.state in (f"{_PHONE}/berth", _LINUX):
+            return ""
+        from binascii import crc32
+
+        return f"{crc32(os.fsencode(self.state)):08x}"
 
     @property
     def containers(self) -> str:
@@ -54,4 +64,4 @@ def find_home(environ: Mapping[str, str]) -> Home:
         return Home(state, f"{state}/run")
     if os.path.isdir(_PHONE):
         return Home(f"{_PHONE}/berth", f"{_PHONE}/berth/run")
-    return Home("/var/lib/berth", "/run/berth")
+    return Home(_LINUX, "/run/berth")

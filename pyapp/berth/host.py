@@ -55,6 +55,7 @@ class Host(Struct, frozen=True, kw_only=True):
     `machine` is uname's (aarch64, armv7l, x86_64, i686, riscv64); `memory` is in bytes; `tools` maps a tool's name to
     its absolute path; `filesystems` are those in /proc/filesystems; `dns` are the addresses of its resolvers,
     `lease` is what the network has for this container;
+    `home` tells another state folder than the device's own from others;
     `time_zone` is Android's (Europe/Berlin), "" elsewhere; `network_groups` says that the kernel opens
     internet sockets only for members of a group (Android's, up to 4.14), `wakelocks` that a process can keep the
     device awake.
@@ -75,6 +76,7 @@ class Host(Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceNode, ...] = ()
     dns: tuple[str, ...] = ()
     lease: Lease | None = None
+    home: str = ""
     time_zone: str = ""
     network_groups: bool = False
     wakelocks: bool = False

@@ -26,10 +26,14 @@ NAME = "kill"
 WITHOUT_MONITOR = {
     "locked": ("client", "worker"),
 }
-EARLY = {"forked": "worker monitor", "recorded": "worker monitor", "cgroups": "worker monitor"}
-SETTING_UP = {"joined": "worker monitor init"}
+EARLY = {
+    "forked": "worker monitor",
+    "recorded": "worker monitor builder",
+    "cgroups": "worker monitor builder",
+}
+SETTING_UP = {"joined": "worker monitor builder init"}
 WITH_INIT = dict.fromkeys(
-    ("namespaces", "built", "ready", "released", "executed", "running"), "client worker monitor init"
+    ("namespaces", "built", "ready", "released", "executed", "running"), "client worker monitor builder init"
 )
 KILLED = [
     pytest.param(stage, roles, id=f"{stage}-{'+'.join(roles)}")
@@ -39,7 +43,7 @@ KILLED = [
 KILLED_WITH_IMAGE = [
     pytest.param(stage, roles, id=f"{stage}-{'+'.join(roles)}")
     for stage in ("mounted", "cgroups", "built", "executed", "running")
-    for roles in (("monitor",), ("worker", "monitor"))
+    for roles in (("monitor",), ("builder",), ("worker", "monitor"))
 ]
 SAYS_GOOD_BYE = """\
 #!/bin/sh
@@ -79,7 +83,7 @@ def test_after_a_kill_recover_leaves_the_host_as_it_was(
     kill_and_recover(berth, root, stage, roles)
 
 
-@pytest.mark.parametrize("roles", [("worker",), ("monitor",), ("child",), ("worker", "monitor", "child")])
+@pytest.mark.parametrize("roles", [("worker",), ("monitor",), ("builder",), ("child",), ("worker", "monitor", "child")])
 def test_after_a_kill_around_the_set_up_child_of_old_kernels_nothing_is_left(
     berth: Berth, root: Path, roles: tuple[str, ...]
 ) -> None:
@@ -93,8 +97,8 @@ def kill_and_recover(berth: Berth, root: Path, stage: str, roles: tuple[str, ...
     start.kill(*roles)
     left = start.settle()
 
-    survives = not {"monitor", "init", "child"} & {*roles} and (stage != "locked" or roles == ("client",))
-    running = stage == "running" and "init" not in roles
+    survives = not {"monitor", "builder", "init", "child"} & {*roles} and (stage != "locked" or roles == ("client",))
+    running = stage == "running" and not {"builder", "init"} & {*roles}
     assert (left in ("running", "unattended")) == (survives or running)
     end(berth)
     assert faults.tree(root) == files

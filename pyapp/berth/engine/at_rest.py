@@ -4,7 +4,7 @@ from berth import rules
 from berth.engine.containers import look_up
 from berth.engine.events import announce
 from berth.engine.journal import RunFolder
-from berth.engine.monitor import IMAGE_FOLDER
+from berth.engine.order import IMAGE_FOLDER
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.mounts import read_mounts

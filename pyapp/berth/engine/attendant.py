@@ -27,6 +27,7 @@ from berth.engine.undo import undo
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import Process, end_with, fork, name_process, start_time
+from berth.kernel.sockets import listen
 from berth.spec import JOINED
 from berth.store import remember_end
 
@@ -67,7 +68,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
     init = Process(*record.init)
-    board = Switchboard(folder)
+    board = Switchboard(listen(folder.socket))
     if member is not None:
         member.watch_by(board, lambda sentence: None)
     if record.plan.wakelock is not None:

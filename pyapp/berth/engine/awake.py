@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable
 
 from berth.android import wakelocks
-from berth.engine.journal import Journal
 from berth.engine.switchboard import Switchboard
 from berth.kernel.uevents import UeventSocket
 from berth.plan.model import Wakelock
@@ -52,13 +51,3 @@ class Awake:
             self._complain(f"wakelock {self._wakelock.name}: could not be {'held' if wanted else 'let go of'}: {error}")
         else:
             self._held = wanted
-
-
-def keep_awake(wakelock: Wakelock | None, journal: Journal, complain: Callable[[str], None]) -> Awake | None:
-    """Hold `wakelock`, with an entry in the journal before; None where there is none.  Raises OSError (full disk)."""
-    if wakelock is None:
-        return None
-    number = journal.intend(EFFECT, wakelock.name)
-    awake = Awake(wakelock, complain)
-    journal.done(number, wakelock.name)
-    return awake

@@ -17,7 +17,7 @@ from berth.errors import BerthError
 from berth.host import CgroupMount
 from berth.kernel import bpf
 from berth.kernel.call import KernelError
-from berth.plan.cgroups import OPTIONAL_LIMITS, own_path
+from berth.plan.cgroups import OPTIONAL_LIMITS, group_path, own_path
 from berth.plan.model import Cgroup, DevicePolicy, DeviceRule, SysctlPolicy
 
 __all__ = [
@@ -47,9 +47,8 @@ def create(cgroups: tuple[Cgroup, ...], policy: DevicePolicy, name: str, journal
     are still in one, and when the kernel refuses a limit; KernelError otherwise.  What was made until then is in
     the journal, as kinds "cgroup" and "controller", for `undo`.
     """
-    for cgroup in cgroups:
+    for cgroup, group in zip(cgroups, paths(cgroups, name), strict=True):
         root = own_path(cgroup)
-        group = f"{root}/berth/{name}"
         with locked(root):
             _clear_leftover(group, name)
             number = journal.intend("cgroup", group)
@@ -105,8 +104,8 @@ def empty(cgroups: tuple[Cgroup, ...], name: str) -> None:
 
 
 def paths(cgroups: tuple[Cgroup, ...], name: str) -> list[str]:
-    """Return the container's folder, `berth/NAME`, in each hierarchy."""
-    return [f"{own_path(cgroup)}/berth/{name}" for cgroup in cgroups]
+    """Return the container's folder in each hierarchy."""
+    return [group_path(cgroup, name) for cgroup in cgroups]
 
 
 def join(cgroups: tuple[Cgroup, ...], name: str, pid: int = 0) -> None:

@@ -2,12 +2,13 @@
 
 import array
 import json
-import os
 import socket
 from typing import Any, Self
 
 _MOST_BYTES = 1 << 18
 _MOST_DESCRIPTORS = 16
+_ANCILLARY_BYTES = socket.CMSG_LEN(_MOST_DESCRIPTORS * array.array("i").itemsize)
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
 
 
 class Channel:
@@ -34,12 +35,13 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """Wait for one message and its descriptors; (None, []) at the end."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._end, _MOST_BYTES, _MOST_DESCRIPTORS)
+            data, ancillary, _, _ = self._end.recvmsg(_MOST_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         except ConnectionResetError:
             return None, []
-        for fd in descriptors:
-            os.set_inheritable(fd, False)
-        return (json.loads(data) if data else None), descriptors
+        descriptors = array.array("i")
+        for _, _, numbers in ancillary:
+            descriptors.frombytes(numbers)
+        return (json.loads(data) if data else None), descriptors.tolist()
 
     def close(self) -> None:
         """Close this end."""

@@ -9,7 +9,7 @@ from berth.engine import cgroups
 from berth.engine.containers import Container, look_up
 from berth.engine.inspect import read_host
 from berth.engine.journal import State
-from berth.engine.monitor import IMAGE_FOLDER
+from berth.engine.order import IMAGE_FOLDER
 from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home
@@ -98,7 +98,7 @@ def read_details(home: Home, name: str) -> Details:
     record = container.record
     saved = name in list_names(home)
     spec = load_spec(home, name) if saved or record is None else _spec_of(record)
-    made, objection = _plan_in_force(container, spec)
+    made, objection = _plan_in_force(home, container, spec)
     kept = _kept(container, made) if made else ()
     warnings = (*(record.warnings if record else ()), *(made.warnings if made else ()), *objection)
     return Details(
@@ -144,11 +144,11 @@ def _spec_of(record: State) -> Spec:
     return Spec(name=record.name, rootfs=record.rootfs or None, image=record.image or None)
 
 
-def _plan_in_force(container: Container, spec: Spec) -> tuple[Plan | None, tuple[str, ...]]:
+def _plan_in_force(home: Home, container: Container, spec: Spec) -> tuple[Plan | None, tuple[str, ...]]:
     """The plan it was started by, else that of a start as far as it is known unseen; and why there is none."""
     if container.record is not None and container.record.plan is not None:
         return container.record.plan, ()
-    host = read_host(devices=spec.hw_access, resolvers=True)
+    host = read_host(home, devices=spec.hw_access, resolvers=True)
     try:
         return _plan_unseen(spec, host), ()
     except BerthError as error:

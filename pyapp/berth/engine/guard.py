@@ -51,7 +51,7 @@ class Guard:
         if question is None:
             return
         try:
-            working = _reply_apart(listener, question, self._plan())
+            working = _reply_apart(listener, question, self._plan)
         except OSError as error:  # the caller has moved to another cgroup or died, or no process more can be had
             answer(listener, question, errno.EINTR if error.errno == errno.ENOENT else errno.ENOMEM)
             return
@@ -96,7 +96,7 @@ def _stand(listener: int, plan: Plan) -> None:
         if question is None:
             continue
         try:
-            working = _reply_apart(listener, question, plan)
+            working = _reply_apart(listener, question, lambda: plan)
         except OSError:
             answer(listener, question, errno.ENOMEM)
             continue
@@ -112,7 +112,7 @@ def _is_asked(listener: int) -> bool:
     return any(events & select.POLLIN for _, events in poller.poll(0))
 
 
-def _reply_apart(listener: int, question: Question, plan: Plan) -> int:
+def _reply_apart(listener: int, question: Question, plan: Callable[[], Plan]) -> int:
     """Fork, in the caller's cgroup, a process that answers; return a descriptor that is at its end when that has ended.
 
     There its memory counts as the caller's, and the devices that the kernel opens for it are the container's.  Raises
@@ -134,8 +134,8 @@ def _reply_apart(listener: int, question: Question, plan: Plan) -> int:
     return ours
 
 
-def _reply_in(place: BirthPlace, listener: int, question: Question, plan: Plan, alive: int) -> None:
+def _reply_in(place: BirthPlace, listener: int, question: Question, plan: Callable[[], Plan], alive: int) -> None:
     reset_signals()
     close_all_but(listener, alive)
     place.enter()
-    reply(listener, question, plan)
+    reply(listener, question, plan())

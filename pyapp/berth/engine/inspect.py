@@ -16,7 +16,7 @@ from berth.android.wakelocks import WAKE_LOCK
 from berth.engine.cgroup_mounts import read_host_mounts
 from berth.engine.getties import read_getties
 from berth.errors import BerthError
-from berth.home import find_home
+from berth.home import Home, find_home
 from berth.host import DeviceNode, Host, InitKind, ResolvConf, Rootfs, SelinuxMode
 from berth.kernel.bpf import probe_device_bpf
 from berth.kernel.call import KernelError
@@ -38,10 +38,11 @@ _KINDS: tuple[tuple[str, InitKind], ...] = (
 )
 
 
-def read_host(*, devices: bool = False, resolvers: bool = False) -> Host:
-    """Return what this device offers; its /dev and its name servers only when they are asked for: both take time.
+def read_host(home: Home | None = None, *, devices: bool = False, resolvers: bool = False) -> Host:
+    """Return what this device offers containers of `home`.
 
-    Raises BerthError for a processor Berth does not know, OSError when /proc is not mounted.
+    Its /dev and its name servers only when they are asked for: both take time.  Raises BerthError for a processor Berth
+    does not know, OSError when /proc is not mounted.
     """
     return replace(
         _read_lasting(),
@@ -52,6 +53,7 @@ def read_host(*, devices: bool = False, resolvers: bool = False) -> Host:
         tools=_tools(),
         devices=read_device_nodes() if devices else (),
         dns=_resolvers() if resolvers else (),
+        home=home.tag if home else "",
         time_zone=read_property("persist.sys.timezone") if resolvers else "",
     )
 

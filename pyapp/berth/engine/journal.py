@@ -86,7 +86,7 @@ class Journal:
             os.close(fd)
             return None
         journal = cls(path, fd)
-        journal._next = max((effect.number for effect in read_record(path)[1]), default=0) + 1
+        journal.number_on()
         if not _ends_with_newline(fd):
             os.write(fd, b"\n")  # what is written from now on must not be glued to a torn line
         return journal
@@ -116,9 +116,9 @@ class Journal:
         while data:  # the first write takes less than all where the disk is nearly full, the next one fails
             data = data[os.write(self.fd, data) :]
 
-    def skip_numbers(self, count: int) -> None:
-        """Leave `count` numbers to another process that writes to the same record (PID 1, while it sets up)."""
-        self._next += count
+    def number_on(self) -> None:
+        """Go on with the numbers where the record is now: another process (PID 1) has written to it, too."""
+        self._next = max((effect.number for effect in read_record(self.path)[1]), default=0) + 1
 
     def remove(self) -> None:
         """Forget the container: remove the record and let go of its lock."""
@@ -191,12 +191,12 @@ class RunFolder:
     """The paths of one container below the run folder, which lives as long as the boot."""
 
     def __init__(self, home: Home, name: str) -> None:
-        self.path = os.path.join(home.run, "containers", name)
-        self.journal = os.path.join(self.path, "journal")
-        self.lock = os.path.join(self.path, "lock")
-        self.socket = os.path.join(self.path, "monitor.sock")
-        self.resolv_conf = os.path.join(self.path, "resolv.conf")
-        self.new_root = os.path.join(home.run, "root")
+        self.path = f"{home.run}/containers/{name}"
+        self.journal = f"{self.path}/journal"
+        self.lock = f"{self.path}/lock"
+        self.socket = f"{self.path}/monitor.sock"
+        self.resolv_conf = f"{self.path}/resolv.conf"
+        self.new_root = f"{home.run}/root"
 
     def make(self) -> None:
         """Make the folders, all private to root; raises OSError (read-only or full file system)."""

@@ -2,18 +2,17 @@
 
 import os
 import stat
-from functools import partial
 
 from msgspec.structs import replace
 
 from berth.engine import rest
 from berth.engine.containers import look_up
-from berth.engine.events import announce
+from berth.engine.cradle import start_monitor
 from berth.engine.gateways import refuse_useless_gateway
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
-from berth.engine.monitor import Started, StartFailed, start_monitor
 from berth.engine.network import join
+from berth.engine.order import Order, Started, StartFailed
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
 from berth.errors import BerthError
@@ -24,9 +23,6 @@ from berth.plan.model import Plan
 from berth.spec import JOINED, Spec, StartOptions
 from berth.store import Home, saved_unless
 
-# Stages of the monitor, which is outside of the container.
-_TOLD = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")
-
 
 def start(home: Home, spec: Spec, options: StartOptions) -> Started:
     """Start `spec`, save it under its name, and return what came of it once init has been executed.
@@ -35,7 +31,6 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
     plan can't work on this device, a step failed.
     """
     folder = RunFolder(home, spec.name)
-    come_to = partial(_come_to, home, spec.name)
     try:
         with folder.locked() as lock:
             reached("locked")
@@ -43,23 +38,20 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
-            host = read_host(devices=spec.hw_access, resolvers=True)
+            host = read_host(home, devices=spec.hw_access, resolvers=True)
             decided = check(spec, options, host)
             refuse_useless_gateway(home, spec)
             member = join(home, spec) if spec.net in JOINED else None
             if member is not None and member.lease is not None:
                 host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
+            notices = member.notices if member is not None else ()
+            order = Order(
+                state=home.state, run=home.run, spec=spec, options=options, host=host, plan=decided, notices=notices
+            )
             with saved_unless(StartFailed, home, spec):
-                return start_monitor(home, spec, options, host, come_to, plan=decided, lock=lock, member=member)
+                return start_monitor(order, lock, member)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
-
-
-def _come_to(home: Home, name: str, stage: str) -> None:
-    """Tell how far a start is."""
-    if stage in _TOLD:
-        announce(home, name, "progress", stage)
-    reached(stage)
 
 
 def _refuse_second_start(home: Home, name: str) -> None:

@@ -6,7 +6,7 @@ from berth.amounts import size
 from berth.engine.preview import Preview
 from berth.host import InitKind
 from berth.plan.capabilities import CAPABILITIES, withheld
-from berth.plan.cgroups import own_path
+from berth.plan.cgroups import group_path
 from berth.plan.model import ArgumentTest, Cgroup, DeviceRule, Plan, SyscallRule
 from berth.spec import Spec
 
@@ -72,7 +72,7 @@ def _root(spec: Spec, found: Preview) -> list[Entry]:
 
 
 def _cgroup(cgroup: Cgroup, name: str) -> list[Entry]:
-    group = f"{own_path(cgroup)}/berth/{name}"
+    group = group_path(cgroup, name)
     entries = [Entry(f"v{cgroup.version} {group}", cgroup.reason)]
     entries += [Entry(f"set {file} to {value}", f"kept by {group}") for file, value in cgroup.limits]
     return entries

@@ -47,14 +47,9 @@ class Membership:
         self._connected = time.monotonic()
         self._quick_ends = 0
 
-    @property
-    def address(self) -> str:
-        """The container's address; "" where it was attached by an earlier monitor."""
-        return self.lease.address if self.lease else ""
-
-    def filenos(self) -> tuple[int, ...]:
-        """Return the descriptors that must stay open where a process goes on with it."""
-        return (self._socket.fileno(), self._mounts)
+    def fileno(self) -> int:
+        """Return the connection, which must stay open where another process goes on with it."""
+        return self._socket.fileno()
 
     def attach(self, pid: int) -> None:
         """Give the network namespace of process `pid` its link; raises BerthError."""

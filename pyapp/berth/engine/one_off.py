@@ -37,7 +37,7 @@ class OneOff:
         terminal: bool,
         reaped: bool,
     ) -> None:
-        host = read_host(resolvers=True)
+        host = read_host(home, resolvers=True)
         self._home = home
         self._machine = host.machine
         # With cgroups it leaves a trace on the host, so it gets a name and a record of its own.

@@ -46,7 +46,7 @@ def preview(home: Home, spec: Spec, options: StartOptions) -> Preview:
 
     Raises BerthError where a start would be refused.
     """
-    host = read_host(devices=spec.hw_access, resolvers=True)
+    host = read_host(home, devices=spec.hw_access, resolvers=True)
     made = launch.check(spec, options, host)
     if made is not None:
         return Preview(plan=made, skipped=_missing(spec))

@@ -1,21 +1,16 @@
 """Puts right what a crash left: records without a monitor, containers without anybody who waits for them."""
 
-import signal
-
 from berth.engine import selinux
 from berth.engine.apart import do_apart
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import mount_missing
-from berth.engine.containers import init_of, look_up, run_folder_names
+from berth.engine.containers import look_up, run_folder_names
 from berth.engine.journal import Effect, Journal, RunFolder, State, boot_id, read_record
 from berth.engine.network import settle
 from berth.engine.own_mounts import take_own_mounts
-from berth.engine.undo import undo
+from berth.engine.undo import kill_init, undo
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import Process
-
-_KILL_SECONDS = 5.0
 
 
 def clear_remains(home: Home, name: str) -> list[str]:
@@ -43,7 +38,7 @@ def _take_back(journal: Journal, state: State | None, effects: list[Effect]) -> 
     this_boot = state is None or state.boot == boot_id()
     if state is None or state.plan is None or not this_boot:
         return undo(journal, state, effects, this_boot=this_boot)
-    if not _kill_unfinished(state):
+    if not kill_init(state):
         return [f"container {state.name}: its PID 1 is stuck in the kernel and can't be killed"]
     cgroups = state.plan.cgroups
     if all(cgroup.mount is not None for cgroup in cgroups):
@@ -55,19 +50,6 @@ def _take_back(journal: Journal, state: State | None, effects: list[Effect]) -> 
         return undo(journal, state, effects)
 
     return do_apart(undo_apart, list[str])
-
-
-def _kill_unfinished(record: State) -> bool:
-    """Kill a PID 1 whose start was never reported as done; False when it does not go."""
-    pid = init_of(record)
-    if pid is None or record.init is None:
-        return True
-    process = Process(*record.init)
-    process.send(signal.SIGKILL)
-    try:
-        return process.wait(_KILL_SECONDS)
-    finally:
-        process.close()
 
 
 def recover(home: Home) -> list[str]:

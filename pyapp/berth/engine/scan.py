@@ -1,7 +1,8 @@
 """Finds running containers whose records were lost, by looking at processes, and gives them a record again.
 
-A container's init is PID 1 of its PID namespace and lives in a cgroup `berth/NAME/payload` that only root can have
-made.  What its plan was is told by its saved spec; without one it can be found and named, but not adopted.
+A container's init is PID 1 of its PID namespace and lives in a cgroup `berth/NAME/payload` (`berth/NAME@TAG/payload`
+where the home is not the device's own) that only root can have made.  What its plan was is told by its saved
+spec; without one it can be found and named, but not adopted.
 """
 
 import os
@@ -21,21 +22,21 @@ from berth.plan import plan
 from berth.spec import StartOptions
 from berth.store import load_spec
 
-_PAYLOAD = re.compile(r"/berth/([A-Za-z0-9][A-Za-z0-9._-]{0,63})/payload(?:/|$)", re.MULTILINE)
+_PAYLOAD = re.compile(r"/berth/([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@([0-9a-f]{8}))?/payload(?:/|$)", re.MULTILINE)
 
 
 def scan(home: Home) -> list[str]:
     """Adopt every running container of this `home` that has no record; return a sentence for each that was found."""
     said = []
-    for name, pid in sorted(_inits().items()):
+    for name, pid in sorted(_inits(home).items()):
         with RunFolder(home, name).locked():
             if look_up(home, name).condition == "stopped":
                 said.append(_adopt(home, name, pid))
     return said
 
 
-def _inits() -> dict[str, int]:
-    """Return the pid of the init of each container that runs without a monitor, by the container's name."""
+def _inits(home: Home) -> dict[str, int]:
+    """Return the pid of the init of each container of `home` that runs without a monitor, by the container's name."""
     found = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -44,7 +45,7 @@ def _inits() -> dict[str, int]:
         numbers = (status_field(pid, "NSpid") or "").split()
         if len(numbers) == 2 and numbers[1] == "1" and not _is_watched(pid):
             match = _PAYLOAD.search(_cgroups(pid))
-            if match:
+            if match and (match.group(2) or "") == home.tag:
                 found[match.group(1)] = pid
     return found
 
@@ -68,7 +69,7 @@ def _adopt(home: Home, name: str, pid: int) -> str:
         spec = load_spec(home, name)
     except BerthError as error:
         return f"container {name}: runs (init is {pid}), but {error}"
-    host = read_host(devices=spec.hw_access, resolvers=True)
+    host = read_host(home, devices=spec.hw_access, resolvers=True)
     rootfs = read_folder(f"/proc/{pid}/root", spec.init)
     journal = Journal.create(RunFolder(home, name).journal)
     state = State(

@@ -9,26 +9,28 @@ import signal
 STAGES = {
     "locked": "the worker, before anything is done",
     "forked": "the monitor, before it has a record",
-    "recorded": "the monitor",
-    "mounted": "the monitor, with the image mounted",
-    "cgroups": "the monitor",
+    "recorded": "the builder",
+    "mounted": "the builder, with the image mounted",
+    "cgroups": "the builder",
     "joined": "PID 1, or the set-up child where one is needed, in its cgroups",
-    "namespaces": "the monitor, while PID 1 is being set up",
+    "namespaces": "the builder, while PID 1 is being set up",
     "built": "PID 1, with all mounts made",
-    "ready": "the monitor, while PID 1 waits for its word",
+    "ready": "the builder, while PID 1 waits for its word",
     "released": "PID 1, which has got that word",
-    "executed": "the monitor, with init running but not recorded",
-    "running": "the monitor",
+    "executed": "the builder, with init running but not recorded",
+    "running": "the builder, with all recorded but not yet handed over",
     "ended": "the monitor, after PID 1's end",
     "undone": "the monitor, with everything taken back but the record",
     "entered": "what `enter` and `run` start, inside but not yet the program",
 }
 """Which process stands still where, in the order in which a start and an end reach the stages."""
 
+_PAUSE_AT = os.environ.get("BERTH_PAUSE_AT")
+
 
 def reached(stage: str) -> None:
     """Stop here if the environment says so."""
-    if os.environ.get("BERTH_PAUSE_AT") != stage:
+    if stage != _PAUSE_AT:
         return
     if os.getpid() != 1:
         os.kill(os.getpid(), signal.SIGSTOP)

@@ -23,7 +23,7 @@ from berth.home import Home
 from berth.host import InitKind
 from berth.kernel.processes import Process, catches
 from berth.kernel.sockets import connect
-from berth.plan.cgroups import own_path
+from berth.plan.cgroups import group_path
 from berth.store import load_spec
 
 _SIGRTMIN = 34  # as glibc and musl number it for programs
@@ -173,7 +173,7 @@ def _kill(container: Alive, process: Process) -> None:
     reach(container.plan.cgroups)
     for cgroup in reversed(container.plan.cgroups):
         with contextlib.suppress(OSError):
-            kill(f"{own_path(cgroup)}/berth/{container.name}")
+            kill(group_path(cgroup, container.name))
     if not process.wait(_KILL_SECONDS):
         raise BerthError(
             f"container {container.name}: PID 1 ({process.pid}) is stuck in the kernel and can't be killed;"

@@ -11,22 +11,20 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from berth.engine.console import Console
-from berth.engine.journal import RunFolder
-from berth.kernel.sockets import listen
 
 _Answer = TypeVar("_Answer")
 _REQUEST_SECONDS = 1.0
 
 
 class Switchboard:
-    """Listens on a container's socket.
+    """Serves at a container's socket.
 
     `stopping` becomes true when somebody asked for the container's end, so that a reboot is none any more.  `console`
     is set while there is one.  `take_listener` gets what hears the filter of a program that has entered.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        """Listen; raises OSError."""
+    def __init__(self, listener: socket.socket) -> None:
+        """Answer those who call at `listener`, once `serve` is called."""
         self.stopping = False
         self.console: Console | None = None
         self.take_listener: Callable[[int], None] = os.close
@@ -34,7 +32,7 @@ class Switchboard:
         self._waiters: list[socket.socket] = []
         self._viewers: dict[int, socket.socket] = {}
         self._poller = select.poll()
-        self._listener = listen(folder.socket)
+        self._listener = listener
         self._poller.register(self._listener, select.POLLIN)
 
     def serve(self, ended: Callable[[], _Answer | None], *news: int, seconds: float | None = None) -> _Answer:

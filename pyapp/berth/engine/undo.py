@@ -7,13 +7,18 @@ happened, and is taken back only where what is found can be nobody else's.
 import contextlib
 import errno
 import os
+import signal
 
 from berth.android import wakelocks
 from berth.engine import awake, cgroups, selinux
+from berth.engine.containers import init_of
 from berth.engine.journal import Effect, Journal, State, identity_of
 from berth.engine.network import EFFECT, leave
 from berth.kernel.call import KernelError
 from berth.kernel.paths import open_in_root
+from berth.kernel.processes import Process
+
+_KILL_SECONDS = 5.0
 
 
 def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_boot: bool = True) -> list[str]:
@@ -43,6 +48,19 @@ def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_b
             with contextlib.suppress(OSError):  # a full disk: whoever finds the entry again finds nothing there
                 journal.undone(effect.number)
     return troubles
+
+
+def kill_init(record: State) -> bool:
+    """Kill a PID 1 whose start was never reported as done; False when it does not go."""
+    pid = init_of(record)
+    if pid is None or record.init is None:
+        return True
+    process = Process(*record.init)
+    process.send(signal.SIGKILL)
+    try:
+        return process.wait(_KILL_SECONDS)
+    finally:
+        process.close()
 
 
 def _leave_network(journal: Journal, effect: Effect, *, this_boot: bool) -> None:

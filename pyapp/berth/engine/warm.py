@@ -5,8 +5,11 @@ import contextlib
 from berth.engine.inspect import read_host
 from berth.errors import BerthError
 from berth.kernel import seccomp
+from berth.kernel.call import libc
 from berth.plan.one_off import plan_one_off
 from berth.spec import Spec
+
+_CALLS = ("capset", "ioctl", "mount", "pivot_root", "prctl", "sethostname", "setns", "setsid", "umount2", "unshare")
 
 
 def warm_up() -> None:
@@ -14,6 +17,8 @@ def warm_up() -> None:
 
     Code that has run once is also a fork's to run without writing to, and so copying, the memory it shares.
     """
+    for name in _CALLS:
+        getattr(libc, name)  # looked up by the first who asks, and kept
     with contextlib.suppress(BerthError, OSError):  # whoever starts a container is told of it
         host = read_host()
         plan = plan_one_off(Spec(name="none", rootfs="/"), ("/",), {}, host, terminal=False)

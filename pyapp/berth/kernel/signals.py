@@ -1,8 +1,8 @@
 """Signals as something to wait for: a descriptor that becomes readable when one arrives."""
 
+import _signal  # type: ignore[import-not-found]  # typeshed does not know what signal is made of
 import contextlib
-import signal
-import socket
+import os
 from types import FrameType
 from typing import Self
 
@@ -15,30 +15,29 @@ class Wakeup:
 
     def __init__(self, *numbers: int) -> None:
         self.arrived: set[int] = set()
-        self._reader, self._writer = socket.socketpair()
-        for end in (self._reader, self._writer):
-            end.setblocking(False)
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # Not by `signal`, whose enums are memory that a process which was just forked has yet to copy.
+        self._before = {number: _signal.signal(number, self._note) for number in numbers}
+        _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.arrived.add(number)
 
     def fileno(self) -> int:
         """Return the descriptor, for a selector."""
-        return self._reader.fileno()
+        return self._reader
 
     def clear(self) -> None:
         """Make `fileno` unreadable until the next signal."""
         with contextlib.suppress(BlockingIOError):
-            self._reader.recv(4096)
+            os.read(self._reader, 4096)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(-1)
+        _signal.set_wakeup_fd(-1)
         for number, action in self._before.items():
-            signal.signal(number, action if action is not None else signal.SIG_DFL)
-        self._reader.close()
-        self._writer.close()
+            _signal.signal(number, action if action is not None else _signal.SIG_DFL)
+        os.close(self._reader)
+        os.close(self._writer)

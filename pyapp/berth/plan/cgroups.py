@@ -66,7 +66,10 @@ def plan_cgroups(spec: Spec, host: Host, *, systemd: int | None) -> tuple[Cgroup
     for limit in _wanted(spec):
         index = _keeper(limit, cgroups, host)
         cgroups[index] = _with_limit(cgroups[index], limit)
-    return tuple(sorted(cgroups, key=lambda cgroup: "freezer" in cgroup.controllers))
+    cgroups.sort(key=lambda cgroup: "freezer" in cgroup.controllers)
+    if host.home:
+        return tuple(replace(cgroup, group=f"{spec.name}@{host.home}") for cgroup in cgroups)
+    return tuple(cgroups)
 
 
 def inside_cgroups(spec: Spec, host: Host, *, systemd: int | None) -> tuple[Step, ...]:
@@ -84,8 +87,8 @@ def inside_cgroups(spec: Spec, host: Host, *, systemd: int | None) -> tuple[Step
         return (Mount(_INSIDE, "cgroup2", _OPTIONS, reason=why),)
     cgroups = plan_cgroups(spec, host, systemd=systemd)
     if version == 2:
-        own = own_path(next(cgroup for cgroup in cgroups if cgroup.version == 2))
-        return (BindMount(f"{own}/berth/{spec.name}/payload", _INSIDE, reason=_why_bound(host)),)
+        payload = f"{group_path(next(cgroup for cgroup in cgroups if cgroup.version == 2), spec.name)}/payload"
+        return (BindMount(payload, _INSIDE, reason=_why_bound(host)),)
     return _legacy_steps(spec, host, [cgroup for cgroup in cgroups if cgroup.version == 1])
 
 
@@ -94,6 +97,11 @@ def own_path(cgroup: Cgroup) -> str:
     if cgroup.mount is not None:
         return cgroup.mount
     return f"{OWN_MOUNTS}/{_label(cgroup.controllers) if cgroup.version == 1 else 'cgroup2'}"
+
+
+def group_path(cgroup: Cgroup, name: str) -> str:
+    """Return the folder of container `name` in the hierarchy: `berth/NAME`, or what `cgroup` has for another home."""
+    return f"{own_path(cgroup)}/berth/{cgroup.group or name}"
 
 
 def _version_inside(spec: Spec, host: Host, systemd: int | None) -> Literal[1, 2] | None:
@@ -197,7 +205,6 @@ def _with_limit(cgroup: Cgroup, limit: _Limit) -> Cgroup:
 def _legacy_steps(spec: Spec, host: Host, hierarchies: list[Cgroup]) -> tuple[Step, ...]:
     """The tmpfs is sealed before anything is mounted in it: a bind of itself must not cover the hierarchies."""
     noprefix = {mount.path for mount in host.cgroups if mount.noprefix}
-    below = "" if host.cgroup_namespace else f"berth/{spec.name}/payload"
     folders: list[Step] = []
     links: list[Step] = []
     mounts: list[Step] = []
@@ -211,10 +218,11 @@ def _legacy_steps(spec: Spec, host: Host, hierarchies: list[Cgroup]) -> tuple[St
             data = _mount_data(cgroup.controllers, noprefix=cgroup.mount in noprefix)
             mounts.append(Mount(target, "cgroup", _OPTIONS, data, reason="rooted at the payload by the namespace"))
             continue
-        for name in below.split("/"):
+        payload = f"{group_path(cgroup, spec.name)}/payload"
+        for name in payload.removeprefix(f"{own_path(cgroup)}/").split("/"):
             target = f"{target}/{name}"
             folders.append(Directory(target))
-        mounts.append(BindMount(f"{own_path(cgroup)}/{below}", target, reason=_why_bound(host)))
+        mounts.append(BindMount(payload, target, reason=_why_bound(host)))
     tmpfs = Mount(_INSIDE, "tmpfs", (*_OPTIONS, "strictatime"), "mode=755", reason="cgroup v1: one folder each")
     sealed = ReadOnly(_INSIDE, reason="systemd must not add hierarchies of its own")
     return (tmpfs, *folders, *links, sealed, *mounts)

@@ -161,6 +161,7 @@ class Cgroup(Struct, frozen=True):
     `mount` is where the host has the hierarchy; None means that the engine mounts a cgroup2 of its own, because the
     host has none.  `switch_on` lists the v2 controllers to be enabled from the root down to the payload; `inherit` the
     v1 cpuset files that each new group copies from its parent first; `limits` what is written to `berth/NAME`.
+    `group` stands there instead of NAME where the container is of another state folder than the device's own: NAME@TAG.
     """
 
     mount: str | None
@@ -170,6 +171,7 @@ class Cgroup(Struct, frozen=True):
     inherit: tuple[str, ...] = ()
     limits: tuple[tuple[str, str], ...] = ()
     reason: str = ""
+    group: str = ""
 
 
 class DeviceRule(Struct, frozen=True):
