@@ -18,8 +18,8 @@ IMAGE_FOLDER = "/mnt/berth"
 class Order(Struct, frozen=True, kw_only=True):
     """A start in all its detail, of the home at `state` and `run`.
 
-    `plan` is None for an image: what is in it decides too, and that is seen only when it is mounted.  `notices` say what
-    the network has to tell.
+    `plan` is None for an image: what is in it decides too, and that is seen only when it is mounted.  `notices` say
+    what the network has to tell.
     """
 
     state: str
