@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from berth.engine.console import Console
+from berth.kernel.sockets import accept
 
 _Answer = TypeVar("_Answer")
 _REQUEST_SECONDS = 1.0
@@ -85,9 +86,8 @@ class Switchboard:
 
         "guard" brings a descriptor to be listened at.
         """
-        try:
-            caller, _ = self._listener.accept()
-        except BlockingIOError:
+        caller = accept(self._listener)
+        if caller is None:
             return
         caller.settimeout(_REQUEST_SECONDS)
         try:

@@ -1,7 +1,9 @@
 """Unix sockets by paths of any length: an address holds 107 bytes, so the folder is named by a descriptor."""
 
 import contextlib
+import errno
 import os
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -44,6 +46,35 @@ def listen(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def accept(listener: socket.socket) -> socket.socket | None:
+    """Return the next caller of a listener that does not block; None when it has gone again.
+
+    One for whom this process has no descriptor left is turned away: while it waited, the listener would stay readable,
+    and whoever polls it would never sleep.  Raises OSError when not even that can be done.  See accept(2).
+    """
+    try:
+        return _accept(listener)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft + 1, max(soft + 1, hard)))
+    try:
+        caller = _accept(listener)
+        if caller is not None:
+            caller.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return None
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    try:
+        return listener.accept()[0]
+    except (BlockingIOError, ConnectionAbortedError):
+        return None
 
 
 def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:

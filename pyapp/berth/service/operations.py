@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from berth.engine.events import Event
 from berth.errors import BerthError, MissingError
 from berth.home import Home
-from berth.kernel.sockets import connect, listen
+from berth.kernel.sockets import accept, connect, listen
 from berth.service.progress import log_line, part_done
 from berth.service.protocol import Connection, peer_of
 
@@ -132,13 +132,14 @@ class Operations:
         return self._listener.fileno()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            caller, _ = self._listener.accept()
-            if peer_of(caller)[1] != 0:
-                caller.close()
-                return
-            caller.setblocking(False)
-            self._watch(caller.fileno(), lambda: self._answer(caller))
+        caller = accept(self._listener)
+        if caller is None:
+            return
+        if peer_of(caller)[1] != 0:
+            caller.close()
+            return
+        caller.setblocking(False)
+        self._watch(caller.fileno(), lambda: self._answer(caller))
 
     def _answer(self, caller: socket.socket) -> None:
         self._watch(caller.fileno(), None)

@@ -27,7 +27,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import close_all_but, die_with_parent, end_with, fork, name_process, reset_signals
 from berth.kernel.signals import Wakeup
-from berth.kernel.sockets import listen
+from berth.kernel.sockets import accept, listen
 from berth.service.autostart import Autostart
 from berth.service.companion import Companion
 from berth.service.operations import Operation, Operations
@@ -171,10 +171,9 @@ class Supervisor:
             self._cradle = cradle.rock()
 
     def _accept(self) -> None:
-        try:
-            caller, _ = self._control.accept()
-        except OSError:
-            return  # the caller has gone again
+        caller = accept(self._control)
+        if caller is None:
+            return
         with caller, contextlib.suppress(OSError):  # without room for one more process this caller is not served
             if peer_of(caller)[1] != 0:
                 return
@@ -183,13 +182,14 @@ class Supervisor:
                 self._fork_worker(caller)
 
     def _subscribe(self) -> None:
-        with contextlib.suppress(OSError):
-            listener, _ = self._events.accept()
-            if peer_of(listener)[1] != 0:
-                listener.close()
-                return
-            listener.setblocking(False)
-            self._subscribers.append(listener)
+        listener = accept(self._events)
+        if listener is None:
+            return
+        if peer_of(listener)[1] != 0:
+            listener.close()
+            return
+        listener.setblocking(False)
+        self._subscribers.append(listener)
 
     def _pass_on(self) -> None:
         try:
