@@ -64,6 +64,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     take_own_mounts()
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
+    journal.shorten()
     init = Process(*record.init)
     board = Switchboard(folder)
     if member is not None:

@@ -258,6 +258,7 @@ class Monitor:
             started_at=time.time(),
             skipped=order.skipped,
         )
+        self.journal.shorten()
         self.reached("running")
         return process
 
@@ -322,6 +323,7 @@ class Monitor:
         cgroups.redefine_devices(self.plan.cgroups, policy, self.plan.name)
         self.plan = msgspec.structs.replace(self.plan, devices=policy)
         self._save(plan=self.plan)
+        self.journal.shorten()
 
     def _complain(self, sentence: str) -> None:
         _log(self.home.log(self.spec.name), [f"{sentence}\n"])
