@@ -193,7 +193,7 @@ def test_its_getties_sleep_on_terminals_that_nobody_looks_at(berth: Berth, kind:
     berth.succeed("stop", "quay")
 
 
-def test_gettys_sleep_again_after_a_reboot_inside(berth: Berth, rootfs: Factory) -> None:
+def test_its_getty_sleeps_again_after_a_reboot_inside(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     with (root / "etc/inittab").open("a") as table:
         table.write("tty1::respawn:/sbin/getty 38400 tty1\n")
