@@ -91,7 +91,7 @@ def _cached(name: str, digest: str, make: Callable[[Path], None]) -> Path:
 def _make_debian(name: str, target: Path) -> None:
     """Make a Debian of this machine's release with mmdebstrap, whose mounts stay in a namespace of its own."""
     packages = ",".join(DEBIAN[name])
-    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
+    command = ["unshare", "--mount", "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory"]
     sources = "".join(f"{line}\n" for line in _debian_sources())
     result = subprocess.run(
         [*command, f"--include={packages}", _os_release("VERSION_CODENAME"), target, "-"],

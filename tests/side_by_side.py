@@ -3,8 +3,9 @@
     python3 -m tests.side_by_side [--device=full]
     python3 -m tests.side_by_side ARGUMENT ...      one pytest with these arguments, which choose tests
 
-What changes this machine and compares it with before is in one process.  What doesn't (pure tests, virtual machines) is
-in the other one, which gets a mount namespace of its own so that this holds; its output is shown when it has ended.
+What changes this machine and compares it with before is in one process.  What does not (pure tests, foreign processors,
+virtual machines) is in the other one, which gets a mount namespace of its own so that this holds; its output is shown
+when it has ended.
 """
 
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ON_THIS_MACHINE = ("tests/system", "tests/browser")
-ASIDE = ("tests/unit", "tests/device")
+ASIDE = ("tests/unit", "tests/flashing", "tests/device")
 OUTPUT = ROOT / ".cache" / "aside.log"
 PYTEST = (sys.executable, "-m", "pytest")
 ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # pytest cleans up then; see tests/conftest.py

@@ -3,7 +3,9 @@
 Each rootfs gets a script or service of the test's own that runs in the orderly shutdown only and leaves a file.
 """
 
+import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -193,7 +195,7 @@ def test_its_getties_sleep_on_terminals_that_nobody_looks_at(berth: Berth, kind:
     berth.succeed("stop", "quay")
 
 
-def test_gettys_sleep_again_after_a_reboot_inside(berth: Berth, rootfs: Factory) -> None:
+def test_a_getty_sleeps_again_after_a_reboot_and_with_a_new_monitor(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     with (root / "etc/inittab").open("a") as table:
         table.write("tty1::respawn:/sbin/getty 38400 tty1\n")
@@ -205,6 +207,12 @@ def test_gettys_sleep_again_after_a_reboot_inside(berth: Berth, rootfs: Factory)
 
     quick.wait_for(lambda: quick.info(berth)["pid"] not in (first, None) or None)
     quick.wait_for(lambda: getties(berth) == {"/dev/tty1"} or None)
+    before = quick.inside(berth, "pgrep", "getty")
+    os.kill(quick.info(berth)["monitor_pid"], signal.SIGKILL)
+    berth.succeed("recover")
+    quick.wait_for(
+        lambda: (getties(berth) == {"/dev/tty1"} and quick.inside(berth, "pgrep", "getty") != before) or None
+    )
     berth.succeed("stop", "quay")
 
 

@@ -130,6 +130,16 @@ def test_what_runs_inside_has_the_containers_variables_and_its_users_own(berth: 
     berth.succeed("stop", "quay")
 
 
+def test_ps_tells_whose_monitor_a_process_is_and_its_environment_is_untouched(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"))
+
+    monitor = Path("/proc", str(quick.info(berth)["monitor_pid"]))
+
+    assert (monitor / "cmdline").read_bytes().rstrip(b"\0") == b"berth: monitor of quay"
+    assert f"BERTH_HOME={berth.home}".encode() in (monitor / "environ").read_bytes().split(b"\0")
+    berth.succeed("stop", "quay")
+
+
 def test_a_restart_of_what_is_stopped_starts_it_and_says_so(berth: Berth, rootfs: Factory) -> None:
     quick.start(berth, rootfs("busybox"))
     berth.succeed("stop", "quay")

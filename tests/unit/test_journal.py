@@ -1,8 +1,9 @@
 """The run record: what is written of a state, and what is read back of it."""
 
+import threading
 from pathlib import Path
 
-from berth.engine.journal import Journal, State, read_record
+from berth.engine.journal import LONGEST, Journal, State, is_watched, read_record
 from berth.host import Host
 from berth.plan.model import Plan
 from berth.plan.one_off import plan_one_off
@@ -67,3 +68,64 @@ def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
     kept, effects = read_record(str(path))
     assert kept == state("running", plan)
     assert [(effect.target, effect.identity) for effect in effects] == [("/mnt/berth", None)]
+
+
+def test_a_long_record_is_written_anew_and_says_the_same(tmp_path: Path) -> None:
+    path, plan = tmp_path / "journal", planned("/bin/true")
+    journal = Journal.create(str(path))
+    kept, undone = journal.intend("folder", "/mnt/berth"), journal.intend("link", "veth0")
+    journal.done(kept, "1:2")
+    journal.undone(undone)
+    while path.stat().st_size <= LONGEST:
+        for stage in ("starting", "running"):
+            journal.save(state(stage, plan))
+    before = read_record(str(path))
+
+    journal.shorten()
+
+    assert path.stat().st_size < 16 * 1024
+    assert read_record(str(path)) == before
+    assert is_watched(str(path))
+    assert Journal.take_over(str(path)) is None
+    later = journal.intend("folder", "/mnt/later")
+    assert later == undone + 1
+    assert [effect.target for effect in read_record(str(path))[1]] == ["/mnt/berth", "/mnt/later"]
+    journal.close()
+    assert not is_watched(str(path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["journal"]
+
+
+def test_a_short_record_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal.create(str(path))
+    journal.save(state("running", planned("/bin/true")))
+    before = path.stat()
+
+    journal.shorten()
+    journal.close()
+
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_who_looks_while_a_record_is_written_anew_always_finds_it_watched(tmp_path: Path) -> None:
+    path, plan = tmp_path / "journal", planned("/bin/true")
+    journal = Journal.create(str(path))
+    journal.save(state("running", plan))
+    asked = threading.Event()
+
+    def write() -> None:
+        while not asked.is_set():
+            journal.shorten(0)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = {(is_watched(str(path)), Journal.take_over(str(path))) for _ in range(2000)}
+        states = {read_record(str(path))[0] == state("running", plan) for _ in range(500)}
+    finally:
+        asked.set()
+        writer.join()
+        journal.close()
+
+    assert seen == {(True, None)}
+    assert states == {True}

@@ -8,18 +8,15 @@ interpreter.  Only the shape is read here; what a value means is decided in `spe
 from __future__ import annotations
 
 from berth import rules
-from berth.cli.table import COMMANDS, MANY, NOT_YET, ONE_OFF, OTHER_NAMES, Command, Flag
+from berth.cli.spelling import did_you_mean
+from berth.cli.table import COMMANDS, MANY, NOT_YET, ONE_OFF, Command, Flag
 from berth.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     Option = bool | str | tuple[str, ...]
-
-
-_SHORT = 3  # letters, of which one may be wrong
-_LONGEST = 80
 
 
 class Invocation:
@@ -253,35 +250,6 @@ def _why_not(command: Command, spelled: str) -> str:
 
 def _shown(spelled: str) -> str:
     return spelled if spelled.isprintable() and len(spelled) < 40 else rules.quoted(spelled)
-
-
-def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """The end of a sentence about the unknown `word`: the nearest of `known`, else the command that lists them."""
-    meant = OTHER_NAMES.get(word) or _nearest(word[:_LONGEST], tuple(known))
-    return f"; did you mean {meant}?" if meant else f'; "berth {otherwise.strip()}" lists what there is'
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """The only one of `known` that begins so, or the one that is a slip of the finger away from `word`; "" for none."""
-    letters = len(word.lstrip("-"))
-    longer = [other for other in known if other.startswith(word)]
-    if letters >= _SHORT and len(longer) == 1:
-        return longer[0]
-    distance, nearest = min((_slips(word, other), other) for other in known)
-    return nearest if distance <= letters // _SHORT else ""
-
-
-def _slips(one: str, other: str) -> int:
-    """How many letters are too many, too few, wrong or exchanged with the next: the distance of Damerau, restricted."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        older, before, row = before, row, [i]
-        for j, right in enumerate(other, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != right)))
-            if i > 1 and j > 1 and (one[i - 2], letter) == (right, other[j - 2]):
-                row[-1] = min(row[-1], older[j - 2] + 1)
-    return row[-1]
 
 
 def _without_command(arguments: Sequence[str]) -> Invocation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from berth.cli.flags import did_you_mean
+from berth.cli.spelling import did_you_mean
 from berth.cli.table import COMMANDS
 from berth.errors import UsageError
 from berth.rules import quoted

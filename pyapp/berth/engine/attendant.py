@@ -14,12 +14,12 @@ from berth.engine.awake import Awake
 from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
 from berth.engine.channel import Channel
 from berth.engine.console import Console
-from berth.engine.containers import look_up, look_up_alive
+from berth.engine.containers import Alive, look_up, look_up_alive
 from berth.engine.events import announce
 from berth.engine.guard import Guard
 from berth.engine.journal import Journal, RunFolder, State, read_record
 from berth.engine.network import rejoin
-from berth.engine.new_console import renew_console
+from berth.engine.new_console import renew_terminal
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
@@ -28,6 +28,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import Process, end_with, fork, name_process, start_time
 from berth.kernel.sockets import listen
+from berth.plan.model import GettyTerminal
 from berth.spec import JOINED
 from berth.store import remember_end
 
@@ -67,6 +68,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     take_own_mounts()
     mount_missing(record.plan.cgroups)
     journal.save(msgspec.structs.replace(record, monitor=(os.getpid(), start_time(os.getpid()) or 0)))
+    journal.shorten()
     init = Process(*record.init)
     board = Switchboard(listen(folder.socket))
     if member is not None:
@@ -74,7 +76,9 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     if record.plan.wakelock is not None:
         Awake(record.plan.wakelock, lambda sentence: None).watch_by(board)
     with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
-        board.console = Console(*renew_console(look_up_alive(home, name)), home.log(name))
+        board.console = Console(*renew_terminal(look_up_alive(home, name), "/dev/console"), home.log(name))
+    with contextlib.suppress(BerthError):  # it has ended, which `_serve` sees
+        _renew_terminals(look_up_alive(home, name))
     plan = record.plan
     Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel
@@ -82,6 +86,15 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     report.close()
     _serve(board, init)
     _finish(home, record, journal, folder)
+
+
+def _renew_terminals(container: Alive) -> None:
+    """Give the container's getties terminals again, whose other ends stay open as long as this process lives."""
+    for step in container.plan.steps:
+        if isinstance(step, GettyTerminal):
+            with contextlib.suppress(BerthError, OSError):
+                _, slave = renew_terminal(container, step.target)
+                os.close(slave)
 
 
 def _serve(board: Switchboard, init: Process) -> None:

@@ -9,7 +9,7 @@ the boot id.  The monitor holds a lock on the file for as long as it lives.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import msgspec
@@ -20,6 +20,8 @@ from berth.kernel.files import read_file
 from berth.kernel.locks import is_locked, lock, try_to_lock
 from berth.plan.model import Plan
 from berth.spec import StartOptions
+
+LONGEST = 256 * 1024  # bytes: some ten times what the record of a start has
 
 
 class Effect(Struct, frozen=True):
@@ -78,13 +80,17 @@ class Journal:
     @classmethod
     def take_over(cls, path: str) -> Self | None:
         """Lock an existing record whose monitor is gone; None while one lives or when there is no record."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        if not try_to_lock(fd):
+        while True:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            locked = try_to_lock(fd)
+            if locked and _is_at(fd, path):
+                break
             os.close(fd)
-            return None
+            if not locked:
+                return None
         journal = cls(path, fd)
         journal.number_on()
         if not _ends_with_newline(fd):
@@ -112,9 +118,32 @@ class Journal:
         self._write({"state": state if state.plan is not known else msgspec.structs.replace(state, plan=None)})
 
     def _write(self, line: dict[str, Any]) -> None:
-        data = _encode_line(line) + b"\n"
-        while data:  # the first write takes less than all where the disk is nearly full, the next one fails
-            data = data[os.write(self.fd, data) :]
+        _write_lines(self.fd, [line])
+
+    def shorten(self, longest: int = LONGEST) -> None:
+        """Write the record anew, as one state and what is to be undone, where it has grown beyond `longest` bytes.
+
+        Reboots and devices that come and go make it grow for as long as the container runs.  Nobody else may be writing
+        (a PID 1 that is setting up).  Where the disk refuses, the old one stays: a long record is a good one.
+        """
+        if os.fstat(self.fd).st_size <= longest:
+            return
+        state, effects = read_record(self.path)
+        beside = f"{self.path}.new"
+        try:
+            fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            _write_lines(fd, [{"state": state}, *({"effect": effect} for effect in effects)])
+            os.fsync(fd)
+            lock(fd)
+            os.rename(beside, self.path)
+            os.dup2(fd, self.fd, inheritable=False)
+        except OSError:
+            os.unlink(beside)
+        finally:
+            os.close(fd)
 
     def number_on(self) -> None:
         """Go on with the numbers where the record is now: another process (PID 1) has written to it, too."""
@@ -150,6 +179,12 @@ def read_record(path: str) -> tuple[State | None, list[Effect]]:
     return state, [effects[number] for number in sorted(effects)]
 
 
+def _write_lines(fd: int, lines: Iterable[dict[str, Any]]) -> None:
+    data = b"".join(_encode_line(line) + b"\n" for line in lines)
+    while data:  # the first write takes less than all where the disk is nearly full, the next one fails
+        data = data[os.write(fd, data) :]
+
+
 class _Line(Struct, frozen=True):
     effect: Effect | None = None
     done: int = 0
@@ -177,14 +212,26 @@ def _ends_with_newline(fd: int) -> bool:
 
 def is_watched(path: str) -> bool:
     """Tell whether a living monitor holds the record at `path`."""
+    while True:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            if is_locked(fd):
+                return True
+            if _is_at(fd, path):
+                return False
+        finally:
+            os.close(fd)
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether `path` still leads to the file behind `fd`: a record that was written anew leaves an unlocked one."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
-        return False
-    try:
-        return is_locked(fd)
-    finally:
-        os.close(fd)
+        return True  # it was removed as it is
 
 
 class RunFolder:

@@ -165,6 +165,7 @@ class Monitor:
             self.board.console.renew(master, slave)
         for listener in others[built.terminals :]:
             self.guard.take(listener)
+        self.journal.shorten()
 
     def _be_builder(self, own: int, work: Callable[[Builder], None], channel: Channel, report: Channel | None) -> None:
         network = (self.member.fileno(),) if self.member else ()
@@ -237,6 +238,7 @@ class Monitor:
         plan = msgspec.structs.replace(self._plan(), devices=policy)
         cgroups.redefine_devices(plan.cgroups, policy, plan.name)
         self.journal.save(msgspec.structs.replace(state, plan=plan))
+        self.journal.shorten()
 
     def _plan(self) -> Plan:
         """Return the plan that is in force, as the record has it."""

@@ -33,6 +33,7 @@ from berth.plan.model import (
     BindMount,
     Directory,
     File,
+    GettyTerminal,
     Link,
     Mask,
     Mount,
@@ -41,7 +42,6 @@ from berth.plan.model import (
     ReadOnly,
     Resolvers,
     Step,
-    Terminal,
 )
 
 _NOT_IN_THIS_KERNEL = (errno.ENODEV, errno.EINVAL, errno.EPERM, errno.EBUSY)
@@ -145,7 +145,7 @@ def _bind(workshop: Workshop, step: BindMount) -> None:
         os.close(source)
 
 
-def _terminal(workshop: Workshop, step: Terminal) -> None:
+def _terminal(workshop: Workshop, step: GettyTerminal) -> None:
     master, slave = make_terminal(workshop.root, step.target)
     os.close(slave)
     workshop.terminals.append(master)
@@ -280,7 +280,7 @@ _ACTIONS: dict[type, _Action] = {
     BindMount: _bind,
     Directory: _directory,
     Node: _node,
-    Terminal: _terminal,
+    GettyTerminal: _terminal,
     Link: _link,
     File: _file,
     Mask: _mask,

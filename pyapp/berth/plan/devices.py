@@ -10,7 +10,7 @@ from re import compile as pattern
 from typing import Final, Literal
 
 from berth.host import DeviceNode, Host, Rootfs
-from berth.plan.model import DevicePolicy, DeviceRule, Directory, Link, Mount, Node, Step, Terminal
+from berth.plan.model import DevicePolicy, DeviceRule, Directory, GettyTerminal, Link, Mount, Node, Step
 from berth.spec import Spec
 
 # admin-guide/devices.txt of the kernel.  devpts gives all its terminals major 136; 137 to 143 are reserved for it too.
@@ -148,7 +148,7 @@ def terminal_steps(rootfs: Rootfs) -> tuple[Step, ...]:
     each time waking the phone.  On a terminal that nobody looks at it sleeps.
     """
     why = "its init keeps a getty there; without a terminal that would be started again and again"
-    return tuple(Terminal(f"/dev/{name}", why) for name in rootfs.getties)
+    return tuple(GettyTerminal(f"/dev/{name}", why) for name in rootfs.getties)
 
 
 def hardware_nodes(spec: Spec, devices: Iterable[DeviceNode]) -> tuple[DeviceNode, ...]:

@@ -68,7 +68,7 @@ class Node(Struct, frozen=True, tag=True):
         return f"mknod {self.target} {self.major}:{self.minor}"
 
 
-class Terminal(Struct, frozen=True, tag=True):
+class GettyTerminal(Struct, frozen=True, tag=True):
     """Show a new terminal of the container's own devpts at `target`; the monitor holds its other end and reads nothing.
 
     What is written there goes nowhere, and whoever reads waits.
@@ -152,7 +152,7 @@ class Resolvers(Struct, frozen=True, tag=True):
         return f"resolvers {', '.join(self.servers)} at {self.target}"
 
 
-Step = Mount | BindMount | Directory | Node | Terminal | Link | File | Mask | ReadOnly | NetworkGroups | Resolvers
+Step = Mount | BindMount | Directory | Node | GettyTerminal | Link | File | Mask | ReadOnly | NetworkGroups | Resolvers
 
 
 class Cgroup(Struct, frozen=True):
