@@ -38,6 +38,8 @@ Factory = Callable[[str], Path]
 def pytest_addoption(parser: pytest.Parser) -> None:
     choices = ("quick", "full")
     parser.addoption("--device", choices=choices, default="quick", help="which tests on virtual phones run (quick)")
+    doors = ("http", "bridge")
+    parser.addoption("--door", choices=doors, default="http", help="how tests in a browser reach the API (http)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

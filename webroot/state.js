@@ -6,6 +6,9 @@ import { computed, signal } from "./view.js";
 /** Containers by name, operations by id, and whether the first word has come. */
 export const state = signal({ ready: false, containers: {}, operations: {} });
 
+/** The newer version that there is, "" as long as nobody has looked. */
+export const newer = signal("");
+
 /** Summaries of all containers, in the order of their names. */
 export const containers = computed(() =>
   Object.values(state.value.containers).sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true })),

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 import build
 from tests import faults
+from tests.browser.manager import Bridge, open_in_manager
 from tests.dashboard import Dashboard, serving
 from tests.program import Berth
 
@@ -82,10 +83,14 @@ def root(rootfs: Factory) -> Path:
 
 
 @pytest.fixture
-def opened(browser: Browser, dashboard: Dashboard) -> Iterator[Opener]:
-    """Opens the page as `berth dashboard` does, in a browser of its own; errors that it reports fail the test."""
+def opened(browser: Browser, dashboard: Dashboard, request: pytest.FixtureRequest) -> Iterator[Opener]:
+    """Opens the page as `berth dashboard` does, in a browser of its own; errors that it reports fail the test.
+
+    With `--door=bridge` it is opened as a root manager does, with TCP blocked.
+    """
     contexts = []
     errors: list[str] = []
+    bridge = Bridge(dashboard) if request.config.getoption("door") == "bridge" else None
 
     def note(kind: str, text: str) -> None:
         if kind == "error" and not REFUSED.search(text) and not GONE.search(text):
@@ -94,9 +99,11 @@ def opened(browser: Browser, dashboard: Dashboard) -> Iterator[Opener]:
     def open_page(size: ViewportSize) -> Page:
         context = browser.new_context(viewport=size, locale="en-GB", reduced_motion="reduce")
         contexts.append(context)
+        context.on("console", lambda message: note(message.type, message.text))
+        context.on("weberror", lambda error: errors.append(str(error.error)))
+        if bridge is not None:
+            return open_in_manager(context, bridge, tcp=False)
         page = context.new_page()
-        page.on("console", lambda message: note(message.type, message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
         page.get_by_role("heading", name="Containers").wait_for()
         return page
@@ -104,6 +111,8 @@ def opened(browser: Browser, dashboard: Dashboard) -> Iterator[Opener]:
     yield open_page
     for context in contexts:
         context.close()
+    if bridge is not None:
+        bridge.end()
     assert errors == []
 
 

@@ -208,6 +208,8 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     snap(page, "check")
     go(page, "about")
     expect(page.get_by_text(dashboard.get("/service")["version"], exact=True)).to_be_visible()
+    page.get_by_role("button", name="Look for updates").click()
+    expect(page.get_by_text("this build does not say where newer ones are published")).to_be_visible()
     page.get_by_role("button", name="Make a report").click()
     expect(page.get_by_role("region", name="Report a problem")).to_contain_text("kernel")
     with page.expect_download() as download:

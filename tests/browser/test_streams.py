@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Dialog, Page, expect
 
-from tests import faults
+from tests import faults, rootfs
 from tests.browser.conftest import Opener, Snap, go
 from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+MARKUP = "<img src=x onerror=alert(1)>"  # may also be a folder's name
 CHATTY = f"""\
 #!/bin/sh
 trap 'exit 0' TERM
@@ -148,6 +149,58 @@ def test_a_full_screen_program_runs(page: Page, dashboard: Dashboard, root: Path
     page.keyboard.type("cat /tmp/note; echo e''nd\n")
     await_text(page, "end")
     assert "hello from a phone" in shown(page)
+
+
+def test_htop_and_vim_of_a_debian_run(page: Page, dashboard: Dashboard, snap: Snap) -> None:
+    debian = rootfs.directory("debian-systemd")  # as it is: nothing is written to it
+    dashboard.berth.succeed("start", "--name", "debian", "--rootfs", debian, "--volatile")
+    go(page, "containers", "debian", "terminal")
+    await_text(page, "#")
+    page.keyboard.type("htop\n")
+    await_text(page, "[Main]")
+    await_text(page, "VIRT")
+    snap(page, "htop")
+    page.keyboard.type("q")
+    page.keyboard.type("clear; vim.tiny /tmp/note\n")
+    await_text(page, "~")
+    page.keyboard.type("ihello from Debian")
+    await_text(page, "hello from Debian")
+    snap(page, "vim")
+    page.get_by_role("button", name="Esc").click()
+    page.keyboard.type(":wq\n")
+    expect(page.locator(".xterm-rows")).not_to_contain_text("~  ")
+    await_text(page, "root@")  # what is typed while it ends is thrown away
+    page.keyboard.type("cat /tmp/note; echo e''nd\n")
+    await_text(page, "end")
+    assert "hello from Debian" in shown(page)
+
+
+def test_a_script_in_a_path_a_host_name_or_a_terminals_title_is_only_text(
+    page: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    alerts: list[str] = []
+
+    def note(dialog: Dialog) -> None:
+        alerts.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note)
+    folder = root.rename(root.parent / MARKUP)
+    start(dashboard, "hostile", folder)
+    expect(page.get_by_text(str(folder))).to_be_visible()
+    snap(page, "hostile")
+    go(page, "containers", "hostile")
+    expect(page.get_by_text(MARKUP).first).to_be_visible()
+    go(page, "containers", "hostile", "terminal")
+    await_text(page, "#")
+    page.keyboard.type(
+        f"hostname '{MARKUP}'; printf '\\033]0;{MARKUP}\\007\\033]2;{MARKUP}\\007'; echo \"$(hostname)\" e''nd\n"
+    )
+    await_text(page, "end")
+    go(page, "containers", "hostile", "processes")
+    page.get_by_role("cell", name="root").first.wait_for()
+    assert alerts == []
+    assert page.locator("img[src='x']").count() == 0
 
 
 def test_a_log_is_followed_searched_and_never_markup(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:

@@ -6,6 +6,7 @@ import { Icon } from "../parts/icon.js";
 import { useAnswer, Waiting } from "../parts/loading.js";
 import { notify } from "../parts/notice.js";
 import { link } from "../router.js";
+import { newer } from "../state.js";
 import { html, useEffect, useState } from "../view.js";
 import { size } from "../words.js";
 
@@ -16,6 +17,8 @@ export function About() {
   return html`<div class="page">
     <header class="page-head"><a class="icon-button" href=${link("settings")} aria-label=${t("back")}><${Icon} name="back" /></a><h1>${t("about.title")}</h1></header>
     ${service.value && host.value ? html`<${Facts} service=${service.value} host=${host.value} />` : html`<${Waiting} problem=${problem} />`}
+    <h2>${t("updates.title")}</h2>
+    <${Updates} />
     <h2>${t("about.report")}</h2>
     <${Report} />
     <h2>${t("about.licences")}</h2>
@@ -33,6 +36,29 @@ function Facts({ service, host }) {
     ["about.folder", host.state_folder],
   ].filter(([, value]) => value);
   return html`<section class="card"><dl class="facts">${facts.map(([key, value]) => html`<div key=${key}><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl></section>`;
+}
+
+/** Asks only when it is pressed: nothing of Berth calls home by itself. */
+function Updates() {
+  const [found, setFound] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const look = async () => {
+    setBusy(true);
+    const answer = await attempt("POST", "/updates", {});
+    setBusy(false);
+    if (!answer) return;
+    setFound(answer);
+    newer.value = answer.newer ? answer.latest : "";
+  };
+  const outside = (address, words) => address && html`<a class="tonal-button" href=${address} target="_blank" rel="noopener noreferrer">${words}</a>`;
+  return html`<section class="card">
+    <p role="status">${found ? t(found.newer ? "updates.newer" : "updates.none", { version: found.latest }) : t("updates.help")}</p>
+    <div class="actions">
+      ${found?.newer
+        ? html`${outside(found.zip, t("updates.get"))}${outside(found.changelog, t("updates.changes"))}`
+        : html`<button class="tonal-button" disabled=${busy} onClick=${look}><${Icon} name="refresh" />${t("updates.look")}</button>`}
+    </div>
+  </section>`;
 }
 
 function Report() {

@@ -15,6 +15,12 @@ def _openapi(call: Call) -> bytes:
     return document(TABLE.routes)
 
 
+def _look_for_updates(call: Call) -> models.UpdateAnswer:
+    from berth.web.updates import look  # megabytes of TLS that only this call needs
+
+    return look(call)
+
+
 def _about_containers() -> tuple[Route, ...]:
     one = "/containers/{name}"
     return (
@@ -259,6 +265,15 @@ def _about_the_device() -> tuple[Route, ...]:
             gives=models.Report,
             apart=True,
             summary="A report of a bug, without names, addresses and secrets.",
+        ),
+        Route(
+            method="POST",
+            path="/updates",
+            function=_look_for_updates,
+            takes=models.Nothing,
+            gives=models.UpdateAnswer,
+            apart=True,
+            summary="Ask whether there is a newer version, where the module says; never done by itself.",
         ),
         Route(
             method="GET",
