@@ -31,7 +31,7 @@ NAMED = "198.18.0.7"
 SECONDS = 20.0
 
 _WORLD = """\
-import selectors, socket, subprocess, sys
+import contextlib, selectors, socket, subprocess, sys
 for command in ("link set lo up", "address add 203.0.113.1/32 dev lo"):
     subprocess.run(["ip", *command.split()], check=True)
 label, looks = sys.argv[1].encode(), selectors.DefaultSelector()
@@ -54,6 +54,12 @@ while True:
         if kind == "udp":
             query, caller = key.fileobj.recvfrom(4096)
             key.fileobj.sendto(answer(query), caller)
+        elif kind == "web":
+            looks.unregister(key.fileobj)
+            with contextlib.suppress(OSError):
+                key.fileobj.recv(4096)
+                key.fileobj.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + label + b" " + port.encode() + b"\\n")
+            key.fileobj.close()
         elif kind == "echo":
             data = key.fileobj.recv(65536)
             if not data:
@@ -64,10 +70,7 @@ while True:
         else:
             caller, address = key.fileobj.accept()
             if port == 80:
-                caller.recv(4096)
-                said = label + b" " + address[0].removeprefix("::ffff:").encode()
-                caller.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + said + b"\\n")
-                caller.close()
+                looks.register(caller, selectors.EVENT_READ, (address[0].removeprefix("::ffff:"), "web"))
             elif port == 53:
                 reply = answer(caller.recv(4096)[2:])
                 caller.sendall(len(reply).to_bytes(2, "big") + reply)

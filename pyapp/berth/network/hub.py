@@ -151,12 +151,12 @@ class Hub:
         self._look()
         self._choose_uplinks()
         mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
-        if any(mended) or facts != self.facts:
-            self.mend_firewall()
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         for name in changed:
             wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
             wiring.end_connections(self.members[name], self.own_namespace)
+        if any(mended) or facts != self.facts:
+            self.mend_firewall()
         return bool(changed)
 
     def settle(self, *, check: bool = False) -> None:
