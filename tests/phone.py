@@ -214,6 +214,51 @@ class Phone(Place):
         super().end()
 
 
+_NDC = """\
+#!/bin/sh
+cd REQUESTS || exit 1
+case "$1 $2" in
+"ipfwd enable") touch "$3" ;;
+"ipfwd disable") rm "$3" || exit 1 ;;
+*) exit 1 ;;
+esac
+value=0; [ -z "$(ls)" ] || value=1
+echo $value > /proc/sys/net/ipv4/ip_forward
+echo $value > /proc/sys/net/ipv6/conf/all/forwarding
+echo "200 0 ipfwd operation succeeded"
+"""
+
+
+class Netd:
+    """The part of Android's netd that forwards packets while anybody asks for it, and its tool `ndc`."""
+
+    def __init__(self, phone: "Phone", folder: Path) -> None:
+        self._phone = phone
+        self._requests = folder / "requests"
+        tools = folder / "system"
+        for made in (self._requests, tools):
+            made.mkdir()
+        ndc = tools / "ndc"
+        ndc.write_text(_NDC.replace("REQUESTS", str(self._requests)))
+        ndc.chmod(0o755)
+        phone.succeed("mount", "-t", "overlay", "-o", f"lowerdir={tools}:/usr/sbin", "overlay", "/usr/sbin")
+
+    @property
+    def requesters(self) -> set[str]:
+        """Who asks for it."""
+        return {path.name for path in self._requests.iterdir()}
+
+    def forwards(self) -> bool:
+        """Whether packets are forwarded."""
+        return self._phone.succeed("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+
+    def start_again(self) -> None:
+        """Forget who asked."""
+        for path in self._requests.iterdir():
+            path.unlink()
+        self._phone.shell("for f in ipv4/ip_forward ipv6/conf/all/forwarding; do echo 0 > /proc/sys/net/$f; done")
+
+
 def _named(name: str) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

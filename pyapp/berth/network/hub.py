@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
-from berth.network import addresses, sysctls, wiring
+from berth.network import addresses, forwarding, sysctls, wiring
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.leases import lease_for
@@ -137,6 +137,11 @@ class Hub:
         """Believe no longer what was last seen of the phone's network: something has changed."""
         self._looked = False
 
+    def keep_forwarding(self) -> None:
+        """Have packets forwarded again where that was switched off, as the end of tethering does."""
+        if self.changed is not None and self.members:
+            forwarding.keep_on(self.changed.sysctls)
+
     def mend_firewall(self) -> None:
         """Put back what another program took away."""
         if self.members:
@@ -155,6 +160,8 @@ class Hub:
         for name in changed:
             wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
             wiring.end_connections(self.members[name], self.own_namespace)
+        if any(mended):
+            self.keep_forwarding()
         if any(mended) or facts != self.facts:
             self.mend_firewall()
         return bool(changed)
@@ -173,7 +180,7 @@ class Hub:
         for family in _FAMILIES:
             self._tables.clear(family)
             self.firewalls.remove(family)
-        sysctls.write_if_there(self.changed.sysctls)
+        forwarding.put_back(self.changed.sysctls)
         self.records.forget_all()
         self.changed = None
 
@@ -201,9 +208,7 @@ class Hub:
         """Change what containers need of the host, each thing told to the record first."""
         if self.changed is not None:
             return
-        wanted = {sysctls.FORWARDING: "1"}
-        if lease.gateway6:
-            wanted |= sysctls.for_forwarding6()
+        wanted = forwarding.settings_for(ipv6=bool(lease.gateway6))
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
@@ -215,9 +220,7 @@ class Hub:
             firewall=self.firewalls.kind,
         )
         self.records.save_changed(self.changed)
-        for path, value in wanted.items():
-            if found.get(path) not in (None, value):
-                sysctls.write(path, value)
+        forwarding.switch_on(wanted)
         for family in _FAMILIES:
             self.firewalls.begin(family, self.changed)
 

@@ -6,7 +6,7 @@ import socket
 from typing import Final
 
 from berth.kernel.call import KernelError
-from berth.network.model import Family, Route, Rule
+from berth.network.model import Family, Route, Rule, Traffic
 from berth.network.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -72,6 +72,17 @@ def find(name: str) -> int:
     if index is None:
         raise KernelError("if_nametoindex", errno.ENODEV, name)
     return index
+
+
+def traffic_of(netlink: Netlink, index: int) -> Traffic:
+    """Return what the other end of a veth has received and sent since it was made; nothing where it has gone."""
+    try:
+        counted = netlink.get(RTM_GETLINK, f"link {index}", index=index)["IFLA_STATS64"]
+    except KernelError as error:
+        if error.errno not in _GONE:
+            raise
+        return Traffic(0, 0)
+    return Traffic(received=counted["tx_bytes"], sent=counted["rx_bytes"])
 
 
 def switch_on(netlink: Netlink, index: int, *, mtu: int | None = None) -> None:

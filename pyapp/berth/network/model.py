@@ -31,6 +31,13 @@ class Member(Struct, frozen=True, kw_only=True):
     index: int = 0
 
 
+class Traffic(Struct, frozen=True):
+    """Bytes that one side has received and sent."""
+
+    received: int
+    sent: int
+
+
 class Changed(Struct, frozen=True, kw_only=True):
     """What was changed on the host for all containers together: `sysctls` holds the values found, by file.
 
