@@ -31,7 +31,7 @@ NAMED = "198.18.0.7"
 SECONDS = 20.0
 
 _WORLD = """\
-import selectors, socket, subprocess, sys
+import contextlib, selectors, socket, subprocess, sys
 for command in ("link set lo up", "address add 203.0.113.1/32 dev lo"):
     subprocess.run(["ip", *command.split()], check=True)
 label, looks = sys.argv[1].encode(), selectors.DefaultSelector()
@@ -54,6 +54,12 @@ while True:
         if kind == "udp":
             query, caller = key.fileobj.recvfrom(4096)
             key.fileobj.sendto(answer(query), caller)
+        elif kind == "web":
+            looks.unregister(key.fileobj)
+            with contextlib.suppress(OSError):
+                key.fileobj.recv(4096)
+                key.fileobj.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + label + b" " + port.encode() + b"\\n")
+            key.fileobj.close()
         elif kind == "echo":
             data = key.fileobj.recv(65536)
             if not data:
@@ -64,10 +70,7 @@ while True:
         else:
             caller, address = key.fileobj.accept()
             if port == 80:
-                caller.recv(4096)
-                said = label + b" " + address[0].removeprefix("::ffff:").encode()
-                caller.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + said + b"\\n")
-                caller.close()
+                looks.register(caller, selectors.EVENT_READ, (address[0].removeprefix("::ffff:"), "web"))
             elif port == 53:
                 reply = answer(caller.recv(4096)[2:])
                 caller.sendall(len(reply).to_bytes(2, "big") + reply)
@@ -209,6 +212,51 @@ class Phone(Place):
         for place in (self.wifi, self.mobile):
             place.end()
         super().end()
+
+
+_NDC = """\
+#!/bin/sh
+cd REQUESTS || exit 1
+case "$1 $2" in
+"ipfwd enable") touch "$3" ;;
+"ipfwd disable") rm "$3" || exit 1 ;;
+*) exit 1 ;;
+esac
+value=0; [ -z "$(ls)" ] || value=1
+echo $value > /proc/sys/net/ipv4/ip_forward
+echo $value > /proc/sys/net/ipv6/conf/all/forwarding
+echo "200 0 ipfwd operation succeeded"
+"""
+
+
+class Netd:
+    """The part of Android's netd that forwards packets while anybody asks for it, and its tool `ndc`."""
+
+    def __init__(self, phone: "Phone", folder: Path) -> None:
+        self._phone = phone
+        self._requests = folder / "requests"
+        tools = folder / "system"
+        for made in (self._requests, tools):
+            made.mkdir()
+        ndc = tools / "ndc"
+        ndc.write_text(_NDC.replace("REQUESTS", str(self._requests)))
+        ndc.chmod(0o755)
+        phone.succeed("mount", "-t", "overlay", "-o", f"lowerdir={tools}:/usr/sbin", "overlay", "/usr/sbin")
+
+    @property
+    def requesters(self) -> set[str]:
+        """Who asks for it."""
+        return {path.name for path in self._requests.iterdir()}
+
+    def forwards(self) -> bool:
+        """Whether packets are forwarded."""
+        return self._phone.succeed("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+
+    def start_again(self) -> None:
+        """Forget who asked."""
+        for path in self._requests.iterdir():
+            path.unlink()
+        self._phone.shell("for f in ipv4/ip_forward ipv6/conf/all/forwarding; do echo 0 > /proc/sys/net/$f; done")
 
 
 def _named(name: str) -> list[int]:

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.bench import inside, life_cycle, one_off, resident
+from tests.bench import inside, life_cycle, network, one_off, resident
 from tests.bench.match import Table
 
 _MOST_IMAGE = 10.0  # ms more than a directory
 _MOST_STOP = 5.0  # ms more than init's own time
 _MOST_FIFTY = 2 * 391.0  # ms; 391 is what Droidspaces 6.5.0 took for 55, on a quiet machine of this size
 _MOST_PSS = 2.0  # MB
+_MOST_NAT = 15.0  # ms more than the host's network; Droidspaces takes 80
+_MOST_NET_PSS = 20.0  # MB
+_MOST_HAND_OVER = 200.0  # ms
+_LEAST_SHARE = 0.95  # of what veth and bridge carry
 _MOST_VERSION = 2.0  # times the interpreter alone
 
 
@@ -69,6 +73,22 @@ def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
             inside.INTERPRETER,
             _MOST_VERSION,
         ),
+        within(
+            f"start with NAT: at most {_MOST_NAT:g} ms more than on the host's network",
+            network.NAT,
+            _MOST_NAT,
+            "ms",
+            network.HOST,
+        ),
+        _compare(
+            f"throughput: at least {_LEAST_SHARE:.0%} of veth and bridge",
+            median(network.CARRIED),
+            median(network.BRIDGED),
+            lambda have, want: (have >= want * _LEAST_SHARE, f"{have:.0f} to {want:.0f} MB/s: {have / want:.2f} times"),
+        ),
+        within(f"hand-over: under {_MOST_HAND_OVER:g} ms", network.HAND_OVER, _MOST_HAND_OVER, "ms"),
+        within(f"memory of the net process: under {_MOST_NET_PSS:g} MB", network.MEMORY, _MOST_NET_PSS, "MB"),
+        within("wake-ups of the net process while idle: none", network.WAKE_UPS, 0.0, ""),
     )
 
 

@@ -75,13 +75,23 @@ class Lxc:
         self._folder = folder
         folder.mkdir()
 
-    def add(self, name: str, rootfs: Path, init: str, halt_signal: str) -> None:
-        """Write the config of container `name`."""
+    def add(
+        self,
+        name: str,
+        rootfs: Path,
+        init: str,
+        halt_signal: str,
+        *,
+        bridge: str = "",
+        address: str = "",
+        gateway: str = "",
+    ) -> None:
+        """Write the config of container `name`, which is on the host's network, or has a link to `bridge`."""
         config = {
             "lxc.uts.name": name,
             "lxc.rootfs.path": f"dir:{rootfs}",
             "lxc.init.cmd": init,
-            "lxc.net.0.type": _NO_INTERFACES,
+            **(_linked(bridge, address, gateway) if bridge else {"lxc.net.0.type": _NO_INTERFACES}),
             "lxc.apparmor.profile": "unconfined",
             "lxc.mount.auto": "proc:mixed sys:mixed cgroup:mixed",
             "lxc.pty.max": "64",
@@ -109,3 +119,13 @@ class Lxc:
         if not answer.isdigit():
             raise Failed("lxc-info: the container does not run")
         return int(answer)
+
+
+def _linked(bridge: str, address: str, gateway: str) -> dict[str, str]:
+    return {
+        "lxc.net.0.type": "veth",
+        "lxc.net.0.link": bridge,
+        "lxc.net.0.flags": "up",
+        "lxc.net.0.ipv4.address": address,
+        "lxc.net.0.ipv4.gateway": gateway,
+    }

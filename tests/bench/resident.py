@@ -18,10 +18,10 @@ _SETTLING_SECONDS = 1.0
 
 def matches(scene: Scene, rounds: int) -> Iterator[Table]:
     """Measure all of this module, once: none of it is a matter of chance."""
-    yield from memory_and_wake_ups(scene)
+    yield from memory_andwake_ups_of(scene)
 
 
-def memory_and_wake_ups(scene: Scene) -> tuple[Table, Table]:
+def memory_andwake_ups_of(scene: Scene) -> tuple[Table, Table]:
     """Measure with 20 containers of each kind running."""
     served, bare, lxc, rootfs = scene.served, scene.bare, scene.lxc, scene.busybox()
     names = [f"idle-{number}" for number in range(COUNT)]
@@ -31,13 +31,13 @@ def memory_and_wake_ups(scene: Scene) -> tuple[Table, Table]:
             served.ask("start", "--name", name, *start)
         time.sleep(_SETTLING_SECONDS)
         monitors = [served.pids(name)[1] for name in names]
-        rows = [_memory(PSS_SERVICE, monitors), _memory(SUPERVISOR, [supervisor])]
-        wake_ups = _wake_ups([*monitors, supervisor])
+        rows = [memory_of(PSS_SERVICE, monitors), memory_of(SUPERVISOR, [supervisor])]
+        wake_ups = wake_ups_of([*monitors, supervisor])
         served.ask("stop", "--all")
     for name in (alone := [f"alone-{name}" for name in names]):
         bare.cold("start", "--name", name, *start)
     time.sleep(_SETTLING_SECONDS)
-    rows.append(_memory("berth monitor, started without the service", [bare.pids(name)[1] for name in alone]))
+    rows.append(memory_of("berth monitor, started without the service", [bare.pids(name)[1] for name in alone]))
     bare.cold("stop", "--all")
     for name in names:
         lxc.add(name, rootfs, QUICK_INIT, "SIGTERM")
@@ -45,7 +45,7 @@ def memory_and_wake_ups(scene: Scene) -> tuple[Table, Table]:
         for name in names:
             lxc.start(name)
         time.sleep(_SETTLING_SECONDS)
-        rows.append(_memory("lxc monitor", [_parent(lxc.pid(name)) for name in names]))
+        rows.append(memory_of("lxc monitor", [_parent(lxc.pid(name)) for name in names]))
     memory = Table(
         "Resident memory on the host's side",
         f"Proportional set size (PSS) of each process with {COUNT} containers running.",
@@ -55,7 +55,8 @@ def memory_and_wake_ups(scene: Scene) -> tuple[Table, Table]:
     return memory, Table("Wake-ups", how, (Row(WAKE_UPS, (wake_ups,), unit=""),))
 
 
-def _memory(name: str, pids: Sequence[int]) -> Row:
+def memory_of(name: str, pids: Sequence[int]) -> Row:
+    """Return the PSS of each process."""
     return Row(name, tuple(_pss(pid) for pid in pids), unit="MB")
 
 
@@ -67,7 +68,8 @@ def _pss(pid: int) -> float:
     raise LookupError(f"smaps_rollup of {pid} has no Pss")
 
 
-def _wake_ups(pids: Sequence[int]) -> float:
+def wake_ups_of(pids: Sequence[int]) -> float:
+    """Return how often these processes together came and went in some idle seconds."""
     before = sum(_switches(pid) for pid in pids)
     time.sleep(_IDLE_SECONDS)
     return float(sum(_switches(pid) for pid in pids) - before)

@@ -3,6 +3,7 @@
 import pytest
 
 from berth.network.addresses import address_of
+from tests import faults
 from tests.house import GATEWAY, SUBNET, House, house
 from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, phone, told, wait_for
 
@@ -65,6 +66,27 @@ def test_names_of_containers_and_of_the_internet_are_resolved(house: House) -> N
     assert f"Address: {address}" in house.inside("net-a", "nslookup net-B.1.berth")
     assert f"Address: {NAMED}" in house.inside("net-a", "nslookup -type=a example.org")
     assert "NXDOMAIN" in house.inside("net-a", "nslookup net-c.berth")
+
+
+def test_what_a_container_receives_and_sends_is_counted_outside_of_it(house: House) -> None:
+    address = house.start("net-a")
+    house.start("net-b")
+    house.inside("net-a", "head -c 3000000 /dev/zero > /tmp/www/big")
+    before = told(house.phone.berth, "net-a")["traffic"]
+
+    house.inside("net-b", f"wget -q -O /dev/null http://{address}/big")
+
+    after, other = told(house.phone.berth, "net-a")["traffic"], told(house.phone.berth, "net-b")["traffic"]
+    assert 3_000_000 < after["sent"] - before["sent"] < 3_500_000
+    assert 3_000_000 < other["received"] < 3_500_000
+    assert after["received"] - before["received"] < 500_000
+    assert "traffic: 2.9M received" in house.phone.berth.succeed("info", "net-b")
+    net = house.phone.net_process()
+    assert net is not None
+    faults.kill(net)
+    wait_for("another net process", lambda: house.phone.net_process() not in (None, net))
+    assert told(house.phone.berth, "net-a")["traffic"]["sent"] >= after["sent"]
+    assert "2.9M sent" in house.phone.berth.succeed("net")
 
 
 def test_an_isolated_container_reaches_the_internet_and_no_other_container(house: House) -> None:

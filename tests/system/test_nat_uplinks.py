@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.house import House, house, on_android, switch_to_mobile
-from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, WIFI, phone, told, wait_for
+from tests.phone import INTERNET, INTERNET6, MOBILE, MOBILE_ROUTER, WIFI, WIFI6, Netd, phone, told, wait_for
 
 pytestmark = pytest.mark.system
 __all__ = ["house", "on_android", "phone"]
@@ -107,3 +108,38 @@ def test_with_pinned_uplinks_traffic_goes_by_no_other(house: House) -> None:
     house.phone.ip(*by_mobile)
     wait_for("it is open again", lambda: house.fetch("net-a", INTERNET) == f"mobile {MOBILE}")
     house.phone.put_back()
+
+
+# Forwarding.
+
+
+def test_netd_is_asked_to_forward_and_decides_when_that_ends(house: House, scratch: Path) -> None:
+    phone = house.phone
+    netd = Netd(phone, scratch)
+    assert not netd.forwards()
+
+    house.start("net-a")
+    assert (netd.requesters, netd.forwards()) == ({"berth"}, True)
+    phone.succeed("ndc", "ipfwd", "enable", "tethering")
+    phone.berth.succeed("stop", "net-a")
+    assert (netd.requesters, netd.forwards()) == ({"tethering"}, True)
+
+    house.start("net-a")
+    phone.succeed("ndc", "ipfwd", "disable", "tethering")
+    assert netd.forwards()
+    assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+
+@pytest.mark.parametrize("android", [False, True], ids=["elsewhere", "with-netd"])
+def test_forwarding_that_somebody_switched_off_is_switched_on_again(house: House, scratch: Path, android: bool) -> None:
+    netd = Netd(house.phone, scratch) if android else None
+    house.start("net-a")
+
+    if netd is not None:
+        netd.start_again()
+    else:
+        house.phone.succeed("sysctl", "-q", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+
+    wait_for("it is forwarded again", lambda: house.fetch("net-a", INTERNET) == f"wifi {WIFI}")
+    wait_for("IPv6 too", lambda: house.fetch("net-a", INTERNET6) == f"wifi {WIFI6}")
+    assert netd is None or netd.requesters == {"berth"}

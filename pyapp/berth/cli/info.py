@@ -49,6 +49,7 @@ def _about_container(details: Details) -> dict[str, list[Fact]]:
         "network": [
             ("kind", {"host": "the device's own"}.get(details.network or "", details.network or "")),
             ("address", details.address or ""),
+            ("traffic", _traffic(details)),
             ("host name", details.hostname or ""),
         ],
         "binds": [
@@ -62,6 +63,12 @@ def _about_container(details: Details) -> dict[str, list[Fact]]:
         ],
         "isolation": _isolation(details),
     }
+
+
+def _traffic(details: Details) -> str:
+    if details.traffic is None:
+        return ""
+    return f"{size(details.traffic.received)} received, {size(details.traffic.sent)} sent"
 
 
 def _life(details: Details) -> list[Fact]:

@@ -3,6 +3,7 @@
 import os
 
 from berth import rules
+from berth.amounts import size
 from berth.cli.escapes import one_line
 from berth.cli.flags import Invocation
 from berth.cli.layout import wrapped
@@ -88,6 +89,7 @@ def _about(member: MemberStatus) -> list[str]:
     facts.append(f"link: {member.link}, gateway {lease.gateway}, network {lease.subnet}")
     facts += [f"port: {_shown(port)}" for port in member.ports]
     facts.append(f"uplink: {uplink.link or 'none'} ({uplink.reason})")
+    facts.append(f"traffic: {size(member.traffic.received)} received, {size(member.traffic.sent)} sent")
     return facts
 
 

@@ -9,6 +9,7 @@ from berth.engine import cgroups
 from berth.engine.containers import Container, look_up
 from berth.engine.inspect import read_host
 from berth.engine.journal import State
+from berth.engine.network import traffic
 from berth.engine.order import IMAGE_FOLDER
 from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
@@ -17,6 +18,7 @@ from berth.host import Host, InitKind, Rootfs
 from berth.kernel.capabilities import NUMBERS
 from berth.kernel.mounts import MountEntry, read_mounts
 from berth.kernel.processes import status_field
+from berth.network.model import Traffic
 from berth.plan import plan
 from berth.plan.capabilities import CAPABILITIES, withheld
 from berth.plan.model import DevicePolicy, Plan
@@ -51,8 +53,9 @@ class Details(Struct, frozen=True, kw_only=True):
     """One container.  While it does not run, what would be in force is told as far as that needs no look inside.
 
     `started_at` is in seconds since the epoch; `rootfs` is its directory, or the image; `address` is that of its own
-    network, None on the host's; `saved` is whether it is there to be started again; `options` is what its
-    start was given beside its saved settings; `wakelock` is the policy, `awake` whether its wakelock is held now.
+    network, None on the host's; `traffic` is counted at its link to the device; `saved` is whether it is there to be
+    started again; `options` is what its start was given beside its saved settings; `wakelock` is the policy, `awake`
+    whether its wakelock is held now.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Details(Struct, frozen=True, kw_only=True):
     init: str | None = None
     started_at: float | None = None
     address: str | None = None
+    traffic: Traffic | None = None
     skipped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     last_end: str | None = None
@@ -121,6 +125,7 @@ def read_details(home: Home, name: str) -> Details:
         usage=read_usage(container) if container.runs else None,
         network=spec.net if not made else _network(made),
         address=made.lease.address if made and made.lease else None,
+        traffic=traffic(home, name) if container.runs and made and made.lease else None,
         binds=spec.binds,
         namespaces=made.namespaces if made else (),
         cgroups=_groups(made) if made else (),

@@ -17,7 +17,7 @@ from berth.kernel.namespaces import setns
 from berth.kernel.processes import end_with, name_process
 from berth.kernel.sockets import connect, listen
 from berth.network.messages import Answer, Request, receive_answer, send
-from berth.network.model import wish_of
+from berth.network.model import Traffic, wish_of
 from berth.network.records import NetFolder
 from berth.spec import Port, Spec
 
@@ -130,6 +130,15 @@ def status(home: Home) -> Answer:
     sock, answer = _call(home, Request(call="status"))
     sock.close()
     return answer
+
+
+def traffic(home: Home, name: str) -> Traffic | None:
+    """Return what container `name` has received and sent; None where the net process does not tell."""
+    try:
+        told = status(home).members
+    except (BerthError, OSError):
+        return None
+    return next((member.traffic for member in told if member.name == name), None)
 
 
 def _call(home: Home, request: Request, mounts: int | None = None) -> tuple[socket.socket, Answer]:

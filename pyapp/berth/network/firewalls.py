@@ -13,8 +13,8 @@ from berth.network.firewall import Ground, Guest
 from berth.network.iptables import Iptables
 from berth.network.model import Changed, Family, Member
 from berth.network.nftables import Nftables
+from berth.network.tools import FOLDERS
 
-_TOOL_FOLDERS: Final = ("/system/bin", "/usr/sbin", "/sbin", "/usr/bin")
 _RESTORE: Final[dict[Family, str]] = {4: "iptables-restore", 6: "ip6tables-restore"}
 
 Firewall = Iptables | Nftables
@@ -48,7 +48,7 @@ class Firewalls:
         if not self.kind:
             raise BerthError(
                 f"container {name}: --net=nat needs iptables, which does not work or is not in "
-                f"{', '.join(_TOOL_FOLDERS)}, or a kernel with nftables; use --net=host"
+                f"{FOLDERS.replace(':', ', ')}, or a kernel with nftables; use --net=host"
             )
 
     def has_nat6(self) -> bool:
@@ -98,7 +98,7 @@ class Firewalls:
 
     @staticmethod
     def _candidates(family: Family) -> Iterator[Firewall]:
-        found = shutil.which(_RESTORE[family], path=":".join(_TOOL_FOLDERS))
+        found = shutil.which(_RESTORE[family], path=FOLDERS)
         if found is not None:
             yield Iptables(os.path.dirname(found), family)
         with contextlib.suppress(OSError):  # a kernel without netfilter's netlink

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
-from berth.network import addresses, sysctls, wiring
+from berth.network import addresses, forwarding, sysctls, wiring
 from berth.network.connections import forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
@@ -159,6 +159,11 @@ class Hub:
         """Believe no longer what was last seen of the phone's network: something has changed."""
         self._looked = False
 
+    def keep_forwarding(self) -> None:
+        """Have packets forwarded again where that was switched off, as the end of tethering does."""
+        if self.changed is not None and self.members:
+            forwarding.keep_on(self.changed.sysctls)
+
     def mend_firewall(self) -> None:
         """Put back what another program took away."""
         if self.members:
@@ -173,12 +178,14 @@ class Hub:
         self._look()
         self._choose_uplinks()
         mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
-        if any(mended) or facts != self.facts:
-            self.mend_firewall()
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         for name in changed:
             wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
             wiring.end_connections(self.members[name], self.own_namespace)
+        if any(mended):
+            self.keep_forwarding()
+        if any(mended) or facts != self.facts:
+            self.mend_firewall()
         return bool(changed)
 
     def settle(self, *, check: bool = False) -> None:
@@ -190,7 +197,7 @@ class Hub:
     def mend(self) -> None:
         """Put back what others took away, whether the kernel has told of it or not."""
         if self.changed is not None and self.members:
-            sysctls.write_if_there(_wanted_sysctls(ipv6=bool(self.changed.prefix6)))
+            forwarding.switch_on(forwarding.settings_for(ipv6=bool(self.changed.prefix6)))
             self.settle(check=True)
 
     def end(self) -> None:
@@ -201,7 +208,7 @@ class Hub:
         for family in _FAMILIES:
             self._tables.clear(family)
             self.firewalls.remove(family)
-        sysctls.write_if_there(self.changed.sysctls)
+        forwarding.put_back(self.changed.sysctls)
         self.records.forget_all()
         self.changed = None
 
@@ -229,7 +236,7 @@ class Hub:
         """Change what containers need of the host, each thing told to the record first."""
         if self.changed is not None:
             return
-        wanted = _wanted_sysctls(ipv6=bool(lease.gateway6))
+        wanted = forwarding.settings_for(ipv6=bool(lease.gateway6))
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
         prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
@@ -241,9 +248,7 @@ class Hub:
             firewall=self.firewalls.kind,
         )
         self.records.save_changed(self.changed)
-        for path, value in wanted.items():
-            if found.get(path) not in (None, value):
-                sysctls.write(path, value)
+        forwarding.switch_on(wanted)
         for family in _FAMILIES:
             self.firewalls.begin(family, self.changed)
 
@@ -268,7 +273,3 @@ class Hub:
         assert self.changed is not None
         own = self.facts[family].addresses if family in self.facts else ()
         self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
-
-
-def _wanted_sysctls(*, ipv6: bool) -> dict[str, str]:
-    return {sysctls.FORWARDING: "1", **(sysctls.for_forwarding6() if ipv6 else {})}

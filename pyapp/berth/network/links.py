@@ -6,7 +6,7 @@ import socket
 from typing import Final
 
 from berth.kernel.call import KernelError
-from berth.network.model import Family, Route, Rule
+from berth.network.model import Family, Route, Rule, Traffic
 from berth.network.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -122,6 +122,17 @@ def switch(netlink: Netlink, name: str, *, on: bool) -> None:
     """Switch a link on or off, as a cable that is plugged in or pulled; raises KernelError."""
     flags = _IFF_UP if on else 0
     netlink.ask(RTM_SETLINK, name, index=find(name), flags=flags, change=_IFF_UP)
+
+
+def traffic_of(netlink: Netlink, index: int) -> Traffic:
+    """Return what the other end of a veth has received and sent since it was made; nothing where it has gone."""
+    try:
+        counted = netlink.get(RTM_GETLINK, f"link {index}", index=index)["IFLA_STATS64"]
+    except KernelError as error:
+        if error.errno not in _GONE:
+            raise
+        return Traffic(0, 0)
+    return Traffic(received=counted["tx_bytes"], sent=counted["rx_bytes"])
 
 
 def switch_on(netlink: Netlink, index: int, *, mtu: int | None = None) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.host import Lease
-from berth.network.model import Uplink, Wish
+from berth.network.model import Traffic, Uplink, Wish
 from berth.spec import Network, Port
 
 ROOM = 1 << 18
@@ -30,13 +30,14 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class MemberStatus(Struct, frozen=True, kw_only=True):
-    """A container on the network, and where its traffic goes."""
+    """A container on the network, and where its traffic goes; `traffic` is counted since its link was made."""
 
     name: str
     lease: Lease
     link: str
     ports: tuple[Port, ...]
     uplink: Uplink
+    traffic: Traffic
 
 
 class PlugStatus(Struct, frozen=True, kw_only=True):

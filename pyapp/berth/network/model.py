@@ -51,6 +51,13 @@ class Plug(Struct, frozen=True, kw_only=True):
     parent: str = ""
 
 
+class Traffic(Struct, frozen=True):
+    """Bytes that one side has received and sent."""
+
+    received: int
+    sent: int
+
+
 class Changed(Struct, frozen=True, kw_only=True):
     """What was changed on the host for all containers together: `sysctls` holds the values found, by file.
 

@@ -69,10 +69,14 @@ class Netlink:
         """
         self._converse(kind, about, mode | NLM_F_ACK, attrs or {}, fields)
 
+    def get(self, kind: int, about: str, **fields: Any) -> Fields:
+        """Return one object as `dump` would; raises KernelError."""
+        return _told(self._converse(kind, about, NLM_F_ACK, {}, fields)[0])
+
     def dump(self, kind: int, about: str, **fields: Any) -> list[Fields]:
         """Return every object of a kind, header fields and attributes in one dictionary; raises KernelError."""
         answers = self._converse(kind, about, NLM_F_DUMP, {}, fields)
-        return [{**{key: answer[key] for key, _ in answer.fields}, **_attributes(answer)} for answer in answers]
+        return [_told(answer) for answer in answers]
 
     def _converse(self, kind: int, about: str, mode: int, attrs: Fields, fields: Fields) -> list[Any]:
         message = _CLASSES[kind]()
@@ -121,8 +125,9 @@ class Netlink:
         self.close()
 
 
-def _attributes(answer: Any) -> Fields:
-    return {attribute[0]: attribute[1] for attribute in answer["attrs"]}
+def _told(answer: Any) -> Fields:
+    header = {key: answer[key] for key, _ in answer.fields}
+    return {**header, **{attribute[0]: attribute[1] for attribute in answer["attrs"]}}
 
 
 def index_of(name: str) -> int | None:

@@ -4,21 +4,32 @@ import errno
 import socket
 import struct
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NamedTuple
 
 from berth.network.addresses import LINK_PREFIX
 
-# RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE and, by its number 19, IPV6_RULE
-_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
+# RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE; by their numbers 19, 24 and 25 IPV6_RULE,
+# IPV4_NETCONF and IPV6_NETCONF
+_GROUPS: Final = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18 | 1 << 23 | 1 << 24
 _ROOM: Final = 1 << 18
 _HEADER: Final = struct.Struct("=IHHII")
 _NEW_LINK, _DEL_LINK = 16, 17  # RTM_*
 _ADDRESS: Final = (20, 21)
 _ROUTE: Final = (24, 25)
-_IFINFOMSG, _RTMSG = 16, 12  # sizes
+_NEW_NETCONF, _DEL_NETCONF = 80, 81
+_IFINFOMSG, _RTMSG, _NETCONFMSG = 16, 12, 4  # sizes
 _INDEX_AT: Final = 4  # in struct ifinfomsg and struct ifaddrmsg
 _IFLA_IFNAME: Final = 3
 _RTA_OIF: Final = 4
+_NETCONFA_IFINDEX: Final = 1
+_ALL_LINKS: Final = struct.pack("=i", -1)
+
+
+class Heard(NamedTuple):
+    """What was announced: that `others` changed links, addresses, routes or rules; that `forwarding` was switched."""
+
+    others: bool
+    forwarding: bool
 
 
 class News:
@@ -35,28 +46,30 @@ class News:
         """Return the descriptor."""
         return self._socket.fileno()
 
-    def tells_of_others(self, own: Collection[int]) -> bool:
-        """Read all that has been announced; tell whether it is more than what the netlink ports `own` asked for.
+    def read(self, own: Collection[int]) -> Heard:
+        """Read all that has been announced, but for what the netlink ports `own` asked for.
 
         What the kernel itself says of containers' links follows from that too.
         """
-        found = False
+        others = forwarding = False
         while True:
             try:
                 data = self._socket.recv(_ROOM)
             except BlockingIOError:
-                return found
+                return Heard(others, forwarding)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                found = True  # some of it was lost
+                others = forwarding = True  # some of it was lost
                 continue
             offset = 0
             while offset < len(data):
                 length, kind, _, _, port = _HEADER.unpack_from(data, offset)
-                about_own_link = self._is_about_own_link(kind, data[offset + _HEADER.size : offset + length])
-                if port not in own and (port or not about_own_link):
-                    found = True
+                body = data[offset + _HEADER.size : offset + length]
+                if kind in (_NEW_NETCONF, _DEL_NETCONF):
+                    forwarding = forwarding or _attribute(body, _NETCONFMSG, _NETCONFA_IFINDEX) == _ALL_LINKS
+                elif not self._is_about_own_link(kind, body) or port:
+                    others = others or port not in own
                 offset += (length + 3) & ~3
 
     def _is_about_own_link(self, kind: int, body: bytes) -> bool:

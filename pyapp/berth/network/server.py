@@ -18,6 +18,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.call import explain
 from berth.network.hub import Hub
+from berth.network.links import traffic_of
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
 from berth.network.news import News
@@ -148,6 +149,7 @@ class _Server:
                 link=member.link,
                 ports=member.wish.ports,
                 uplink=self._hub.uplinks[name],
+                traffic=traffic_of(self._hub.netlink, member.index),
             )
             for name, member in sorted(self._hub.members.items())
         )
@@ -163,6 +165,12 @@ class _Server:
         if self._firewall_news.tells_of_others(self._hub.firewalls.ports):
             self._loop.put_off("mend", _SETTLING_SECONDS, self._mend)
 
+    def _forward(self) -> None:
+        try:
+            self._hub.keep_forwarding()
+        except OSError as error:
+            self._log(f"forwarding could not be switched on again: {explain(error)}")
+
     def _mend(self) -> None:
         try:
             self._hub.mend_firewall()
@@ -170,7 +178,10 @@ class _Server:
             self._log(f"the firewall could not be mended: {error}")
 
     def _hear(self) -> None:
-        if self._news.tells_of_others(self._hub.ports):
+        heard = self._news.read(self._hub.ports)
+        if heard.forwarding and self._hub.members:
+            self._loop.put_off("forward", _SETTLING_SECONDS, self._forward)
+        if heard.others:
             self._hub.look_again()
             if self._hub.members or self._plugs.plugs:
                 self._loop.put_off("follow", _SETTLING_SECONDS, self._follow)

@@ -11,17 +11,11 @@ from berth.engine.usage import members, read_usage
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import status_field
+from berth.network.model import Traffic
 from berth.web.models import Process, Processes
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PRESSURES = {"cpu": "cpu.pressure", "memory": "memory.pressure", "io": "io.pressure"}
-
-
-class Traffic(Struct, frozen=True):
-    """Bytes since the interfaces came up, without loopback."""
-
-    received: int
-    sent: int
 
 
 class Battery(Struct, frozen=True):

@@ -110,7 +110,7 @@ class _Connection(http.client.HTTPSConnection):
             super().connect()
             return
         host = self.host
-        self.host = addresses_of(host, read_resolvers())[0]
+        self.host = addresses_of(host, read_resolvers(()))[0]
         http.client.HTTPConnection.connect(self)
         self.host = host
         self.sock = self._context.wrap_socket(self.sock, server_hostname=host)  # type: ignore[attr-defined]  # its own
