@@ -87,14 +87,13 @@ class Lan:
 
     def lose_wifi(self) -> None:
         """Take the phone's interface away, as some do when Wi-Fi is switched off."""
-        self._wlan = json.loads(self.phone.ip("-json", "link", "show", "wlan0"))[0]
+        self._mac = json.loads(self.phone.ip("-json", "link", "show", "wlan0"))[0]["address"]
         self.phone.ip("link", "del", "wlan0")
 
     def bring_wifi(self) -> None:
         """Have it come back, the same as before."""
-        mac, peer = self._wlan["address"], self._wlan["link_index"]
         self.phone.shell(
-            f"ip link add wlan0 address {mac} type veth peer name out index {peer} netns {self.phone.wifi.pid};"
+            f"ip link add wlan0 address {self._mac} type veth peer name out netns {self.phone.wifi.pid};"
             f"ip address add {WIFI}/24 dev wlan0"
         )
         self.phone.wifi.shell("ip link set out master lan up")
