@@ -82,8 +82,8 @@ while True:
 
 _MARK = "echo =====;"
 _STATE = {
-    "links": "ip -brief link",
-    "addresses": "ip -brief address",
+    "links": "ip -brief link | sed 's/@if[0-9]*/ /'",
+    "addresses": "ip -brief address | sed 's/@if[0-9]*/ /'",
     "routes": "ip -4 route show table all; ip -6 route show table all",
     "rules": "ip rule; ip -6 rule",
     "firewall": "iptables-save || true; ip6tables-save || true",

@@ -66,10 +66,13 @@ def static_of(facts: Facts, wish: Wish, parent: Link) -> Static | None:
     if net is None:
         known = ", ".join(sorted({str(net) for net in nets if net.prefixlen < 32})) or "none"
         raise BerthError(f"container {wish.name}: --ip {wish.ip} is not on the LAN of {parent.name} ({known})")
-    if wish.ip in facts.addresses:
-        raise BerthError(f"container {wish.name}: --ip {wish.ip} is the phone's own address; choose another one")
     ways = [route for route in facts.routes if route.link == parent.index and not route.destination and route.gateway]
-    return Static(wish.ip, net.prefixlen, min(ways, key=lambda way: way.metric).gateway if ways else None)
+    router = min(ways, key=lambda way: way.metric).gateway if ways else None
+    others = {str(net.network_address): "the LAN's own", str(net.broadcast_address): "for broadcasts"}
+    others |= dict.fromkeys(facts.addresses, "the phone's own address") | ({router: "the router's"} if router else {})
+    if wish.ip in others:
+        raise BerthError(f"container {wish.name}: --ip {wish.ip} is {others[wish.ip]}; choose another one")
+    return Static(wish.ip, net.prefixlen, router)
 
 
 def plug_in(netlink: Netlink, plug: Plug, parent: Link, static: Static | None, own_namespace: int) -> str:
