@@ -90,7 +90,7 @@ def test_a_null_device_that_was_replaced_inside_is_not_taken_for_one(berth: Bert
 
 
 def test_who_holds_the_channel_of_a_process_that_enters_is_not_believed(berth: Berth, rootfs: Factory) -> None:
-    """Root inside gets it by pidfd_getfd(2), and could have the monitor listen to, or signals sent to, what it likes."""
+    """Root inside gets it by pidfd_getfd(2), and could have the monitor listen to what it likes."""
     quick.start(berth, rootfs("busybox"), name=NAME)
     entering = faults.PausedStart(berth, "entered", NAME, "run", NAME, "--", "/bin/sh", "-c", "exit 7")
     pidfd = pidfd_open(entering.paused)
@@ -195,7 +195,9 @@ def test_the_hosts_file_system_is_not_frozen_from_inside(berth: Berth, shared_di
 def test_the_hosts_memory_is_not_swapped_to_a_file_inside(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     quick.start(berth, root, name=NAME)
-    make = "dd if=/dev/zero of=/swap bs=64k count=16 2>/dev/null; chmod 600 /swap; mkswap /swap >/dev/null; swapon /swap"
+    make = (
+        "dd if=/dev/zero of=/swap bs=64k count=16 2>/dev/null; chmod 600 /swap; mkswap /swap >/dev/null; swapon /swap"
+    )
     result = berth("run", NAME, "--", "/bin/sh", "-c", make)
     subprocess.run(["swapoff", root / "swap"], check=False, stderr=subprocess.DEVNULL)
     assert "not permitted" in result.stderr

@@ -1,8 +1,8 @@
 """System call numbers of the calls that Berth filters, and the architectures a kernel runs side by side.
 
 From the kernel's own tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h (arm64 and
-riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but getsockopt and setsockopt
-on i386, where both ways exist (since 4.3).
+riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but getsockopt
+and setsockopt on i386, where both ways exist (since 4.3).
 """
 
 from typing import Final
