@@ -90,7 +90,7 @@ def test_a_null_device_that_was_replaced_inside_is_not_taken_for_one(berth: Bert
 
 
 def test_who_holds_the_channel_of_a_process_that_enters_is_not_believed(berth: Berth, rootfs: Factory) -> None:
-    """Root inside gets it by pidfd_getfd(2), and could have the monitor listen, or signals sent, to what it likes."""
+    """Root inside gets it by pidfd_getfd(2), and could have the monitor listen to what it likes."""
     quick.start(berth, rootfs("busybox"), name=NAME)
     entering = faults.PausedStart(berth, "entered", NAME, "run", NAME, "--", "/bin/sh", "-c", "exit 7")
     pidfd = pidfd_open(entering.paused)

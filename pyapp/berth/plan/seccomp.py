@@ -34,7 +34,7 @@ _SOL_SOCKET, _SO_PASSPIDFD, _SO_PEERPIDFD = 1, 76, 77  # 6.5
 
 # bpf(2): the ways to have a program run on what happens outside the container; attaching to a cgroup is another one.
 _BPF_OUT_OF_ITS_CGROUP = {10: "PROG_TEST_RUN", 17: "RAW_TRACEPOINT_OPEN", 28: "LINK_CREATE", 33: "ITER_CREATE"}
-# bpf(2): the ways to get hold of what others made.  A program by itself (13) says only what it does, and runc asks.
+# bpf(2): the ways to get hold of what others have made.  A program by itself (13) only says what it does; runc asks.
 _BPF_OF_OTHERS = {14: "MAP_GET_FD_BY_ID", 30: "LINK_GET_FD_BY_ID"}
 
 # ioctl_nsfs(2), 6.11: type and number; the size above them may be any.
