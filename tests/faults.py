@@ -160,9 +160,15 @@ class PausedStart:
         return condition(self.berth, self.name)
 
     def _settled(self) -> bool:
-        """A monitor has no record yet when it was just forked, and none any more when it is about to end."""
+        """A monitor has no record yet when it was just forked, and none any more when it is about to end.
+
+        It may have yet to see that init has ended.
+        """
         monitor_lives = is_alive(self.roles.get("monitor", 0))
+        init_lives = "init" not in self.roles or is_alive(self.roles["init"])
         now = condition(self.berth, self.name)
+        if now == "running":
+            return init_lives
         return now != "starting" and not (now == "stopped" and monitor_lives)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from berth.home import Home
+
 SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
 ALONE = os.environ.get("CI") == "true"  # nobody else runs containers on such a machine, so all of them are ours
 
@@ -120,8 +122,10 @@ def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
 
 
 def _own_containers(home: Path) -> set[str]:
-    """Return the names of the containers that the state in `home` knows; in CI, of all that are running as well."""
-    known = {entry.name for folder in ("containers", "run/containers") for entry in (home / folder).glob("*")}
+    """Return the cgroups' names of the containers that the state in `home` knows; in CI, of all that run as well."""
+    names = {entry.name for folder in ("containers", "run/containers") for entry in (home / folder).glob("*")}
+    tag = Home(str(home), f"{home}/run").tag
+    known = names | {f"{name}@{tag}" for name in names}
     return known | _running_containers() if ALONE else known
 
 
@@ -139,7 +143,7 @@ def _processes() -> Iterator[Path]:
 
 
 def _containers_of(process: Path) -> set[str]:
-    """Return the name of the container in whose cgroups `process` is, if any."""
+    """Return the cgroup's name of the container in which `process` is, if any."""
     try:
         groups = (process / "cgroup").read_text().splitlines()
     except OSError:

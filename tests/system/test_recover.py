@@ -117,7 +117,7 @@ def test_after_a_kill_the_image_is_free_and_clean(
     end(berth)
     assert run_tree(berth) == {}
     assert not Path("/mnt/berth", NAME).exists()
-    berth.succeed("start", NAME)
+    berth.succeed("start", NAME, "--rootfs-img", image_of_init)
     berth.succeed("stop", NAME)
     assert subprocess.run(["e2fsck", "-fn", image_of_init], check=False, capture_output=True).returncode == 0
 

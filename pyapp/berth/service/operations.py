@@ -6,7 +6,6 @@ command; what it prints is the operation's log.
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import time
@@ -182,7 +181,7 @@ class Operations:
     def _start(self, question: Ask) -> Operation:
         kind = question.argv[0]
         begun = Operation(
-            id=secrets.token_hex(8),
+            id=os.urandom(8).hex(),
             kind=kind,
             container=question.container,
             sentence=f"{kind} {question.container}",

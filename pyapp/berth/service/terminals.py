@@ -1,7 +1,6 @@
 """Opening terminals in containers, and talking to those that are open.  See `terminal`."""
 
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ def open_terminal(home: Home, wanted: Terminal) -> Terminal:
     if len(list(_ids(home))) >= _MOST:
         raise BerthError(f"there are {_MOST} terminals already; close one first")
     os.makedirs(_folder(home), mode=0o700, exist_ok=True)
-    shown = msgspec.structs.replace(wanted, id=secrets.token_hex(8), started_at=time.time())
+    shown = msgspec.structs.replace(wanted, id=os.urandom(8).hex(), started_at=time.time())
     path = _path(home, shown.id)
     listener = listen(path, socket.SOCK_SEQPACKET)
     ours, theirs = Channel.pair()
