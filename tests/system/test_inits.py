@@ -190,7 +190,7 @@ def test_its_getties_sleep_on_terminals_that_nobody_looks_at(berth: Berth, kind:
     """One without a terminal would end and be started again, for ever, and never get to the point of waiting."""
     start(berth, kind, root)
 
-    quick.wait_for(lambda: getties(berth) == {f"/dev/tty{number}" for number in range(1, 7)} or None)
+    quick.wait_for(lambda: getties(berth).keys() == {f"/dev/tty{number}" for number in range(1, 7)} or None)
 
     berth.succeed("stop", "quay")
 
@@ -200,27 +200,31 @@ def test_a_getty_sleeps_again_after_a_reboot_and_with_a_new_monitor(berth: Berth
     with (root / "etc/inittab").open("a") as table:
         table.write("tty1::respawn:/sbin/getty 38400 tty1\n")
     berth.succeed("start", "quay", "--rootfs", root)
-    quick.wait_for(lambda: getties(berth) == {"/dev/tty1"} or None)
+    quick.wait_for(lambda: getties(berth).get("/dev/tty1"))
     first = quick.info(berth)["pid"]
 
     berth("run", "quay", "--", "reboot")
 
     quick.wait_for(lambda: quick.info(berth)["pid"] not in (first, None) or None)
-    quick.wait_for(lambda: getties(berth) == {"/dev/tty1"} or None)
-    before = quick.inside(berth, "pgrep", "getty")
+    before = quick.wait_for(lambda: getties(berth).get("/dev/tty1"))
     os.kill(quick.info(berth)["monitor_pid"], signal.SIGKILL)
     berth.succeed("recover")
-    quick.wait_for(
-        lambda: (getties(berth) == {"/dev/tty1"} and quick.inside(berth, "pgrep", "getty") != before) or None
-    )
+    quick.wait_for(lambda: getties(berth).get("/dev/tty1", before) != before or None)
     berth.succeed("stop", "quay")
 
 
-def getties(berth: Berth) -> set[str]:
-    """The terminals on which a getty waits for a name."""
-    script = "for pid in $(pgrep getty); do readlink /proc/$pid/fd/0; done; echo end"
-    *terminals, _ = quick.shell(berth, script).splitlines()
-    return set(terminals)
+_GETTIES: Final = """\
+for process in /proc/[0-9]*; do
+    case $(cat $process/comm) in *getty) echo "$process $(readlink $process/fd/0)" ;; esac
+done 2>/dev/null
+:
+"""
+
+
+def getties(berth: Berth) -> dict[str, str]:
+    """The terminals on which a getty waits for a name, each with that getty."""
+    lines = [line.split() for line in quick.shell(berth, _GETTIES).splitlines()]
+    return {terminal: process for process, *opened in lines for terminal in opened}
 
 
 @pytest.mark.parametrize("kind", ["sysvinit"], indirect=True)
