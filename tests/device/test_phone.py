@@ -92,24 +92,44 @@ def test_selinux_is_permissive_until_the_last_that_asked_for_it_is_gone(phone: P
 
 
 def test_a_container_started_in_an_apps_root_shell_outlives_the_app(phone: Phone) -> None:
-    """As Termux's `su` does it: mounts of its own, and the app's cgroup, with which ActivityManager ends it all."""
     make_tree(phone)
-    app = "/sys/fs/cgroup/uid_10123"
-    words = (
-        f"{BERTH} start --name tree --rootfs /data/local/tree; {BERTH} run box -- sh -c 'exit 7'; echo $?; sleep 600"
-    )
-    own = f"{TOOLS} mount --make-rprivate /; {TOOLS} mount -t tmpfs mine /mnt; {words}"
-    phone.output("mkdir", app)
-    shell = f"echo $$ >{app}/cgroup.procs; exec {TOOLS} unshare -m sh -c {shlex.quote(own)}"
-    phone.sh(f"{TOOLS} setsid sh -c {shlex.quote(shell)} </dev/null >/data/said 2>&1 &")
-    phone.wait_until(lambda: phone.read("/data/said").endswith("7"), "both commands have ended")
+    words = f"{BERTH} start --name tree --rootfs /data/local/tree; {BERTH} run box -- sh -c 'exit 7'; echo $?"
 
-    phone.sh(f"echo 1 >{app}/cgroup.kill")
+    said = said_in_app(phone, words)
 
-    phone.wait_until(lambda: "populated 0" in phone.read(f"{app}/cgroup.events"), "the app is gone")
-    assert phone.read("/data/said").startswith("tree: started, init is ")
+    assert said.startswith("tree: started, init is ")
+    assert said.endswith("\n7")
     assert state(phone, "tree") == "running"
     assert " mine " not in phone.read(f"/proc/{info(phone, 'tree')['monitor_pid']}/mountinfo")
+
+
+def test_a_service_that_the_button_started_outlives_the_root_manager(phone: Phone) -> None:
+    phone.output("kill", str(service_pid(phone)))
+    phone.wait_until(lambda: not serves(phone), "the service is down")
+
+    said = said_in_app(phone, f"{TOOLS} sh {MODULE}/action.sh")
+
+    assert said.startswith("The service is down; starting it.")
+    assert "#ticket=" in said
+    service = service_pid(phone)
+    phone.output("kill", "-9", str(service))
+    phone.wait_until(lambda: service_pid(phone) not in (0, service) and serves(phone), "service.sh brings it back")
+
+
+def said_in_app(phone: Phone, words: str) -> str:
+    """Run `words` in the root shell of an app, end the app, and return what they said.
+
+    As in Termux: mounts of its own, and the app's cgroup, with which ActivityManager ends everything.
+    """
+    app = "/sys/fs/cgroup/uid_10123"
+    own = f"{TOOLS} mount --make-rprivate /; {TOOLS} mount -t tmpfs mine /mnt; {words}; echo >/data/done; sleep 600"
+    shell = f"echo $$ >{app}/cgroup.procs; exec {TOOLS} unshare -m sh -c {shlex.quote(own)}"
+    phone.output("mkdir", app)
+    phone.sh(f"{TOOLS} setsid sh -c {shlex.quote(shell)} </dev/null >/data/said 2>&1 &")
+    phone.wait_until(lambda: phone.run("ls", "/data/done").code == 0, "it has been done", 120.0)
+    phone.sh(f"echo 1 >{app}/cgroup.kill")
+    phone.wait_until(lambda: "populated 0" in phone.read(f"{app}/cgroup.events"), "the app is gone")
+    return phone.read("/data/said")
 
 
 def test_an_image_mounts_with_our_label_and_with_no_other(phone: Phone) -> None:

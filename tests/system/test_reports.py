@@ -234,6 +234,7 @@ def test_a_plan_gives_every_step_with_its_reason_in_order(berth: Berth, rootfs: 
         "mounts",
         "capabilities",
         "system calls",
+        "whole device",
         "init",
         "hooks",
         "warnings",
