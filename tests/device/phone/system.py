@@ -141,7 +141,7 @@ def _copy_tools(target: Path) -> None:
             "/system/lib64",
             copy,
         ]
-        subprocess.run(relocate, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*relocate, "--set-rpath", "/system/lib64", copy], check=True, stderr=subprocess.DEVNULL)
     _settle_firewall(target)
     for applet in subprocess.run(["toybox"], check=True, capture_output=True, text=True).stdout.split():
         path = target / "bin" / applet
