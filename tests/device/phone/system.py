@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from demo import busybox
+from tests.device import packages
 from tests.device.cpio import append_tree
 from tests.device.packages import copy_modules, depends_on, release, unpack
 from tests.device.parts import CACHE, cached
@@ -63,7 +64,7 @@ def system(kernel: Kernel) -> System:
 
 
 def _core_digest() -> str:
-    return _digest((KERNEL, MODULES), (GUEST / "ramdisk-init", Path(__file__), busybox.BUSYBOX))
+    return _digest((KERNEL, RELEASES, MODULES), (GUEST / "ramdisk-init", Path(packages.__file__), busybox.BUSYBOX))
 
 
 def _disks_digest() -> str:
@@ -133,15 +134,9 @@ def _copy_tools(target: Path) -> None:
         for library in _libraries(source):
             shutil.copy(library, target / "lib64")
         interpreter = f"/system/lib64/{Path(LOADER).name}"
-        relocate: list[str | Path] = [
-            "patchelf",
-            "--set-interpreter",
-            interpreter,
-            "--set-rpath",
-            "/system/lib64",
-            copy,
-        ]
-        subprocess.run([*relocate, "--set-rpath", "/system/lib64", copy], check=True, stderr=subprocess.DEVNULL)
+        # RPATH, for it holds for what a library needs, too.
+        places = ("--set-interpreter", interpreter, "--force-rpath", "--set-rpath", "/system/lib64")
+        subprocess.run(["patchelf", *places, copy], check=True, stderr=subprocess.DEVNULL)
     _settle_firewall(target)
     for applet in subprocess.run(["toybox"], check=True, capture_output=True, text=True).stdout.split():
         path = target / "bin" / applet
