@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from demo import busybox
+from tests.device import packages
 from tests.device.cpio import append_tree
 from tests.device.packages import copy_modules, depends_on, release, unpack
 from tests.device.parts import CACHE, cached
@@ -38,6 +39,8 @@ FIREWALL = ("iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore
 EXTENSIONS = "xtables"
 LABELS = {"system/bin/init": "init_exec", "system/bin/sh": "shell_exec", "system/bin/toybox": "toolbox_exec"}
 LOADER = "/lib64/ld-linux-x86-64.so.2"
+# Since Android 11 it folds case, for what Debian's 5.10 lacks CONFIG_UNICODE.
+DATA_FEATURES: dict[Kernel, tuple[str, ...]] = {"6.1": ("-O", "casefold", "-C", "utf8"), "5.10": ()}
 DATA_BYTES = 2 << 30  # sparse
 
 
@@ -57,11 +60,11 @@ def system(kernel: Kernel) -> System:
     """
     core = cached(CACHE / f"linux-{kernel}", _core_digest(), lambda work, made: _make_core(kernel, work, made))
     disks = cached(CACHE / "phone", _disks_digest(), _make_disks)
-    return System(core / "kernel", core / "ramdisk", disks / "system", disks / "data")
+    return System(core / "kernel", core / "ramdisk", disks / "system", disks / f"data-{kernel}")
 
 
 def _core_digest() -> str:
-    return _digest((KERNEL, MODULES), (GUEST / "ramdisk-init", Path(__file__), busybox.BUSYBOX))
+    return _digest((KERNEL, RELEASES, MODULES), (GUEST / "ramdisk-init", Path(packages.__file__), busybox.BUSYBOX))
 
 
 def _disks_digest() -> str:
@@ -89,7 +92,8 @@ def _make_core(kernel: Kernel, work: Path, made: Path) -> None:
 def _make_disks(work: Path, made: Path) -> None:
     made.mkdir()
     _make_system(work, made / "system")
-    _make_data(made / "data")
+    for kernel, features in DATA_FEATURES.items():
+        _make_data(made / f"data-{kernel}", features)
 
 
 def _make_ramdisk(work: Path, image: Path, target: Path) -> None:
@@ -130,15 +134,9 @@ def _copy_tools(target: Path) -> None:
         for library in _libraries(source):
             shutil.copy(library, target / "lib64")
         interpreter = f"/system/lib64/{Path(LOADER).name}"
-        relocate: list[str | Path] = [
-            "patchelf",
-            "--set-interpreter",
-            interpreter,
-            "--set-rpath",
-            "/system/lib64",
-            copy,
-        ]
-        subprocess.run(relocate, check=True, stderr=subprocess.DEVNULL)
+        # RPATH, for it holds for what a library needs, too.
+        places = ("--set-interpreter", interpreter, "--force-rpath", "--set-rpath", "/system/lib64")
+        subprocess.run(["patchelf", *places, copy], check=True, stderr=subprocess.DEVNULL)
     _settle_firewall(target)
     for applet in subprocess.run(["toybox"], check=True, capture_output=True, text=True).stdout.split():
         path = target / "bin" / applet
@@ -180,9 +178,9 @@ def _label(path: Path, kind: str) -> None:
     os.setxattr(path, "security.selinux", f"u:object_r:{kind}:s0\0".encode(), follow_symlinks=False)
 
 
-def _make_data(target: Path) -> None:
-    """Make what Android makes of /data: f2fs that folds case, with its own set of features."""
+def _make_data(target: Path, features: tuple[str, ...]) -> None:
+    """Make what Android makes of /data: f2fs with its own set of features."""
     with target.open("wb") as file:
         file.truncate(DATA_BYTES)
-    features = ("-g", "android", "-O", "casefold", "-C", "utf8")
-    subprocess.run(["mkfs.f2fs", "-q", "-f", "-l", "data", *features, target], check=True, stdout=subprocess.DEVNULL)
+    command: list[str | Path] = ["mkfs.f2fs", "-q", "-f", "-l", "data", "-g", "android", *features, target]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
