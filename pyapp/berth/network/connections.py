@@ -7,9 +7,9 @@ open would wait for an answer for minutes.  See sock_diag(7), linux/inet_diag.h,
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 _NETLINK_SOCK_DIAG: Final = 4
 _NETLINK_NETFILTER: Final = 12
@@ -32,6 +32,7 @@ _CT_GET: Final = 1 << 8 | 1
 _CT_DELETE: Final = 1 << 8 | 2
 _NFGENMSG: Final = 4
 _CTA_TUPLE_ORIG: Final = 1
+_CTA_TUPLE_REPLY: Final = 2
 _CTA_TUPLE_IP: Final = 1
 _SOURCES: Final = (1, 3)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
 _DESTINATIONS: Final = (2, 4)
@@ -40,21 +41,33 @@ _TYPE: Final = 0x3FFF
 Address = IPv4Address | IPv6Address
 
 
-def forget_connections(addresses: tuple[str, ...], subnet: str) -> None:
-    """Have the phone forget what containers at `addresses` have going on with anybody outside `subnet`.
+def forget_outgoing(addresses: tuple[str, ...], subnet: str) -> None:
+    """Have the phone forget what containers at `addresses` have begun with anybody outside `subnet`.
 
     A kernel that doesn't list its connections is left alone.
     """
-    sources = {ip_address(address) for address in addresses}
+
+    def is_outgoing(original: _Ends, _: _Ends) -> bool:
+        return original.source in own and original.destination is not None and _is_outside(original.destination, subnet)
+
+    own = {ip_address(address) for address in addresses}
+    _forget(own, is_outgoing)
+
+
+def forget_all(addresses: tuple[str, ...]) -> None:
+    """Have the phone forget whatever containers that were at `addresses` had going on, with anybody."""
+    own = {ip_address(address) for address in addresses}
+    _forget(own, lambda original, reply: bool(own & {original.source, original.destination, reply.source}))
+
+
+def _forget(addresses: set[Address], chosen: "Callable[[_Ends, _Ends], bool]") -> None:
     with contextlib.suppress(OSError), _netlink(_NETLINK_NETFILTER) as sock:
-        for family in sorted({socket.AF_INET if source.version == 4 else socket.AF_INET6 for source in sources}):
+        for family in sorted({socket.AF_INET if address.version == 4 else socket.AF_INET6 for address in addresses}):
             about = struct.pack("!BBH", family, 0, 0)
             for message in list(_dump(sock, _CT_GET, about)):
                 attributes = _attributes(message[_NFGENMSG:])
                 original = attributes.get(_CTA_TUPLE_ORIG, b"")
-                ends = _attributes(_attributes(original).get(_CTA_TUPLE_IP, b""))
-                source, destination = (_address(ends, kinds) for kinds in (_SOURCES, _DESTINATIONS))
-                if source in sources and destination is not None and _is_outside(destination, subnet):
+                if chosen(_ends(original), _ends(attributes.get(_CTA_TUPLE_REPLY, b""))):
                     tuple_of_it = struct.pack("=HH", 4 + len(original), 0x8000 | _CTA_TUPLE_ORIG) + original
                     _do(sock, _CT_DELETE, about + tuple_of_it)
 
@@ -83,8 +96,17 @@ def _is_outside(address: Address, subnet: str) -> bool:
     return isinstance(address, IPv6Address) or address not in IPv4Network(subnet)
 
 
-def _address(ends: dict[int, bytes], kinds: tuple[int, ...]) -> Address | None:
-    return next((ip_address(ends[kind]) for kind in kinds if kind in ends), None)
+class _Ends(NamedTuple):
+    source: Address | None
+    destination: Address | None
+
+
+def _ends(direction: bytes) -> _Ends:
+    told = _attributes(_attributes(direction).get(_CTA_TUPLE_IP, b""))
+    source, destination = (
+        next((ip_address(told[kind]) for kind in kinds if kind in told), None) for kinds in (_SOURCES, _DESTINATIONS)
+    )
+    return _Ends(source, destination)
 
 
 def _netlink(protocol: int) -> socket.socket:

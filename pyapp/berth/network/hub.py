@@ -13,6 +13,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
 from berth.network import addresses, forwarding, sysctls, wiring
+from berth.network.connections import forget_all
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.leases import lease_for
@@ -105,7 +106,7 @@ class Hub:
             wiring.remove_link(self.netlink, member)
             if self.members:
                 self.settle()
-            wiring.forget_outside(member)
+            wiring.forget(member)
             self.records.forget_member(name)
 
     # What holds for all of them.
@@ -181,6 +182,8 @@ class Hub:
             self._tables.clear(family)
             self.firewalls.remove(family)
         forwarding.put_back(self.changed.sysctls)
+        own = (addresses.gateway_of(self.changed.subnet), f"{self.changed.prefix6}1" if self.changed.prefix6 else "")
+        forget_all(tuple(address for address in own if address))
         self.records.forget_all()
         self.changed = None
 

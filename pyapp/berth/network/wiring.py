@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from typing import Final
 
 from berth.network import links, sysctls
-from berth.network.connections import forget_connections, reset_connections
+from berth.network.connections import forget_all, forget_outgoing, reset_connections
 from berth.network.model import Member
 from berth.network.netlink import Netlink, inside, open_namespace
 
@@ -61,15 +61,18 @@ def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> N
 
 def end_connections(member: Member, own_namespace: int) -> None:
     """End what goes by an uplink that the container no longer has."""
-    forget_outside(member)
+    forget_outgoing(_addresses(member), member.lease.subnet)
     with contextlib.suppress(OSError), inside(member.pid, own_namespace):  # it may have ended just now
         reset_connections(member.lease.subnet)
 
 
-def forget_outside(member: Member) -> None:
-    """Have the phone forget what `member` has going on with anybody who is no container."""
-    own = tuple(address for address in (member.lease.address, member.lease.address6) if address)
-    forget_connections(own, member.lease.subnet)
+def forget(member: Member) -> None:
+    """Have the phone forget what a container that has gone had going on: the next at its address begins anew."""
+    forget_all(_addresses(member))
+
+
+def _addresses(member: Member) -> tuple[str, ...]:
+    return tuple(address for address in (member.lease.address, member.lease.address6) if address)
 
 
 def _alias(member: Member) -> str:
