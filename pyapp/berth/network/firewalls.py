@@ -80,6 +80,11 @@ class Firewalls:
         if changed.subnet_of(family) and firewall is not None:
             firewall.apply(_ground(family, changed, members, own), check=check)
 
+    def missing(self, family: Family) -> tuple[str, ...]:
+        """Return, in words, what another program has taken away; raises BerthError."""
+        firewall = self._of(family)
+        return firewall.missing() if firewall else ()
+
     def remove(self, family: Family) -> None:
         """Take away all of Berth's; raises BerthError."""
         if (firewall := self._of(family)) is not None:

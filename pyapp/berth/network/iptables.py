@@ -52,6 +52,10 @@ class Iptables:
         if text := removal_text(self._saved()):
             self._run(self._restore, text)
 
+    def missing(self) -> tuple[str, ...]:
+        """Return, in words, the jumps to Berth's chains that are not there; raises BerthError."""
+        return tuple(f"{builtin} -> {chain} (table {table})" for table, builtin, chain in missing_jumps(self._saved()))
+
     def has_nat(self) -> bool:
         """Tell whether tool and kernel can translate addresses of this family: many phones can't for IPv6."""
         try:

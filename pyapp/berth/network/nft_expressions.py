@@ -15,8 +15,9 @@ from berth.network.model import Family
 
 TABLE: Final = "berth"
 
-_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 2, 3, 6  # NFT_MSG_*
-_CREATE, _APPEND = 0x400, 0x800  # NLM_F_*
+NEW_RULE: Final = 6
+_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _GET_RULE = 0, 2, 3, 7  # NFT_MSG_*
+_DUMP, _CREATE, _APPEND = 0x300, 0x400, 0x800  # NLM_F_*
 _NESTED: Final = 0x8000
 _REGISTER: Final = 1  # NFT_REG_1: 16 bytes
 _REGISTER_2: Final = 2
@@ -66,6 +67,11 @@ def removing(family: Family) -> list[Message]:
     return [_table(family), (_DEL_TABLE, 0, _header(family) + _text(1, TABLE))]
 
 
+def rules_asked_for(family: Family) -> Message:
+    """Return the request for all rules of the table; older kernels answer with those of every table."""
+    return _GET_RULE, _DUMP, _header(family) + _text(1, TABLE)
+
+
 def _header(family: Family) -> bytes:
     return struct.pack("!BBH", _AF[family], 0, 0)
 
@@ -88,7 +94,7 @@ def _rule(family: Family, chain: str, line: Line) -> Message:
     if line.guest:
         comment = line.guest.encode() + b"\0"
         body += _attribute(7, bytes((_COMMENT, len(comment))) + comment)
-    return _NEW_RULE, _CREATE | _APPEND, body
+    return NEW_RULE, _CREATE | _APPEND, body
 
 
 def _expressions(family: Family, line: Line) -> Iterator[tuple[str, bytes]]:

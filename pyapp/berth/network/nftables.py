@@ -13,13 +13,13 @@ from typing import Final
 from berth.errors import BerthError
 from berth.network.firewall import Chains, Ground, chains_of
 from berth.network.model import Family
-from berth.network.nft_expressions import TABLE, Message, removing, replacing
+from berth.network.nft_expressions import NEW_RULE, TABLE, Message, removing, replacing, rules_asked_for
 
 _NETLINK_NETFILTER: Final = 12
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
 _BEGIN, _END = 0x10, 0x11  # NFNL_MSG_BATCH_*
 _REQUEST, _ACK = 0x1, 0x4  # NLM_F_*
-_ERROR: Final = 2  # NLMSG_ERROR
+_ERROR, _DONE = 2, 3  # NLMSG_*
 _HEADER: Final = struct.Struct("=IHHII")
 _ROOM: Final = 1 << 18
 _NEWS: Final = 7  # NFNLGRP_NFTABLES
@@ -40,6 +40,7 @@ class Nftables:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         self._socket.bind((0, 0))
         self._applied: Chains | None = None
+        self._rules = 0
 
     @property
     def port(self) -> int:
@@ -73,6 +74,15 @@ class Nftables:
         except OSError as error:
             raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its table remains") from error
 
+    def missing(self) -> tuple[str, ...]:
+        """Return, in words, that not all rules are there; raises BerthError."""
+        try:
+            there = self._count_rules()
+        except OSError as error:
+            raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its rules can't be read") from error
+        lacking = self._rules - there
+        return (f"{lacking} of {self._rules} rules (table {TABLE})",) if lacking > 0 else ()
+
     def has_nat(self) -> bool:
         """Tell whether the kernel has nftables, and can translate addresses of this family by it.
 
@@ -85,13 +95,30 @@ class Nftables:
         return True
 
     def _replace(self, chains: Chains) -> None:
+        messages = replacing(self._family, chains, clamp=self._clamp)
         try:
-            self._commit(replacing(self._family, chains, clamp=self._clamp))
+            self._commit(messages)
         except OSError as error:
             if not self._clamp or error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
             self._clamp = False
-            self._commit(replacing(self._family, chains, clamp=False))
+            messages = replacing(self._family, chains, clamp=False)
+            self._commit(messages)
+        self._rules = sum(kind == NEW_RULE for kind, _, _ in messages)
+
+    def _count_rules(self) -> int:
+        kind, flags, body = rules_asked_for(self._family)
+        self._socket.send(_message(_SUBSYSTEM << 8 | kind, _REQUEST | flags, 0, body))
+        found = 0
+        while True:
+            data = self._socket.recv(_ROOM)
+            offset = 0
+            while offset < len(data):
+                length, answered, *_ = _HEADER.unpack_from(data, offset)
+                if answered in (_ERROR, _DONE):
+                    return found
+                found += _first_text(data[offset + _HEADER.size + _GENMSG : offset + length]) == TABLE
+                offset += (length + 3) & ~3
 
     def _commit(self, messages: list[Message]) -> None:
         """Carry out a transaction as a whole; raises OSError where one of `messages` is refused."""
