@@ -11,7 +11,7 @@ const PRIVILEGES = ["nomask", "nocaps", "noseccomp", "unfiltered-dev"];
 
 export const GROUPS = [
   { id: "limits", options: [{ key: "memory", kind: "size" }, { key: "cpus", kind: "number", step: "0.1" }, { key: "pids_limit", kind: "number", step: "1" }] },
-  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "none"], usual: "host" }, { key: "ports", kind: "ports" }, { key: "ip", kind: "text" }, { key: "upstream", kind: "words" }, { key: "isolated", kind: "switch" }, { key: "disable_ipv6", kind: "switch" }, { key: "dns", kind: "words" }, { key: "hostname", kind: "text" }] },
+  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "none"], usual: "host" }, { key: "ports", kind: "ports" }, { key: "ip", kind: "text" }, { key: "upstream", kind: "words" }, { key: "isolated", kind: "switch" }, { key: "disable_ipv6", kind: "switch" }, { key: "bandwidth_down", kind: "size" }, { key: "bandwidth_up", kind: "size" }, { key: "dns", kind: "words" }, { key: "hostname", kind: "text" }] },
   { id: "storage", options: [{ key: "binds", kind: "binds" }, { key: "fsck", kind: "choice", choices: ["auto", "always", "never"], usual: "auto" }] },
   { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words" }, { key: "init", kind: "text", usual: "/sbin/init" }, { key: "env", kind: "pairs" }] },
   { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }] },

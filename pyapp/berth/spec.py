@@ -58,8 +58,8 @@ class Hook(Struct, frozen=True, forbid_unknown_fields=True):
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A container as the user described it; exactly one of `rootfs` and `image` is set.
 
-    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes.  `extra` holds
-    what an imported Droidspaces file said that Berth does not know.
+    `memory` is in bytes, `bandwidth_down` and `bandwidth_up` in bytes a second, `cpus` in cores (1.5 is one and
+    a half), `pids_limit` in processes.  `extra` holds what an imported Droidspaces file said that Berth does not know.
     """
 
     version: int = SPEC_VERSION
@@ -73,6 +73,8 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     ports: tuple[Port, ...] = ()
     upstream: tuple[str, ...] = ()
     isolated: bool = False
+    bandwidth_down: int | None = None
+    bandwidth_up: int | None = None
     disable_ipv6: bool = False
     binds: tuple[Bind, ...] = ()
     env: dict[str, str] = {}
@@ -135,6 +137,8 @@ def checked(spec: Spec) -> Spec:
         upstream=tuple(rules.link("upstream", pattern) for pattern in spec.upstream),
         dns=tuple(rules.address("dns", address) for address in spec.dns),
         memory=None if spec.memory is None else rules.memory("memory", spec.memory),
+        bandwidth_down=_checked_bandwidth("bandwidth_down", spec.bandwidth_down),
+        bandwidth_up=_checked_bandwidth("bandwidth_up", spec.bandwidth_up),
         cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
         pids_limit=None if spec.pids_limit is None else rules.pids("pids_limit", spec.pids_limit),
         cap_add=tuple(rules.capability("cap_add", capability) for capability in spec.cap_add),
@@ -143,6 +147,10 @@ def checked(spec: Spec) -> Spec:
         start_after=tuple(rules.name("start_after", name) for name in spec.start_after),
         extra={rules.text("extra", key): rules.text("extra", value) for key, value in spec.extra.items()},
     )
+
+
+def _checked_bandwidth(label: str, value: int | None) -> int | None:
+    return None if value is None else rules.bandwidth(label, value)
 
 
 def _checked_port(port: Port) -> Port:

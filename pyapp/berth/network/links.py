@@ -51,8 +51,13 @@ def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner:
     attributes = {"IFLA_IFNAME": name, "IFLA_MTU": mtu, "IFLA_LINKINFO": info}
     netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, attributes)
     index = find(name)
-    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)  # NEWLINK passes over it
+    name_owner(netlink, index, alias)
     return index
+
+
+def name_owner(netlink: Netlink, index: int, alias: str) -> None:
+    """Give a link the alias by which it is known as ours, which RTM_NEWLINK passes over; raises KernelError."""
+    netlink.ask(RTM_SETLINK, f"link {index}", attrs={"IFLA_IFALIAS": alias}, index=index)
 
 
 def remove_link(netlink: Netlink, name: str, alias: str) -> None:
