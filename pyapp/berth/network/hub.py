@@ -41,6 +41,7 @@ class Hub:
         self.members: dict[str, Member] = {}
         self.uplinks: dict[str, Uplink] = {}
         self.facts: dict[Family, Facts] = {}
+        self._followed: dict[Family, Facts] = {}
         self.changed: Changed | None = None
         self.firewalls = Firewalls()
         self._tables = Tables(self.netlink)
@@ -87,7 +88,7 @@ class Hub:
         self.records.save_member(member)
         self.members[name] = member
         self.reserved.pop(name, None)
-        self._choose_uplinks()
+        self.uplinks[name] = choose_uplink(self.facts[4], member.wish.upstream)  # `follow` sees to the others
         member = replace(member, index=wiring.make_link(self.netlink, member, self._mtu(name)))
         self.members[name] = member
         self.records.save_member(member)
@@ -131,6 +132,7 @@ class Hub:
             self._look()
             self._choose_uplinks()
             self.settle(check=True)
+            self._followed = self.facts
             for member in self.members.values():
                 self._services.add(member)
 
@@ -153,7 +155,7 @@ class Hub:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
         if not self.members:
             return False
-        facts, before = self.facts, dict(self.uplinks)
+        before = dict(self.uplinks)
         self._look()
         self._choose_uplinks()
         mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
@@ -163,8 +165,9 @@ class Hub:
             wiring.end_connections(self.members[name], self.own_namespace)
         if any(mended):
             self.keep_forwarding()
-        if any(mended) or facts != self.facts:
+        if any(mended) or self.facts != self._followed:
             self.mend_firewall()
+        self._followed = self.facts
         return bool(changed)
 
     def settle(self, *, check: bool = False) -> None:
