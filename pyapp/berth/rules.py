@@ -21,6 +21,8 @@ HOSTNAME_LENGTH = 64  # __NEW_UTS_LEN
 PATH_LENGTH = 4095  # PATH_MAX less its final NUL
 MEMORY_LEAST = 1 << 20
 MEMORY_MOST = (1 << 63) - 1
+BANDWIDTH_LEAST = 8 << 10
+BANDWIDTH_MOST = (1 << 32) - 1  # what the kernel's token bucket counts in
 CPUS_LEAST = 0.01  # the scheduler refuses a quota under 1 ms in its period of 100 ms
 CPUS_MOST = 8192.0  # NR_CPUS is never configured higher
 PORT_MOST = 65535
@@ -181,6 +183,13 @@ def memory(label: str, value: int) -> int:
         raise UsageError(f"{label} {value}: nothing runs in under 1M; a bare number is bytes, so write 512M or 2G")
     if value > MEMORY_MOST:
         raise UsageError(f"{label}: that is more bytes than the kernel can count; write 512M or 2G")
+    return value
+
+
+def bandwidth(label: str, value: int) -> int:
+    """A limit of what is received, or sent, in bytes a second."""
+    if not BANDWIDTH_LEAST <= value <= BANDWIDTH_MOST:
+        raise UsageError(f"{label} {value}: the limit is in bytes a second, from 8K to 4G, such as 2M")
     return value
 
 

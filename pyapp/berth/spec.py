@@ -66,9 +66,9 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     `gateway` is the container that is the router of its network "gateway", which has the LAN `gateway_net` at its
     `gateway_iface`; `lan_iface` is the phone's link to the network "lan", by its name or a pattern.
 
-    `memory` is in bytes, `cpus` in cores (1.5 is one and a half), `pids_limit` in processes, `oom_score_adj` as in
-    proc(5), None for what is usual on the device.  `extra` holds what an imported Droidspaces file said that Berth does
-    not know.
+    `memory` is in bytes, `bandwidth_down` and `bandwidth_up` in bytes a second, `cpus` in cores (1.5 is one and a
+    half), `pids_limit` in processes, `oom_score_adj` as in proc(5), None for what is usual on the device.  `extra`
+    holds what an imported Droidspaces file said that Berth does not know.
     """
 
     version: int = SPEC_VERSION
@@ -82,6 +82,8 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     ports: tuple[Port, ...] = ()
     upstream: tuple[str, ...] = ()
     isolated: bool = False
+    bandwidth_down: int | None = None
+    bandwidth_up: int | None = None
     disable_ipv6: bool = False
     gateway: Name | None = None
     gateway_net: Segment = "lan"
@@ -156,6 +158,8 @@ def checked(spec: Spec) -> Spec:
         lan_iface=None if spec.lan_iface is None else rules.link("lan_iface", spec.lan_iface),
         dns=tuple(rules.address("dns", address) for address in spec.dns),
         memory=None if spec.memory is None else rules.memory("memory", spec.memory),
+        bandwidth_down=_checked_bandwidth("bandwidth_down", spec.bandwidth_down),
+        bandwidth_up=_checked_bandwidth("bandwidth_up", spec.bandwidth_up),
         cpus=None if spec.cpus is None else rules.cpus("cpus", float(spec.cpus)),
         pids_limit=None if spec.pids_limit is None else rules.pids("pids_limit", spec.pids_limit),
         oom_score_adj=None if spec.oom_score_adj is None else rules.oom_score("oom_score_adj", spec.oom_score_adj),
@@ -172,6 +176,10 @@ def _check_gateway(spec: Spec) -> None:
         raise UsageError("gateway: --net=gateway needs the name of the container that is the router; add --gateway")
     if spec.gateway == spec.name:
         raise UsageError(f"gateway {rules.quoted(spec.name)}: a container can't be its own router; name another one")
+
+
+def _checked_bandwidth(label: str, value: int | None) -> int | None:
+    return None if value is None else rules.bandwidth(label, value)
 
 
 def _checked_port(port: Port) -> Port:

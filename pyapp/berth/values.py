@@ -21,6 +21,15 @@ _IMAGE_SUFFIXES = (".img", ".ext4", ".raw")
 
 def size(label: str, text: str) -> int:
     """Bytes from `512M`, `1.5g`, `2GiB` or a bare number; units are powers of 1024."""
+    return rules.memory(label, _bytes(label, text))
+
+
+def bandwidth(label: str, text: str) -> int:
+    """Bytes a second, written as a size is."""
+    return rules.bandwidth(label, _bytes(label, text))
+
+
+def _bytes(label: str, text: str) -> int:
     upper = text.upper() if text.isascii() else ""
     number = upper.removesuffix("B").removesuffix("I")
     unit = number[-1:] if number[-1:] in _UNITS else ""
@@ -28,7 +37,8 @@ def size(label: str, text: str) -> int:
     if digits is None or (number != upper and not unit):
         raise UsageError(f"{label} {rules.quoted(text)}: this is no size; write one such as 512M or 1.5G")
     whole, fraction = digits
-    return rules.memory(label, int(whole + fraction) * _UNITS[unit] // 10 ** len(fraction))
+    number_of_bytes: int = int(whole + fraction) * _UNITS[unit] // 10 ** len(fraction)
+    return number_of_bytes
 
 
 def processors(label: str, text: str) -> float:

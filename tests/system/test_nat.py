@@ -1,10 +1,15 @@
 """`--net=nat`: the address, the route and the names of a container, as its user sees them."""
 
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from berth.network.addresses import address_of
-from tests import faults
-from tests.house import GATEWAY, SUBNET, House, house
+from tests import faults, quick
+from tests.house import GATEWAY, SERVER, SUBNET, House, house
 from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, phone, told, wait_for
 
 pytestmark = pytest.mark.system
@@ -118,3 +123,28 @@ def test_a_client_that_asks_for_another_address_is_refused_it(house: House) -> N
     lease = house.inside("net-a", f"udhcpc -f -q -n -t 3 -r 172.28.7.7 -s {script} -i eth0")
 
     assert f"ip={address}" in lease.splitlines()
+
+
+def test_fifty_that_start_at_once_can_all_talk(house: House) -> None:
+    phone = house.phone
+    root = house.rootfs("busybox")
+    quick.write_init(root, "/sbin/server", SERVER)
+    names = [f"many-{number}" for number in range(50)]
+    phone.berth.succeed("serve", "--background")
+    try:
+        flags = ("--rootfs", root, "--volatile", "--init", "/sbin/server", "--net=nat")
+        with ThreadPoolExecutor(len(names)) as callers:
+            for done in callers.map(lambda name: phone.berth("start", name, *flags, seconds=200), names):
+                assert done.returncode == 0, done.stderr
+
+        members = json.loads(phone.berth.succeed("net", "--json"))["members"]
+        found = {member["name"]: member["lease"]["address"] for member in members}
+        assert sorted(found) == sorted(names)
+        assert len({*found.values()}) == 50
+        asked = "; ".join(f"curl -s --retry 20 --retry-connrefused --retry-delay 1 {found[name]}" for name in names)
+        assert phone.shell(asked).split() == names
+        following = zip(names, [*names[1:], names[0]], strict=True)
+        assert [house.fetch(name, found[other]) for name, other in list(following)[::10]] == names[1::10]
+    finally:
+        phone.berth.succeed("stop", "--all", "--timeout", "0", seconds=200)
+        os.kill(int((phone.berth.home / "run/supervisor.lock").read_text()), signal.SIGTERM)

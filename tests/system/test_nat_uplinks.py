@@ -143,3 +143,36 @@ def test_forwarding_that_somebody_switched_off_is_switched_on_again(house: House
     wait_for("it is forwarded again", lambda: house.fetch("net-a", INTERNET) == f"wifi {WIFI}")
     wait_for("IPv6 too", lambda: house.fetch("net-a", INTERNET6) == f"wifi {WIFI6}")
     assert netd is None or netd.requesters == {"berth"}
+
+
+# Limits.
+
+PUMP = """\
+import socket, sys, time
+sock = socket.create_connection(("203.0.113.1", 7), timeout=30)
+began, amount = time.perf_counter(), int(sys.argv[1])
+while amount > 0:
+    sock.sendall(bytes(1 << 14))
+    amount -= 1 << 14
+    wanted = 1 << 14
+    while wanted:
+        wanted -= len(sock.recv(wanted))
+print(time.perf_counter() - began)
+"""
+
+
+@pytest.mark.parametrize("flag", ["--bandwidth-down", "--bandwidth-up"])
+def test_a_limit_of_bandwidth_holds_in_its_direction(house: House, flag: str) -> None:
+    house.start("net-a", flag, "500K")
+    init = str(told(house.phone.berth, "net-a")["pid"])
+
+    inside = ["nsenter", "--target", init, "--net", sys.executable, "-c", PUMP]
+    taken = float(subprocess.run([*inside, str(1 << 20)], check=True, capture_output=True, text=True).stdout)
+
+    assert taken > 0.8 * (1 << 20) / (500 << 10)
+    links = house.phone.succeed("tc", "-s", "qdisc", "show")
+    buckets = [line for line in links.splitlines() if line.startswith("qdisc tbf")]
+    assert len(buckets) == 1, links
+    assert ("berthu" in buckets[0]) == (flag == "--bandwidth-up")
+    house.inside("net-a", "tc qdisc del dev eth0 root; tc qdisc del dev eth0 ingress")
+    assert "qdisc tbf" in house.phone.succeed("tc", "qdisc", "show")

@@ -17,6 +17,7 @@ from berth.network import addresses, dhcp, names
 from berth.network.firewall import ALL_LINKS, Ground, Guest, chains_of
 from berth.network.iptables_text import JUMPS, missing_jumps, removal_text, rules_text
 from berth.network.model import Facts, Link, Member, Route, Rule, Uplink, Wish
+from berth.network.nft_expressions import NEW_RULE, removing, replacing
 from berth.network.tables import wanted_routes, wanted_rules
 from berth.network.uplinks import (
     CLOSED,
@@ -287,13 +288,24 @@ def test_a_container_without_ports_changes_nothing_in_the_firewall() -> None:
     assert chains_of(ground(GUEST, other)) == chains_of(ground(GUEST))
 
 
+def test_nftables_gets_every_rule_and_is_replaced_as_a_whole() -> None:
+    chains = chains_of(ground(GUEST))
+    messages = replacing(4, chains, clamp=True)
+
+    rules = [body for kind, _, body in messages if kind == NEW_RULE]
+    assert len(rules) == sum(map(len, chains.values())) + len(chains["LOCAL"])  # which two hooks lead to
+    assert len(rules) - len([m for m in replacing(4, chains, clamp=False) if m[0] == NEW_RULE]) == len(chains["MSS"])
+    assert messages[: len(removing(4))] == removing(4)
+    assert sum(b"web\0" in body for body in rules) == sum(bool(line.guest) for part in chains.values() for line in part)
+
+
 def test_jumps_that_are_missing_are_found_and_all_is_taken_back() -> None:
     saved = "*filter\n:INPUT ACCEPT [0:0]\n:BERTH-FORWARD - [0:0]\n-A FORWARD -j BERTH-FORWARD\n-A FORWARD -j tether\n"
 
     missing = missing_jumps(saved)
 
-    assert ("filter", "FORWARD", "FORWARD") not in missing
-    assert ("nat", "OUTPUT", "LOCAL") in missing
+    assert ("filter", "FORWARD", "BERTH-FORWARD") not in missing
+    assert ("nat", "OUTPUT", "BERTH-LOCAL") in missing
     assert len(missing) == sum(len(builtins) for chains in JUMPS.values() for builtins in chains.values()) - 1
     taken_back = "*filter\n-D FORWARD -j BERTH-FORWARD\n-F BERTH-FORWARD\n-X BERTH-FORWARD\nCOMMIT\n"
     assert removal_text(saved) == taken_back

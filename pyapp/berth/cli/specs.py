@@ -41,6 +41,8 @@ _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {
 _LIFTABLE: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "memory": ("memory", values.size),
     "cpus": ("cpus", values.processors),
+    "bandwidth-down": ("bandwidth_down", values.bandwidth),
+    "bandwidth-up": ("bandwidth_up", values.bandwidth),
     "ip": ("ip", rules.address4),
     "gateway": ("gateway", rules.name),
     "lan-iface": ("lan_iface", rules.link),

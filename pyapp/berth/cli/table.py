@@ -121,6 +121,8 @@ NAT = (
     Flag("upstream", "list", "NAT: leave by the first of these interfaces that is up.", value="LINK"),
     Flag("isolated", "switch", "NAT: keep other containers away."),
     Flag("disable-ipv6", "switch", "NAT: without IPv6."),
+    Flag("bandwidth-down", "text", "NAT: limit of what it receives a second.", value="SIZE"),
+    Flag("bandwidth-up", "text", "NAT: limit of what it sends a second.", value="SIZE"),
 )
 LAN = (
     Flag("lan", "switch", "Short for --net=lan."),

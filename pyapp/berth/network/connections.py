@@ -48,8 +48,8 @@ Address = IPv4Address | IPv6Address
 _Tuple = dict[int, bytes]
 
 
-def forget_connections(addresses: tuple[str, ...], subnet: str) -> None:
-    """Have the phone forget what containers at `addresses` have going on with anybody outside `subnet`.
+def forget_outgoing(addresses: tuple[str, ...], subnet: str) -> None:
+    """Have the phone forget what containers at `addresses` have begun with anybody outside `subnet`.
 
     A kernel that doesn't list its connections is left alone.
     """
@@ -60,6 +60,17 @@ def forget_connections(addresses: tuple[str, ...], subnet: str) -> None:
         return source in sources and destination is not None and _is_outside(destination, subnet)
 
     _forget(leads_outside)
+
+
+def forget_all(addresses: tuple[str, ...]) -> None:
+    """Have the phone forget whatever containers that were at `addresses` had going on, with anybody."""
+    own = {ip_address(address) for address in addresses}
+
+    def is_theirs(original: _Tuple, reply: _Tuple) -> bool:
+        ends = {_address(original, _SOURCES), _address(original, _DESTINATIONS), _address(reply, _SOURCES)}
+        return bool(own & ends)
+
+    _forget(is_theirs)
 
 
 def forget_ports(ports: tuple[Port, ...], container: tuple[str, ...], phone: tuple[str, ...]) -> None:

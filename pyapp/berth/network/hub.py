@@ -13,7 +13,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
 from berth.network import addresses, forwarding, sysctls, wiring
-from berth.network.connections import forget_ports
+from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.leases import lease_for
@@ -43,6 +43,7 @@ class Hub:
         self.members: dict[str, Member] = {}
         self.uplinks: dict[str, Uplink] = {}
         self.facts: dict[Family, Facts] = {}
+        self._followed: dict[Family, Facts] = {}
         self.changed: Changed | None = None
         self.firewalls = Firewalls()
         self._tables = Tables(self.netlink)
@@ -89,7 +90,7 @@ class Hub:
         self.records.save_member(member)
         self.members[name] = member
         self.reserved.pop(name, None)
-        self._choose_uplinks()
+        self.uplinks[name] = choose_uplink(self.facts[4], member.wish.upstream)  # `follow` sees to the others
         member = replace(member, index=wiring.make_link(self.netlink, member, self._mtu(name)))
         self.members[name] = member
         self.records.save_member(member)
@@ -108,7 +109,7 @@ class Hub:
             wiring.remove_link(self.netlink, member)
             if self.members:
                 self.settle()
-            wiring.forget_outside(member)
+            wiring.forget(member)
             self.records.forget_member(name)
 
     def change_ports(self, name: str, add: tuple[Port, ...], remove: tuple[Port, ...]) -> None:
@@ -152,6 +153,7 @@ class Hub:
             self._look()
             self._choose_uplinks()
             self.settle(check=True)
+            self._followed = self.facts
             for member in self.members.values():
                 self._services.add(member)
 
@@ -174,7 +176,7 @@ class Hub:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
         if not self.members:
             return False
-        facts, before = self.facts, dict(self.uplinks)
+        before = dict(self.uplinks)
         self._look()
         self._choose_uplinks()
         mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
@@ -184,8 +186,9 @@ class Hub:
             wiring.end_connections(self.members[name], self.own_namespace)
         if any(mended):
             self.keep_forwarding()
-        if any(mended) or facts != self.facts:
+        if any(mended) or self.facts != self._followed:
             self.mend_firewall()
+        self._followed = self.facts
         return bool(changed)
 
     def settle(self, *, check: bool = False) -> None:
@@ -209,6 +212,8 @@ class Hub:
             self._tables.clear(family)
             self.firewalls.remove(family)
         forwarding.put_back(self.changed.sysctls)
+        own = (addresses.gateway_of(self.changed.subnet), f"{self.changed.prefix6}1" if self.changed.prefix6 else "")
+        forget_all(tuple(address for address in own if address))
         self.records.forget_all()
         self.changed = None
 

@@ -22,13 +22,13 @@ _STATES: Final = {"known": "RELATED,ESTABLISHED", "translated": "DNAT"}
 def rules_text(chains: Chains, missing: Iterable[tuple[str, str, str]] = ()) -> str:
     """Return the input of `iptables-restore --noflush` that makes Berth's chains what they must be, as a whole.
 
-    `missing` are the jumps (table, built-in chain, chain) that have to be put first in their chain as well.
+    `missing` are the jumps (table, built-in chain, Berth's chain) that have to be put first in their chain as well.
     """
     lines: list[str] = []
     for table, content in JUMPS.items():
         lines += [f"*{table}", *(f":{_PREFIX}{chain} - [0:0]" for chain in content)]
         lines += [f"-A {_PREFIX}{chain} {_text(line)}" for chain in content for line in chains[chain]]
-        lines += [f"-I {builtin} 1 -j {_PREFIX}{chain}" for where, builtin, chain in missing if where == table]
+        lines += [f"-I {builtin} 1 -j {chain}" for where, builtin, chain in missing if where == table]
         lines.append("COMMIT")
     return "\n".join(lines) + "\n"
 
@@ -37,7 +37,10 @@ def missing_jumps(saved: str) -> tuple[tuple[str, str, str], ...]:
     """Return the jumps that `saved`, the output of iptables-save, does not have."""
     there = set(_jumps_in(saved))
     wanted = (
-        (table, builtin, chain) for table, chains in JUMPS.items() for chain in chains for builtin in chains[chain]
+        (table, builtin, f"{_PREFIX}{chain}")
+        for table, chains in JUMPS.items()
+        for chain in chains
+        for builtin in chains[chain]
     )
     return tuple(jump for jump in wanted if jump not in there)
 
@@ -53,7 +56,7 @@ def removal_text(saved: str) -> str:
         if line.startswith(f":{_PREFIX}"):
             chains.setdefault(table, []).append(chain)
     for where, builtin, chain in _jumps_in(saved):
-        jumps.setdefault(where, []).append(f"-D {builtin} -j {_PREFIX}{chain}")
+        jumps.setdefault(where, []).append(f"-D {builtin} -j {chain}")
     lines: list[str] = []
     for where in dict.fromkeys((*jumps, *chains)):
         own = chains.get(where, [])
@@ -67,10 +70,8 @@ def _jumps_in(saved: str) -> Iterator[tuple[str, str, str]]:
     for line in saved.splitlines():
         table = line[1:] if line.startswith("*") else table
         match line.split():
-            case ["-A", builtin, "-j", target] if not builtin.startswith(_PREFIX):
-                chain = target.removeprefix(_PREFIX)
-                if chain != target and chain in JUMPS.get(table, {}):
-                    yield table, builtin, chain
+            case ["-A", builtin, "-j", chain] if chain.startswith(_PREFIX) and not builtin.startswith(_PREFIX):
+                yield table, builtin, chain
 
 
 def _text(line: Line) -> str:

@@ -52,7 +52,7 @@ def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner:
     attributes = {"IFLA_IFNAME": name, "IFLA_MTU": mtu, "IFLA_LINKINFO": info}
     netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, attributes)
     index = find(name)
-    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)  # NEWLINK passes over it
+    name_owner(netlink, index, alias)
     return index
 
 
@@ -62,7 +62,7 @@ def make_bridge(netlink: Netlink, name: str, alias: str) -> int:
         info = {"attrs": [["IFLA_INFO_KIND", "bridge"]]}
         netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, {"IFLA_IFNAME": name, "IFLA_LINKINFO": info})
     index = find(name)
-    netlink.ask(RTM_SETLINK, name, attrs={"IFLA_IFALIAS": alias}, index=index)
+    name_owner(netlink, index, alias)
     return index
 
 
@@ -92,6 +92,11 @@ def remove(netlink: Netlink, name: str) -> None:
     """Remove the link `name` in the caller's network namespace; one that has gone is fine."""
     with unless_gone():
         netlink.ask(RTM_DELLINK, name, index=find(name))
+
+
+def name_owner(netlink: Netlink, index: int, alias: str) -> None:
+    """Give a link the alias by which it is known as ours, which RTM_NEWLINK passes over; raises KernelError."""
+    netlink.ask(RTM_SETLINK, f"link {index}", attrs={"IFLA_IFALIAS": alias}, index=index)
 
 
 def remove_link(netlink: Netlink, name: str, alias: str) -> None:

@@ -17,6 +17,8 @@ class Wish(Struct, frozen=True, kw_only=True):
     upstream: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     isolated: bool = False
+    bandwidth_down: int | None = None
+    bandwidth_up: int | None = None
     ipv6: bool = True
     hostname: str = ""
     kind: Network = "nat"
@@ -157,6 +159,8 @@ def wish_of(spec: Spec) -> Wish:
         upstream=spec.upstream,
         dns=spec.dns,
         isolated=spec.isolated,
+        bandwidth_down=spec.bandwidth_down,
+        bandwidth_up=spec.bandwidth_up,
         ipv6=not spec.disable_ipv6,
         hostname=spec.hostname or spec.name,
         kind=spec.net,

@@ -33,6 +33,8 @@ RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
 RTM_NEWRULE: Final = 32
 RTM_DELRULE: Final = 33
+RTM_NEWQDISC: Final = 36
+RTM_NEWTFILTER: Final = 44
 RTM_GETRULE: Final = 34
 
 _HEADER: Final = struct.Struct("=IHHII")
@@ -79,7 +81,7 @@ class Netlink:
         return [_told(answer) for answer in answers]
 
     def _converse(self, kind: int, about: str, mode: int, attrs: Fields, fields: Fields) -> list[Any]:
-        message = _CLASSES[kind]()
+        message = _class_of(kind)()
         for key, value in fields.items():
             message[key] = value
         message["attrs"] = [[key, value] for key, value in attrs.items() if value is not None]
@@ -109,7 +111,7 @@ class Netlink:
                 if code:
                     raise KernelError("netlink", code, about)
                 return False
-            answer = _CLASSES[kind](body)
+            answer = _class_of(kind)(body)
             answer.decode()
             answers.append(answer)
         return True
@@ -123,6 +125,14 @@ class Netlink:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _class_of(kind: int) -> type[nlmsg]:
+    if kind not in _CLASSES:
+        from pyroute2.netlink.rtnl.tcmsg import tcmsg  # as much as all the rest together, and seldom needed
+
+        _CLASSES.update(dict.fromkeys((RTM_NEWQDISC, RTM_NEWTFILTER), tcmsg))
+    return _CLASSES[kind]
 
 
 def _told(answer: Any) -> Fields:

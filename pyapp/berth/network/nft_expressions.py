@@ -15,7 +15,8 @@ from berth.network.model import Family
 
 TABLE: Final = "berth"
 
-_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE, _GET_RULE = 0, 2, 3, 6, 7  # NFT_MSG_*
+NEW_RULE: Final = 6
+_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _GET_RULE = 0, 2, 3, 7  # NFT_MSG_*
 _DUMP, _CREATE, _APPEND = 0x300, 0x400, 0x800  # NLM_F_*
 _NESTED: Final = 0x8000
 _REGISTER: Final = 1  # NFT_REG_1: 16 bytes
@@ -30,8 +31,6 @@ _BASES: Final = {
     "postrouting": ("postrouting", "nat", 100, "POSTROUTING"),
 }
 """Chains that the kernel calls: hook, type, priority (as iptables has them), and whose rules they hold."""
-NEVER_EMPTY: Final = ("forward", "input", "postrouting")
-"""Those that have rules whenever there is a container."""
 
 _EQUAL, _NOT_EQUAL, _AT_LEAST, _AT_MOST = 0, 1, 5, 3  # NFT_CMP_*
 _IIFNAME, _OIFNAME, _L4PROTO = 6, 7, 16  # NFT_META_*
@@ -68,9 +67,9 @@ def removing(family: Family) -> list[Message]:
     return [_table(family), (_DEL_TABLE, 0, _header(family) + _text(1, TABLE))]
 
 
-def rules_wanted(family: Family) -> Message:
-    """Return the question for all rules there are; before Linux 4.11 it can't be one for those of a table."""
-    return _GET_RULE, _DUMP, _header(family)
+def rules_asked_for(family: Family) -> Message:
+    """Return the request for all rules of the table; older kernels answer with those of every table."""
+    return _GET_RULE, _DUMP, _header(family) + _text(1, TABLE)
 
 
 def _header(family: Family) -> bytes:
@@ -95,7 +94,7 @@ def _rule(family: Family, chain: str, line: Line) -> Message:
     if line.guest:
         comment = line.guest.encode() + b"\0"
         body += _attribute(7, bytes((_COMMENT, len(comment))) + comment)
-    return _NEW_RULE, _CREATE | _APPEND, body
+    return NEW_RULE, _CREATE | _APPEND, body
 
 
 def _expressions(family: Family, line: Line) -> Iterator[tuple[str, bytes]]:

@@ -13,7 +13,7 @@ from typing import Final
 from berth.errors import BerthError
 from berth.network.firewall import Chains, Ground, chains_of
 from berth.network.model import Family
-from berth.network.nft_expressions import NEVER_EMPTY, TABLE, Message, removing, replacing, rules_wanted
+from berth.network.nft_expressions import NEW_RULE, TABLE, Message, removing, replacing, rules_asked_for
 
 _NETLINK_NETFILTER: Final = 12
 _SUBSYSTEM: Final = 10  # NFNL_SUBSYS_NFTABLES
@@ -25,7 +25,6 @@ _ROOM: Final = 1 << 18
 _NEWS: Final = 7  # NFNLGRP_NFTABLES
 _SO_SNDBUFFORCE: Final = 32
 _TABLE_NAME: Final = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
-_RULE_CHAIN: Final = 2  # NFTA_RULE_CHAIN
 _GENMSG: Final = 4
 _NOTHING: Final[Chains] = dict.fromkeys(("FORWARD", "INPUT", "LOCAL", "PORTS", "POSTROUTING", "MSS"), ())
 
@@ -41,6 +40,7 @@ class Nftables:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         self._socket.bind((0, 0))
         self._applied: Chains | None = None
+        self._rules = 0
 
     @property
     def port(self) -> int:
@@ -74,6 +74,15 @@ class Nftables:
         except OSError as error:
             raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its table remains") from error
 
+    def missing(self) -> tuple[str, ...]:
+        """Return, in words, that not all rules are there; raises BerthError."""
+        try:
+            there = self._count_rules()
+        except OSError as error:
+            raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its rules can't be read") from error
+        lacking = self._rules - there
+        return (f"{lacking} of {self._rules} rules (table {TABLE})",) if lacking > 0 else ()
+
     def has_nat(self) -> bool:
         """Tell whether the kernel has nftables, and can translate addresses of this family by it.
 
@@ -85,43 +94,31 @@ class Nftables:
             return False
         return True
 
-    def missing(self) -> tuple[str, ...]:
-        """Return, in words, the chains that have lost their rules; raises BerthError."""
-        try:
-            found = self._chains_with_rules()
-        except OSError as error:
-            raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; its rules can't be read") from error
-        return tuple(f"the rules of {chain} (table {TABLE})" for chain in NEVER_EMPTY if chain not in found)
-
-    def _chains_with_rules(self) -> set[str]:
-        """Return which of Berth's chains have rules; raises OSError."""
-        kind, flags, body = rules_wanted(self._family)
-        self._socket.send(_message(_SUBSYSTEM << 8 | kind, _REQUEST | flags, 0, body))
-        found: set[str] = set()
-        while True:
-            data = self._socket.recv(_ROOM)
-            offset = 0
-            while offset < len(data):
-                length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
-                content = data[offset + _HEADER.size : offset + length]
-                offset += (length + 3) & ~3
-                if kind in (_DONE, _ERROR):
-                    (code,) = struct.unpack_from("=i", content)
-                    if code:
-                        raise OSError(-code, os.strerror(-code))
-                    return found
-                names = _texts(content[_GENMSG:], 2)
-                if names.get(_TABLE_NAME) == TABLE:
-                    found.add(names.get(_RULE_CHAIN, ""))
-
     def _replace(self, chains: Chains) -> None:
+        messages = replacing(self._family, chains, clamp=self._clamp)
         try:
-            self._commit(replacing(self._family, chains, clamp=self._clamp))
+            self._commit(messages)
         except OSError as error:
             if not self._clamp or error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
             self._clamp = False
-            self._commit(replacing(self._family, chains, clamp=False))
+            messages = replacing(self._family, chains, clamp=False)
+            self._commit(messages)
+        self._rules = sum(kind == NEW_RULE for kind, _, _ in messages)
+
+    def _count_rules(self) -> int:
+        kind, flags, body = rules_asked_for(self._family)
+        self._socket.send(_message(_SUBSYSTEM << 8 | kind, _REQUEST | flags, 0, body))
+        found = 0
+        while True:
+            data = self._socket.recv(_ROOM)
+            offset = 0
+            while offset < len(data):
+                length, answered, *_ = _HEADER.unpack_from(data, offset)
+                if answered in (_ERROR, _DONE):
+                    return found
+                found += _first_text(data[offset + _HEADER.size + _GENMSG : offset + length]) == TABLE
+                offset += (length + 3) & ~3
 
     def _commit(self, messages: list[Message]) -> None:
         """Carry out a transaction as a whole; raises OSError where one of `messages` is refused."""
@@ -192,8 +189,8 @@ class NftablesNews:
             offset = 0
             while offset < len(data):
                 length, _, _, _, port = _HEADER.unpack_from(data, offset)
-                names = _texts(data[offset + _HEADER.size + _GENMSG : offset + length], 1)
-                found = found or (names.get(_TABLE_NAME) == TABLE and port not in own)
+                name = _first_text(data[offset + _HEADER.size + _GENMSG : offset + length])
+                found = found or (name == TABLE and port not in own)
                 offset += (length + 3) & ~3
 
     def close(self) -> None:
@@ -201,17 +198,12 @@ class NftablesNews:
         self._socket.close()
 
 
-def _texts(attributes: bytes, most: int) -> dict[int, str]:
-    """The first attributes, `most` of them, as text: messages about tables, chains and rules begin with their names."""
-    found: dict[int, str] = {}
-    offset = 0
-    while len(found) < most and offset + 4 <= len(attributes):
-        size, kind = struct.unpack_from("=HH", attributes, offset)
-        if size < 4:
-            break
-        found[kind] = attributes[offset + 4 : offset + size].rstrip(b"\0").decode(errors="replace")
-        offset += (size + 3) & ~3
-    return found
+def _first_text(attributes: bytes) -> str:
+    """The name of the table, with which every message about tables, chains and rules begins; "" for others."""
+    if len(attributes) < 4:
+        return ""
+    size, kind = struct.unpack_from("=HH", attributes)
+    return attributes[4:size].rstrip(b"\0").decode(errors="replace") if kind == _TABLE_NAME else ""
 
 
 def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:

@@ -5,8 +5,10 @@ import os
 from ipaddress import IPv4Network
 from typing import Final
 
-from berth.network import links, sysctls
-from berth.network.connections import forget_connections, reset_connections
+from msgspec.structs import replace
+
+from berth.network import links, shaping, sysctls
+from berth.network.connections import forget_all, forget_outgoing, reset_connections
 from berth.network.model import Member
 from berth.network.netlink import Netlink, inside, open_namespace
 
@@ -27,6 +29,7 @@ def make_link(netlink: Netlink, member: Member, mtu: int) -> int:
     links.add_address(netlink, index, lease.gateway, 32)
     if lease.gateway6:
         links.add_address(netlink, index, lease.gateway6, 128, family=6)
+    shaping.limit(netlink, replace(member, index=index), _alias(member))
     links.switch_on(netlink, index)
     return index
 
@@ -47,6 +50,7 @@ def set_up_inside(member: Member, own_namespace: int) -> None:
 def remove_link(netlink: Netlink, member: Member) -> None:
     """Remove the link of `member`; one that has gone is fine.  Raises KernelError."""
     links.remove_link(netlink, member.link, _alias(member))
+    shaping.lift(netlink, member, _alias(member))
 
 
 def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> None:
@@ -61,14 +65,14 @@ def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> N
 
 def end_connections(member: Member, own_namespace: int) -> None:
     """End what goes by an uplink that the container no longer has."""
-    forget_outside(member)
+    forget_outgoing(addresses_of(member), member.lease.subnet)
     with contextlib.suppress(OSError), inside(member.pid, own_namespace):  # it may have ended just now
         reset_connections(member.lease.subnet)
 
 
-def forget_outside(member: Member) -> None:
-    """Have the phone forget what `member` has going on with anybody who is no container."""
-    forget_connections(addresses_of(member), member.lease.subnet)
+def forget(member: Member) -> None:
+    """Have the phone forget what a container that has gone had going on: the next at its address begins anew."""
+    forget_all(addresses_of(member))
 
 
 def addresses_of(member: Member) -> tuple[str, ...]:
