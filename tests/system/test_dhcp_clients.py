@@ -134,7 +134,8 @@ from pyroute2.dhcp.hooks import configure_ip
 from pyroute2.dhcp.leases import JSONStdoutLease
 
 async def main():
-    async with AsyncDHCPClient(ClientConfig(interface="eth0", lease_type=JSONStdoutLease, hooks=[configure_ip])) as client:
+    config = ClientConfig(interface="eth0", lease_type=JSONStdoutLease, hooks=[configure_ip])
+    async with AsyncDHCPClient(config) as client:
         await client.bootstrap()
         await client.wait_for_state(State.BOUND, timeout=20)
         first = client.lease.ip

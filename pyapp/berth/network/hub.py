@@ -24,6 +24,7 @@ from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
 from berth.network.records import Records, boot_id
 from berth.network.routing import clear_tables, settle_tables
+from berth.network.servers import Read
 from berth.network.services import Services
 from berth.network.uplinks import choose_uplink
 from berth.spec import Port
@@ -35,7 +36,9 @@ _LEAST_MTU = 1280  # of IPv6
 class Hub:
     """Gives containers their network and takes it away again.  Raises BerthError and OSError."""
 
-    def __init__(self, home: Home, loop: Loop, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, loop: Loop, complain: Callable[[str], None], read_servers: Read | None = None
+    ) -> None:
         self.records = Records(home)
         self.netlink = Netlink()
         self.own_namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -45,7 +48,7 @@ class Hub:
         self.facts: dict[Family, Facts] = {}
         self.changed: Changed | None = None
         self.firewalls = Firewalls()
-        self._services = Services(loop, self.members, self._mtu, complain)
+        self._services = Services(loop, self.members, self._mtu, complain, read_servers)
 
     # What containers ask for.
 
@@ -149,6 +152,8 @@ class Hub:
             return False
         facts, before = self.facts, dict(self.uplinks)
         self._look()
+        if facts != self.facts:
+            self._services.look_again()
         self._choose_uplinks()
         mended = [self._settle_tables(family) for family in _FAMILIES]
         if any(mended) or facts != self.facts:
