@@ -23,11 +23,11 @@ TREES = Path(__file__).resolve().parent / "trees"  # files that are put over wha
 _COMMON = ("dbus", "iproute2", "login", "procps", "sudo")
 DEBIAN = {
     "debian-systemd": ("systemd-sysv", "libpam-systemd", "htop", "less", "vim-tiny", *_COMMON),
-    "debian-network": ("systemd-sysv", "isc-dhcp-client", "network-manager", *_COMMON),
     "debian-sysvinit": ("sysvinit-core", *_COMMON),
     "debian-openrc": ("openrc", "sysvinit-core", *_COMMON),  # Debian's OpenRC runs below sysvinit's PID 1
     "debian-runit": ("runit-init", *_COMMON),
-    "debian-s6": ("s6", *_COMMON),  # Debian has no s6-linux-init: tests/trees/debian-s6 brings an /sbin/init
+    # Debian has no s6-linux-init: tests/trees/debian-s6 brings an /sbin/init, which starts no DHCP client.
+    "debian-s6": ("s6", "isc-dhcp-client", "network-manager", *_COMMON),
 }
 NAMES = ("busybox", *DEBIAN)
 IMAGE_BYTES = {"busybox": 64 << 20}

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
+from berth.engine.inspect import read_host
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
 from berth.errors import BerthError
@@ -214,4 +215,9 @@ def _be_net(home: Home, listener: socket.socket, mounts: int | None) -> None:
     name_process("berth: net")
     from berth.network.server import serve  # the only place that brings pyroute2 in
 
-    serve(home, listener)
+    serve(home, listener, _read_servers if read_host().android else None)
+
+
+def _read_servers() -> tuple[str, ...]:
+    """The phone's name servers, as containers on its own network are given them."""
+    return read_host(resolvers=True).dns

@@ -116,7 +116,7 @@ def _forward(found: Findings) -> Check:
         return _broken("forward rule", why, 'run "berth recover"')
     if found.missing:
         return _broken("forward rule", f"the firewall lacks {', '.join(found.missing)}", 'run "berth recover"')
-    if found.phone and not found.container:
+    if found.uplink.link and found.phone and not found.container:  # without one its way is closed on purpose
         why = f"{found.asked} answers the phone and not the container, so something between them drops its packets"
         cure = 'look for rules of other programs with "iptables -S" and "iptables -t nat -S", and inside for its own'
         return _broken("forward rule", why, cure)

@@ -24,6 +24,7 @@ from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
 from berth.network.records import Abilities, Records, boot_id
 from berth.network.routing import Tables
+from berth.network.servers import Read
 from berth.network.services import Services
 from berth.network.uplinks import choose_uplink
 from berth.spec import Port
@@ -35,7 +36,9 @@ _LEAST_MTU = 1280  # of IPv6
 class Hub:
     """Gives containers their network and takes it away again.  Raises BerthError and OSError."""
 
-    def __init__(self, home: Home, loop: Loop, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, loop: Loop, complain: Callable[[str], None], read_servers: Read | None = None
+    ) -> None:
         self.records = Records(home)
         self.netlink = Netlink()
         self.own_namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -48,7 +51,7 @@ class Hub:
         self.firewalls = Firewalls()
         self._tables = Tables(self.netlink)
         self._looked = False
-        self._services = Services(loop, self.members, self._mtu, complain)
+        self._services = Services(loop, self.members, self._mtu, complain, read_servers)
 
     # What containers ask for.
 
@@ -178,6 +181,8 @@ class Hub:
             return False
         before = dict(self.uplinks)
         self._look()
+        if self.facts != self._followed:
+            self._services.look_again()
         self._choose_uplinks()
         mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}

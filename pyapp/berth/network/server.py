@@ -25,28 +25,34 @@ from berth.network.news import News
 from berth.network.nftables import Nftables, NftablesNews
 from berth.network.plugs import Plugs
 from berth.network.records import NetFolder
+from berth.network.servers import Read
 
 _SETTLING_SECONDS = 0.03  # a change of network is many messages
 _LOG_BYTES = 64 * 1024
 
 
-def serve(home: Home, listener: socket.socket) -> None:
-    """Serve requests on `listener` until no container needs a network and nobody asks for one."""
+def serve(home: Home, listener: socket.socket, read_servers: Read | None) -> None:
+    """Serve requests on `listener` until no container needs a network and nobody asks for one.
+
+    `read_servers` finds out the phone's name servers, None where /etc/resolv.conf tells them.
+    """
     log = _log_of(home)
     try:
-        _Server(home, listener, log).run()
+        _Server(home, listener, log, read_servers).run()
     except BaseException as error:
         log("".join(traceback.format_exception(error)))
         raise
 
 
 class _Server:
-    def __init__(self, home: Home, listener: socket.socket, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, listener: socket.socket, log: Callable[[str], None], read_servers: Read | None
+    ) -> None:
         self._folder = NetFolder(home.run)
         self._listener = listener
         self._log = log
         self._loop = Loop()
-        self._hub = Hub(home, self._loop, log)
+        self._hub = Hub(home, self._loop, log, read_servers)
         self._plugs = Plugs(home, self._hub.netlink, self._hub.members, log)
         self._news = News()
         self._firewall_news: NftablesNews | None = None

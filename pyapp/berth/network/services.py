@@ -10,12 +10,14 @@ from berth.network.loopback import LoopbackPorts
 from berth.network.model import Member
 from berth.network.names import DOMAIN, Hosts
 from berth.network.resolver import Resolver, resolv_conf_servers
+from berth.network.servers import Read, Servers
 
 
 class Services:
     """Starts and ends them with the containers; one that can't be had is complained of, and the rest go on.
 
-    `members` are those on the network, by name; `mtu_of` tells what a container's link has now.
+    `members` are those on the network, by name; `mtu_of` tells what a container's link has now; `read_servers` finds
+    out the phone's name servers where /etc/resolv.conf does not tell them.
     """
 
     def __init__(
@@ -24,8 +26,10 @@ class Services:
         members: Mapping[str, Member],
         mtu_of: Callable[[str], int],
         complain: Callable[[str], None],
+        read_servers: Read | None,
     ) -> None:
         self._loop = loop
+        self._servers = Servers(loop, read_servers) if read_servers else None
         self._members = members
         self._mtu_of = mtu_of
         self._complain = complain
@@ -39,7 +43,9 @@ class Services:
         self.remove(name)
         if self._resolver is None:
             try:
-                self._resolver = Resolver(self._loop, member.lease.gateway, self._hosts_of, resolv_conf_servers)
+                servers = self._servers.now if self._servers else resolv_conf_servers
+                self._resolver = Resolver(self._loop, member.lease.gateway, self._hosts_of, servers)
+                self.look_again()
             except OSError as error:
                 self._complain(f"names can't be resolved at {member.lease.gateway}: {explain(error)}")
         try:
@@ -56,6 +62,11 @@ class Services:
     def change_ports(self, member: Member) -> None:
         """Have the phone's loopback show the ports that `member` wants by now, and no others."""
         self._ports[member.wish.name].show(member.wish.ports)
+
+    def look_again(self) -> None:
+        """Find out which name servers the phone has now, where a file does not tell.  Raises OSError."""
+        if self._servers is not None:
+            self._servers.look_again()
 
     def remove(self, name: str) -> None:
         """Serve container `name` no more."""
