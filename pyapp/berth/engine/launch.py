@@ -7,13 +7,12 @@ from functools import partial
 from msgspec.structs import replace
 
 from berth.engine.containers import look_up
-from berth.engine.events import announce
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
 from berth.engine.monitor import Started, StartFailed, start_monitor
 from berth.engine.network import join
 from berth.engine.recover import clear_remains
-from berth.engine.stages import reached
+from berth.engine.stages import come_to, reached
 from berth.errors import BerthError
 from berth.host import Host, Rootfs
 from berth.kernel.call import explain
@@ -21,9 +20,6 @@ from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
 from berth.store import Home, saved_unless
-
-# Stages of the monitor, which is outside of the container.
-_TOLD = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")
 
 
 def start(home: Home, spec: Spec, options: StartOptions) -> Started:
@@ -33,7 +29,6 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
     plan can't work on this device, a step failed.
     """
     folder = RunFolder(home, spec.name)
-    come_to = partial(_come_to, home, spec.name)
     try:
         with folder.locked() as lock:
             reached("locked")
@@ -46,16 +41,11 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             if member is not None:
                 host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
             with saved_unless(StartFailed, home, spec):
-                return start_monitor(home, spec, options, host, come_to, plan=decided, lock=lock, member=member)
+                return start_monitor(
+                    home, spec, options, host, partial(come_to, home, spec.name), plan=decided, lock=lock, member=member
+                )
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
-
-
-def _come_to(home: Home, name: str, stage: str) -> None:
-    """Tell how far a start is."""
-    if stage in _TOLD:
-        announce(home, name, "progress", stage)
-    reached(stage)
 
 
 def _refuse_second_start(home: Home, name: str) -> None:
