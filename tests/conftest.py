@@ -43,10 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is only for --device=full; such a test is not skipped, it was not asked for."""
-    if config.getoption("--device") == "full":
-        return
-    left_out = [item for item in items if item.get_closest_marker("full")]
+    """Leave out what is only for --device=full, or the other door; such a test is not skipped, it was not asked for."""
+    full, bridge = config.getoption("--device") == "full", config.getoption("--door") == "bridge"
+    unasked = [*([] if full else ["full"]), *(["address"] if bridge else [])]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

@@ -122,6 +122,9 @@ def test_a_terminal_is_as_large_as_its_place(opened: Opener, dashboard: Dashboar
     await_text(page, "#")
 
     def size() -> tuple[int, int]:
+        page.wait_for_timeout(
+            1
+        )  # what the page asks of the bridge is done by this thread, while it is in a call of page
         terminal = dashboard.get("/terminals")["terminals"][0]
         return terminal["rows"], terminal["columns"]
 
@@ -168,7 +171,6 @@ def test_htop_and_vim_of_a_debian_run(page: Page, dashboard: Dashboard, snap: Sn
     snap(page, "vim")
     page.get_by_role("button", name="Esc").click()
     page.keyboard.type(":wq\n")
-    expect(page.locator(".xterm-rows")).not_to_contain_text("~  ")
     await_text(page, "root@")  # what is typed while it ends is thrown away
     page.keyboard.type("cat /tmp/note; echo e''nd\n")
     await_text(page, "end")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import time
+from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -26,7 +27,7 @@ from berth.engine.inspect import read_rootfs
 from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
 from berth.engine.network import EFFECT, Membership
 from berth.engine.order import Order, Started
-from berth.engine.stages import reached
+from berth.engine.stages import come_to, reached
 from berth.errors import BerthError
 from berth.kernel import seccomp
 from berth.kernel.call import explain
@@ -36,8 +37,6 @@ from berth.plan import plan as make_plan
 from berth.plan.model import Plan, Wakelock
 from berth.spec import Hook
 from berth.storage.images import ImageBusy, mount_image
-
-_TOLD = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")  # stages outside of the container
 
 
 class Built(Struct, frozen=True, kw_only=True):
@@ -74,6 +73,7 @@ class Builder:
         self.socket: tuple[int, ...] = ()
         self.listeners: list[int] = []
         self.terminals: list[int] = []
+        self.come_to = partial(come_to, self.home, self.spec.name)
         self.loop: int | None = None
 
     def build(self) -> None:
@@ -94,7 +94,7 @@ class Builder:
             why = f"its record can't be written in {self.folder.path}: {error.strerror}"
             raise BerthError(f"container {self.spec.name}: {why}") from error
         announce(self.home, self.spec.name, self.state.stage)
-        self._come_to("recorded")
+        self.come_to("recorded")
         folder = self._open_rootfs()
         plan = self.order.plan or self._decide(folder)
         self._save(plan=plan, warnings=(*self.state.warnings, *plan.warnings, *self.order.notices))
@@ -105,7 +105,7 @@ class Builder:
             selinux.make_permissive(self.home.run, self.spec.name, self.journal)
         if plan.wakelock is not None:  # which the monitor will hold
             self.journal.intend(awake.EFFECT, plan.wakelock.name)
-        self._come_to("cgroups")
+        self.come_to("cgroups")
         if self.member is not None:
             self.journal.intend(EFFECT, self.spec.name)
         self.socket = (listen(self.folder.socket).detach(),)
@@ -152,7 +152,7 @@ class Builder:
             raise BerthError(f"image {self.spec.image}: container {user} runs from it; stop that one first") from error
         self.loop = image.loop
         self._save(warnings=image.warnings)
-        self._come_to("mounted")
+        self.come_to("mounted")
         return target
 
     def _make_folder(self, path: str) -> str:
@@ -186,7 +186,7 @@ class Builder:
         )
         prestart = self.order.hooks("prestart")
         order = Boot(
-            birth, prestart, self._come_to, self._take_init, self._take_console, take_listener=self.listeners.append
+            birth, prestart, self.come_to, self._take_init, self._take_console, take_listener=self.listeners.append
         )
         try:
             init = boot(order)
@@ -197,12 +197,6 @@ class Builder:
         self._save(stage="running", init=(init.pid, init.started or 0), started_at=time.time(), skipped=order.skipped)
         self.terminals = order.terminals
         reached("running")
-
-    def _come_to(self, stage: str) -> None:
-        """Tell how far the start is."""
-        if stage in _TOLD:
-            announce(self.home, self.spec.name, "progress", stage)
-        reached(stage)
 
     def _take_init(self, init: Process) -> None:
         self._save(init=(init.pid, init.started or 0))

@@ -6,6 +6,9 @@ With BERTH_PAUSE_AT naming a stage, the process that reaches it stops itself (SI
 import os
 import signal
 
+from berth.engine.events import announce
+from berth.home import Home
+
 STAGES = {
     "locked": "the worker, before anything is done",
     "forked": "the monitor, before it has a record",
@@ -26,6 +29,14 @@ STAGES = {
 """Which process stands still where, in the order in which a start and an end reach the stages."""
 
 _PAUSE_AT = os.environ.get("BERTH_PAUSE_AT")
+_TOLD = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")  # by the builder, which is outside
+
+
+def come_to(home: Home, name: str, stage: str) -> None:
+    """Tell the operation that starts container `name` how far that is, and stop here if the environment says so."""
+    if stage in _TOLD:
+        announce(home, name, "progress", stage)
+    reached(stage)
 
 
 def reached(stage: str) -> None:

@@ -135,8 +135,11 @@ class Supervisor:
             self._poller.unregister(fd)
 
     def _fork_web(self, web: Web) -> int:
-        if self._front is None:
-            self._front = bind(self.home)
+        try:
+            self._front = self._front or bind(self.home)
+        except OSError as error:
+            self._log(f"the dashboard has no port to listen on: {error.strerror}")
+            raise
         parent, front = os.getpid(), self._front
         pid = os.fork()  # with threads to come, Python has to renew what it keeps for them
         if pid == 0:

@@ -93,7 +93,9 @@ class Gate:
             raise HttpError(415, "the API takes bodies of type application/json")
         if (method, path) == ("POST", f"{PREFIX}/pair"):
             if not self.access.is_awaited(uid):
-                raise HttpError(403, 'no link waits for this app; open the dashboard by "berth dashboard"')
+                raise HttpError(
+                    403, 'this link is too old, or for another app; open the dashboard again by "berth dashboard"'
+                )
             return Caller(uid, "", "pairing")
         if (method, path) == ("POST", f"{PREFIX}/proof"):  # of no use to anybody but a page that has a token
             return Caller(uid, "", "page")
