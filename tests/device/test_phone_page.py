@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 import build
 from tests.browser.conftest import CHROMIUM, FLAGS, PHONE
-from tests.browser.manager import KSU, MANAGER, TYPES
+from tests.browser.web_view import KSU, MANAGER, TYPES
 from tests.device.phone.doors import BROWSER, MODULE, Door, ticket_shown
 from tests.device.phone.machine import Phone
 
