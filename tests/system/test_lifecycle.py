@@ -40,6 +40,19 @@ def everything_in(root: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
+def test_two_state_folders_may_each_have_a_container_of_one_name(berth: Berth, rootfs: Factory, scratch: Path) -> None:
+    root, other = rootfs("busybox"), Berth(scratch / "other-home")
+    quick.start(berth, root)
+    quick.start(other, root)
+    theirs = quick.info(other)["pid"]
+
+    assert berth.succeed("stop", "quay") == "quay: stopped\n"
+
+    assert quick.inside(other, "echo", "here") == "here"
+    assert quick.info(other)["pid"] == theirs
+    other.succeed("stop", "quay")
+
+
 @pytest.mark.parametrize("source", ["directory", "image"])
 def test_busybox_boots_works_and_is_gone_after_its_stop(
     berth: Berth, rootfs: Factory, image: Factory, source: str

@@ -66,7 +66,14 @@ class Service:
 
     def spare(self) -> int:
         """The process that waits for the next caller; 0 while there is none."""
-        return next((pid for pid in faults.children(self.pid) if status_field(pid, "Name") == "berth: spare"), 0)
+        return self._child("berth: spare")
+
+    def cradle(self) -> int:
+        """The process that monitors are forked from; 0 while there is none."""
+        return self._child("berth: cradle")
+
+    def _child(self, name: str) -> int:
+        return next((pid for pid in faults.children(self.pid) if status_field(pid, "Name") == name), 0)
 
     def log(self) -> str:
         path = self.berth.home / "service.log"
@@ -172,13 +179,37 @@ def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Ser
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_spare_worker_ends_with_the_service(service: Service, number: int) -> None:
+def test_spare_worker_and_cradle_end_with_the_service(service: Service, number: int) -> None:
     faults.wait_until(service.spare, "there is a spare worker")
-    spare = service.spare()
+    children = (service.spare(), service.cradle())
 
     service.end(number)
 
-    faults.wait_until(lambda: not faults.is_alive(spare), "it has ended")
+    faults.wait_until(lambda: not any(map(faults.is_alive, children)), "they have ended")
+
+
+def test_monitors_are_small_and_a_cradle_that_is_killed_is_done_without_and_replaced(
+    service: Service, berth: Berth, root: Path
+) -> None:
+    faults.wait_until(service.spare, "there is a spare worker")
+    cradle = service.cradle()
+    berth.succeed("start", "first", "--rootfs", root)
+    first = monitor_of(berth, "first")
+    assert int(status_field(first, "PPid") or 0) == cradle
+    assert 0 < own_memory(first) < 3 << 20
+
+    faults.kill(cradle)
+    berth.succeed("start", "second", "--rootfs", root)
+
+    faults.wait_until(lambda: service.cradle() not in (0, cradle), "there is another one")
+    assert monitor_of(berth, "first") == first
+    berth.succeed("stop", "first,second")
+
+
+def own_memory(pid: int) -> int:
+    """Return the bytes that a process has written to and shares with no other."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) << 10
 
 
 @contextlib.contextmanager
@@ -521,13 +552,13 @@ def test_no_descriptor_of_the_caller_gets_anywhere(berth: Berth, root: Path, scr
 def test_the_service_keeps_nothing_of_who_started_it(berth: Berth, scratch: Path, root: Path) -> None:
     service = Service(berth)
     with many_open(scratch) as leaky:
+        files_of_caller = {os.readlink(f"/proc/self/fd/{fd}") for fd in leaky}
         call_leaking(berth, leaky, "serve", "--background")
-        pipes = pipes_among(leaky)
     faults.wait_until(service.answers, "the service answers")
     try:
         held = open_files(service.pid)
-        assert not [path for path in held.values() if "precious" in path or path in pipes or "eventpoll" in path]
-        assert len(held) <= 14
+        assert not {*held.values()} & files_of_caller - {"/dev/null"}
+        assert len(held) <= 13
         berth.succeed("start", "sup", "--rootfs", root)
         assert berth.succeed("run", "sup", "--", *LIST).split() <= ["0", "1", "2", "3"]
         sockets = [path for path in open_files(monitor_of(berth, "sup")).values() if path.startswith("socket:")]

@@ -1,12 +1,15 @@
 """What a plan says about cgroups, on phones and machines made of plain values."""
 
+import re
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from berth.errors import BerthError, UsageError
+from berth.home import Home
 from berth.host import CgroupMount, Host
-from berth.plan.cgroups import OWN_MOUNTS, inside_cgroups, own_path, plan_cgroups
+from berth.plan.cgroups import OWN_MOUNTS, group_path, inside_cgroups, own_path, plan_cgroups
 from berth.plan.model import BindMount, Cgroup, Directory, Link, Mount, ReadOnly
 from berth.spec import Spec
 
@@ -198,6 +201,20 @@ def test_without_cgroup_namespaces_only_the_own_subtree_is_bound_where_proc_says
     assert [step for step in steps if isinstance(step, Mount) and step.filesystem == "cgroup"] == []
     made = [step.target for step in steps if isinstance(step, Directory)]
     assert made == [bind.target.rsplit("/", depth)[0] for depth in (3, 2, 1)] + [bind.target]
+
+
+def test_of_another_home_the_cgroups_are_others_and_where_the_plan_binds_them() -> None:
+    host = replace(WITHOUT_NAMESPACES, home="0123abcd")
+    (cgroup, *_) = plan_cgroups(spec(), host, systemd=None)
+    (bind,) = [step for step in inside_cgroups(spec(), host, systemd=None) if isinstance(step, BindMount)]
+    assert group_path(cgroup, "web") == "/dev/cpuctl/berth/web@0123abcd"
+    assert bind.source == "/dev/cpuctl/berth/web@0123abcd/payload"
+    assert bind.target == "/sys/fs/cgroup/cpu,cpuacct/berth/web@0123abcd/payload"
+
+
+def test_the_device_s_own_home_has_plain_names() -> None:
+    assert [Home(state, f"{state}/run").tag for state in ("/data/adb/berth", "/var/lib/berth")] == ["", ""]
+    assert re.fullmatch("[0-9a-f]{8}", Home("/srv/berth", "/srv/berth/run").tag)
 
 
 def test_cgroup2_without_cgroup_namespaces_is_bound_where_there_is_no_v1() -> None:
