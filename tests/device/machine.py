@@ -155,7 +155,16 @@ def emulator(command: list[str], console: Path, *channels: socket.socket) -> Ite
 
 
 def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None) -> list[str]:
-    kernel_arguments = ("console=ttyS0", "quiet", "panic=-1", "mitigations=off", "random.trust_cpu=on", *arguments)
+    # On a busy machine the emulated timer may be too late for the kernel, which then panics before it has begun.
+    kernel_arguments = (
+        "console=ttyS0",
+        "quiet",
+        "panic=-1",
+        "mitigations=off",
+        "random.trust_cpu=on",
+        "no_timer_check",
+        *arguments,
+    )
     return [
         "qemu-system-x86_64",
         *("-accel", "tcg,thread=multi"),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.device.phone.doors import BROWSER, MODULE, SHELL, Door, bridge, ticket_shown
+from tests.device.phone.doors import BROWSER, SHELL, Door, bridge, ticket_shown
 from tests.device.phone.machine import Phone
-from tests.device.phone.scene import state
+from tests.device.phone.scene import MODULE, state
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

@@ -9,8 +9,9 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 import build
 from tests.browser.conftest import CHROMIUM, FLAGS, PHONE
 from tests.browser.web_view import KSU, MANAGER, TYPES
-from tests.device.phone.doors import BROWSER, MODULE, Door, ticket_shown
+from tests.device.phone.doors import BROWSER, Door, ticket_shown
 from tests.device.phone.machine import Phone
+from tests.device.phone.scene import MODULE
 
 pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900)]
 

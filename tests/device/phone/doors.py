@@ -6,14 +6,14 @@ import json
 from typing import Any, NamedTuple
 
 from tests.device.phone.machine import HOME, Phone
+from tests.device.phone.scene import MODULE
 
-MODULE = "/data/adb/modules/berth"
 SECONDS = 60.0
 FIRST_PORT = 7600
 SHELL = 2000
 BROWSER = 10234
 """The uid of the browser that the phone's user has chosen (guest/system/bin/cmd)."""
-PAGE_RUNS = "PATH=$PATH:/data/adb/modules/berth/bin berth api"
+PAGE_RUNS = f"PATH=$PATH:{MODULE}/bin berth api"
 """How the page calls the program (webroot/api/bridge.js)."""
 
 

@@ -191,7 +191,7 @@ def _pack(parcel: Path, target: Path) -> None:
 def _command(body: Body, channel: int, monitor: int) -> list[str]:
     configuration, parts, folder = body
     kernel_arguments = (
-        *("console=ttyS0", "quiet", "panic=1", "mitigations=off", "random.trust_cpu=on"),
+        *("console=ttyS0", "quiet", "panic=1", "mitigations=off", "random.trust_cpu=on", "no_timer_check"),
         *("security=selinux", "selinux=1", "enforcing=0"),
         *(f"bench.manager={configuration.manager}", f"bench.cgroups={configuration.cgroups}"),
     )
