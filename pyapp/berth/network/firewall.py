@@ -8,11 +8,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from berth.network.addresses import LINK_PREFIX
+from berth.network.addresses import LINK_PREFIX, SEGMENT_PREFIX
 from berth.network.model import Family
 from berth.spec import Port
 
 ALL_LINKS: Final = f"{LINK_PREFIX}+"
+SEGMENTS: Final = f"{SEGMENT_PREFIX}+"
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 ANYWHERE: Final = ("0.0.0.0", "::")
 
@@ -106,6 +107,7 @@ def _jumps_in(saved: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _forward(ground: Ground) -> Iterator[str]:
+    yield f"-i {SEGMENTS} -o {SEGMENTS} -j ACCEPT"  # a bridge's own traffic comes by here where br_netfilter is there
     for guest in ground.guests:
         yield f"-i {guest.link} ! -s {guest.address} {_says(guest)} -j DROP"
     for guest in ground.guests:
