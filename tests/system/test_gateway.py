@@ -127,6 +127,14 @@ def test_clients_have_the_lan_of_their_gateway_and_reach_out_through_it(lan: Lan
     assert lan.house.phone.state() == before
 
 
+def test_a_phone_that_forwards_nothing_of_itself_lets_a_lan_be(lan: Lan) -> None:
+    lan.house.phone.shell("iptables -P FORWARD DROP; sysctl -q net.bridge.bridge-nf-call-iptables=1")
+    lan.start_router()
+    lan.start("la-a")
+
+    lan.wait_for_way_out("la-a")
+
+
 def test_a_client_that_comes_first_is_plugged_in_when_its_gateway_starts(lan: Lan) -> None:
     lan.start_router()
     lan.berth.succeed("stop", "la-router", "--timeout", "1")

@@ -55,6 +55,8 @@ def test_a_container_lives_its_whole_life_over_the_api(dashboard: Dashboard, roo
     assert restarted["state"] == "done"
     assert dashboard.get("/containers/life")["details"]["pid"] != listed["pid"]
 
+    refused = dashboard.ask("POST", "/containers/life/ports", {"add": [{"host": 8080, "container": 80}]})
+    assert (refused.status, "has no ports to show" in refused.body["detail"]) == (409, True)
     refused = dashboard.ask("DELETE", "/containers/life")
     assert (refused.status, refused.headers["content-type"]) == (409, "application/problem+json")
     assert refused.body["detail"] == 'container life: is running and can\'t be removed; run "berth stop life" first'

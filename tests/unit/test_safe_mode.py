@@ -137,3 +137,11 @@ def test_what_is_kept_back_is_not_waited_for_either() -> None:
     ]
 
     assert waiting_for(specs, ("db",), encrypted=False) == {"web": {RECOVERED, BOOTED}}
+
+
+def test_a_container_starts_after_its_gateway_where_that_starts_by_itself() -> None:
+    gateway = Spec(name="wrt", rootfs="/r", autostart=True, net="nat")
+    client = Spec(name="web", rootfs="/r", autostart=True, net="gateway", gateway="wrt")
+
+    assert waiting_for([client, gateway], (), encrypted=False)["web"] == {RECOVERED, BOOTED, "wrt"}
+    assert waiting_for([client], (), encrypted=False)["web"] == {RECOVERED, BOOTED}

@@ -318,14 +318,16 @@ def test_a_renamed_container_keeps_everything_and_others_still_wait_for_it(home:
     save_spec(home, WEB)
     Path(home.log("web")).write_text("log")
     save_spec(home, Spec(name="app", rootfs="/app", autostart=True, start_after=("web", "db")))
+    save_spec(home, Spec(name="client", rootfs="/client", net="gateway", gateway="web"))
 
     rename(home, "web", "www")
 
-    assert list_names(home) == ("app", "www")
+    assert list_names(home) == ("app", "client", "www")
     assert load_spec(home, "www") == msgspec.structs.replace(WEB, name="www")
     assert 'name = "www"' in Path(home.spec("www")).read_text()
     assert Path(home.log("www")).read_text() == "log"
     assert load_spec(home, "app").start_after == ("www", "db")
+    assert load_spec(home, "client").gateway == "www"
 
 
 def test_a_rename_cut_short_still_has_the_new_name(home: Home) -> None:

@@ -9,11 +9,12 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from berth.network.addresses import LINK_PREFIX
+from berth.network.addresses import LINK_PREFIX, SEGMENT_PREFIX
 from berth.network.model import Family
 from berth.spec import Port
 
 ALL_LINKS: Final = f"{LINK_PREFIX}+"
+SEGMENTS: Final = f"{SEGMENT_PREFIX}+"
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 ANYWHERE: Final = ("0.0.0.0", "::")
 _DHCP, _DNS = 67, 53
@@ -82,6 +83,8 @@ def chains_of(ground: Ground) -> Chains:
 
 def _forward(ground: Ground) -> Iterator[Line]:
     yield Line(verdict="drop", came_by=ALL_LINKS, source=f"!{ground.subnet}")
+    # A bridge's own traffic comes by here where br_netfilter is there.
+    yield Line(verdict="accept", came_by=SEGMENTS, leaves_by=SEGMENTS)
     for guest in ground.guests:
         if guest.isolated:
             yield Line(verdict="drop", guest=guest.name, came_by=guest.link, leaves_by=ALL_LINKS)

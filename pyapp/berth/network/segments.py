@@ -15,13 +15,14 @@ from msgspec import Struct
 
 from berth.errors import BerthError
 from berth.network import links, sysctls
-from berth.network.addresses import LINK_PREFIX, link_of, mac_of
+from berth.network.addresses import SEGMENT_PREFIX, link_of, mac_of
 from berth.network.links import unless_gone
 from berth.network.model import Plug, Wish
 from berth.network.netlink import RTM_GETLINK, Netlink, inside, open_namespace
 from berth.network.wiring import INNER
 
 _ALIAS: Final = "berth segment "
+_PORT_PREFIX: Final = "bgp"
 _MTU: Final = 1500
 
 
@@ -34,12 +35,12 @@ class Segment(Struct, frozen=True):
     @property
     def bridge(self) -> str:
         """Its bridge's name on the phone."""
-        return f"{LINK_PREFIX}g{self._digest}"
+        return f"{SEGMENT_PREFIX}{self._digest}"
 
     @property
     def port(self) -> str:
         """The phone's end of the gateway's link into it."""
-        return f"{LINK_PREFIX}p{self._digest}"
+        return f"{_PORT_PREFIX}{self._digest}"
 
     @property
     def alias(self) -> str:
@@ -169,7 +170,8 @@ def _there(netlink: Netlink) -> set[Segment]:
     found = set()
     for link in netlink.dump(RTM_GETLINK, "the links"):
         told = str(link.get("IFLA_IFALIAS", ""))
-        if told.startswith(_ALIAS) and link["IFLA_IFNAME"].startswith(LINK_PREFIX):
-            gateway, _, net = told.removeprefix(_ALIAS).partition("/")
-            found.add(Segment(gateway, net))
+        gateway, _, net = told.removeprefix(_ALIAS).partition("/")
+        segment = Segment(gateway, net)
+        if told == segment.alias and link["IFLA_IFNAME"] in (segment.bridge, segment.port):
+            found.add(segment)
     return found
