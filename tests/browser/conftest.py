@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 import build
 from tests import faults
-from tests.browser.manager import Bridge, open_in_manager
+from tests.browser.web_view import Bridge, open_in_manager
 from tests.dashboard import Dashboard, serving
 from tests.program import Berth
 

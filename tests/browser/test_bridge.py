@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PHONE, Snap, go
-from tests.browser.manager import Bridge, open_in_manager
+from tests.browser.web_view import Bridge, open_in_manager
 from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
