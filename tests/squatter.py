@@ -7,6 +7,7 @@ questions are passed on.
 import os
 import socket
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -55,9 +56,21 @@ class Squatter(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
+def take(port: int) -> ThreadingHTTPServer:
+    """Listen on `port` as soon as the last process that has it is gone; raises OSError after a while."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return ThreadingHTTPServer(("127.0.0.1", port), Squatter)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.005)
+
+
 if __name__ == "__main__":
     uid, port, Squatter.folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-    server = ThreadingHTTPServer(("127.0.0.1", port), Squatter)
+    server = take(port)
     (Squatter.folder / "heard").touch()
     os.chown(Squatter.folder / "heard", uid, uid)
     os.setgroups([])

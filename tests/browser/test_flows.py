@@ -35,6 +35,7 @@ def test_a_page_without_a_ticket_says_how_to_open_it(page: Page, dashboard: Dash
 
 
 def test_a_newcomer_gets_from_an_empty_list_to_a_running_container(page: Page, root: Path, snap: Snap) -> None:
+    expect(page.get_by_text("Linux, berthed on your device")).to_be_visible()
     snap(page, "welcome")
     page.get_by_role("link", name="New container").click()
     page.get_by_label("Name", exact=True).fill("first")

@@ -165,7 +165,7 @@ def test_htop_and_vim_of_a_debian_run(page: Page, dashboard: Dashboard, snap: Sn
     snap(page, "htop")
     page.keyboard.type("q")
     page.keyboard.type("clear; vim.tiny /tmp/note\n")
-    await_text(page, "~")
+    await_text(page, "[New]")
     page.keyboard.type("ihello from Debian")
     await_text(page, "hello from Debian")
     snap(page, "vim")

@@ -208,8 +208,8 @@ def test_who_changed_what_stands_in_the_audit_log(dashboard: Dashboard, root: Pa
     dashboard.start("audit", root)
     dashboard.remove("audit")
     done = [(entry["who"], entry["what"], entry["status"]) for entry in dashboard.get("/audit")["entries"]]
-    assert ("browser", "POST /api/v1/containers", 201) in done
-    assert ("browser", "DELETE /api/v1/containers/audit", 200) in done
+    assert ("test", "POST /api/v1/containers", 201) in done
+    assert ("test", "DELETE /api/v1/containers/audit", 200) in done
 
 
 def test_a_report_tells_of_the_device_and_of_nobody(dashboard: Dashboard, root: Path) -> None:
