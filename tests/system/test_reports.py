@@ -19,6 +19,7 @@ import pytest
 from berth.engine.journal import RunFolder
 from berth.engine.stop import call_monitor
 from berth.home import Home
+from tests import faults
 from tests.conftest import Factory
 from tests.program import Berth
 
@@ -311,10 +312,18 @@ def following(berth: Berth) -> Iterator[subprocess.Popen[bytes]]:
     command = [*berth.command, "logs", "demo", "--follow", "--lines", "0"]
     with subprocess.Popen(command, env=berth.environment, stdout=subprocess.PIPE) as process:
         try:
-            time.sleep(0.5)  # until it has begun: nothing it prints would tell
+            faults.wait_until(lambda: watches_files(process), "the log is followed")
             yield process
         finally:
             process.kill()
+
+
+def watches_files(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether the command's worker waits for changes already: nothing it prints would tell."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        descriptors = Path(f"/proc/{worker_of(process)}/fd").iterdir()
+        return any(os.readlink(fd) == "anon_inode:inotify" for fd in descriptors)
+    return False
 
 
 def worker_of(process: subprocess.Popen[bytes]) -> int:
