@@ -1,5 +1,7 @@
 """The same network by each of the firewalls that a phone may have."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.house import GATEWAY, SUBNET, Factory, House
@@ -55,6 +57,25 @@ def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, H
     wait_for("it is mended", works)
     wait_for("its ports too", lambda: phone.wifi.fetch(WIFI, 8080) == "net-a", SECONDS)
     assert phone.wifi.fetch(address, seconds=1) is None
+
+
+def test_only_the_first_container_and_those_with_ports_run_iptables(
+    phone: Phone, rootfs: Factory, scratch: Path
+) -> None:
+    tools, log = scratch / "tools", scratch / "log"
+    tools.mkdir()
+    for name in ("iptables-restore", "ip6tables-restore", "iptables-save", "ip6tables-save"):
+        (tools / name).write_text(f'#!/bin/sh\necho {name} >> {log}\nexec {_PROGRAMS} {name} "$@"\n')
+        (tools / name).chmod(0o755)
+    phone.succeed("mount", "-t", "overlay", "-o", f"lowerdir={tools}:/usr/sbin", "overlay", "/usr/sbin")
+    house = House(phone, rootfs)
+
+    house.start("net-a")
+    first = log.read_text()
+    house.start("net-b")
+    assert log.read_text() == first
+    house.start("net-c", "--port", "8080:80")
+    assert log.read_text() == f"{first}iptables-restore\nip6tables-restore\n"
 
 
 def test_large_segments_are_clamped_to_the_way(walled: tuple[str, House]) -> None:
