@@ -209,7 +209,7 @@ def _command(body: Body, channel: int, monitor: int) -> list[str]:
         *("-chardev", f"file,id=console,path={folder}/console,append=on", "-serial", "chardev:console"),
         *("-device", "virtio-serial", "-chardev", f"socket,id=agent,fd={channel}"),
         *("-device", "virtserialport,chardev=agent"),
-        *("-netdev", f"user,id=wifi,restrict=on,guestfwd=tcp:{INTERNET}:80-cmd:echo {GREETING}"),
+        *("-netdev", f"user,id=wifi,ipv6=off,restrict=on,guestfwd=tcp:{INTERNET}:80-cmd:echo {GREETING}"),
         *("-device", "virtio-net-pci,netdev=wifi,romfile="),
         *("-drive", f"if=virtio,format=raw,readonly=on,file={parts.system}"),
         *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),  # what was not flushed is lost with it
