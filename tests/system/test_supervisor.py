@@ -68,9 +68,9 @@ class Service:
         """The process that waits for the next caller; 0 while there is none."""
         return self._child("berth: spare")
 
-    def cradle(self) -> int:
+    def zygote(self) -> int:
         """The process that monitors are forked from; 0 while there is none."""
-        return self._child("berth: cradle")
+        return self._child("berth: zygote")
 
     def _child(self, name: str) -> int:
         return next((pid for pid in faults.children(self.pid) if status_field(pid, "Name") == name), 0)
@@ -179,29 +179,29 @@ def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Ser
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_spare_worker_and_cradle_end_with_the_service(service: Service, number: int) -> None:
+def test_spare_worker_and_zygote_end_with_the_service(service: Service, number: int) -> None:
     faults.wait_until(service.spare, "there is a spare worker")
-    children = (service.spare(), service.cradle())
+    children = (service.spare(), service.zygote())
 
     service.end(number)
 
     faults.wait_until(lambda: not any(map(faults.is_alive, children)), "they have ended")
 
 
-def test_monitors_are_small_and_a_cradle_that_is_killed_is_done_without_and_replaced(
+def test_monitors_are_small_and_a_zygote_that_is_killed_is_done_without_and_replaced(
     service: Service, berth: Berth, root: Path
 ) -> None:
     faults.wait_until(service.spare, "there is a spare worker")
-    cradle = service.cradle()
+    zygote = service.zygote()
     berth.succeed("start", "first", "--rootfs", root)
     first = monitor_of(berth, "first")
-    assert int(status_field(first, "PPid") or 0) == cradle
+    assert int(status_field(first, "PPid") or 0) == zygote
     assert 0 < own_memory(first) < 3 << 20
 
-    faults.kill(cradle)
+    faults.kill(zygote)
     berth.succeed("start", "second", "--rootfs", root)
 
-    faults.wait_until(lambda: service.cradle() not in (0, cradle), "there is another one")
+    faults.wait_until(lambda: service.zygote() not in (0, zygote), "there is another one")
     assert monitor_of(berth, "first") == first
     berth.succeed("stop", "first,second")
 

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from berth.engine import rest
 from berth.engine.containers import look_up
-from berth.engine.cradle import start_monitor
 from berth.engine.gateways import refuse_useless_gateway
 from berth.engine.inspect import read_host, read_rootfs
 from berth.engine.journal import RunFolder
@@ -15,6 +14,7 @@ from berth.engine.network import join
 from berth.engine.order import Order, Started, StartFailed
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
+from berth.engine.zygote import start_monitor
 from berth.errors import BerthError
 from berth.host import Host, Rootfs
 from berth.kernel.call import explain

@@ -18,7 +18,7 @@ from functools import partial
 
 import msgspec
 
-from berth.engine import cradle
+from berth.engine import zygote
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET, Event
 from berth.engine.surroundings import leave_app, leave_surroundings, set_oom_score_adj
@@ -58,7 +58,7 @@ class Supervisor:
         self.home = home
         self._run = run
         self._spare: Spare | None = None
-        self._cradle = 0
+        self._zygote = 0
         self._subscribers: list[socket.socket] = []
         self._front: socket.socket | None = None  # held here, so that nobody gets it while the web process is dead
         self._autostart = Autostart(home, self._fork, self._log)
@@ -102,7 +102,7 @@ class Supervisor:
         warm_up()
         gc.collect()
         gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
-        self._rock()
+        self._renew_zygote()
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             self._watch(news.fileno(), news.clear)
             self._autostart.begin()
@@ -162,16 +162,16 @@ class Supervisor:
     def _wait(self) -> list[tuple[int, int]]:
         """Use the time while nobody calls to fork a spare worker, then wait for what comes."""
         if self._spare is None:
-            if not self._cradle:
-                self._rock()
+            if not self._zygote:
+                self._renew_zygote()
             with contextlib.suppress(OSError):
                 self._spare = Spare(self._run)
         return self._poller.poll(self._milliseconds())
 
-    def _rock(self) -> None:
-        """Fork the cradle, or do without: then workers fork monitors themselves."""
+    def _renew_zygote(self) -> None:
+        """Fork the zygote, or do without: then workers fork monitors themselves."""
         with contextlib.suppress(OSError):
-            self._cradle = cradle.rock()
+            self._zygote = zygote.start_zygote()
 
     def _accept(self) -> None:
         caller = accept(self._control)
@@ -228,8 +228,8 @@ class Supervisor:
                 break
             if pid == 0:
                 break
-            if pid == self._cradle:
-                self._cradle = 0
+            if pid == self._zygote:
+                self._zygote = 0
             if self._web is not None and self._web.ended(pid):
                 self._log("the web process ended and is started again")
             self._autostart.ended(pid)
@@ -240,7 +240,7 @@ class Supervisor:
         if pid == 0:
             reset_signals()
             set_oom_score_adj()
-            close_all_but(*cradle.filenos())
+            close_all_but(*zygote.filenos())
             end_with(action, lambda error: self._log(str(error)))
         return pid
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from berth.engine import cradle
+from berth.engine import zygote
 from berth.engine.surroundings import leave_app, set_oom_score_adj
 from berth.errors import BerthError
 from berth.kernel.call import explain
@@ -36,7 +36,7 @@ def leave_parent(keep: int) -> None:
     set_oom_score_adj()
     setsid()  # the keys of the caller's terminal are for the caller
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a reader that goes is an error to be told of, EPIPE
-    close_all_but(keep, *cradle.filenos())
+    close_all_but(keep, *zygote.filenos())
 
 
 def serve(sock: socket.socket, run: Run) -> NoReturn:

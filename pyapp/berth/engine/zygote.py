@@ -1,7 +1,7 @@
 """Where monitors come from: a small process of the service's that does nothing but fork them.
 
 A monitor shares what it has not written to with whoever forked it, as long as both live and neither writes.  A worker
-ends, and the service keeps writing; the cradle stays as it was made, so all of its monitors share its memory.  Where no
+ends, and the service keeps writing; the zygote stays as it was made, so all of its monitors share its memory.  Where no
 service runs, a monitor is forked by the worker itself.
 """
 
@@ -20,11 +20,11 @@ from berth.engine.surroundings import leave_surroundings
 from berth.errors import BerthError
 from berth.kernel.processes import die_with_parent, end_with, fork, name_process
 
-_nearest: list[Channel] = []  # the cradle's, in the service and all that it forks
+_nearest: list[Channel] = []  # the zygote's, in the service and all that it forks
 
 
-def rock() -> int:
-    """Fork a cradle, for the caller and what that forks from now on; return its pid.  Raises KernelError.
+def start_zygote() -> int:
+    """Fork a zygote, for the caller and what that forks from now on; return its pid.  Raises KernelError.
 
     It ends with the caller.
     """
@@ -32,7 +32,7 @@ def rock() -> int:
     parent = os.getpid()
     pid = fork()
     if pid == 0:
-        end_with(lambda: _lie(theirs, parent), lambda _: None)
+        end_with(lambda: _serve(theirs, parent), lambda _: None)
     theirs.close()
     for before in _nearest:
         before.close()
@@ -45,24 +45,24 @@ def filenos() -> tuple[int, ...]:
     return tuple(channel.fileno() for channel in _nearest)
 
 
-def _lie(channel: Channel, parent: int) -> None:
+def _serve(channel: Channel, parent: int) -> None:
     leave_surroundings((channel.fileno(),), read_cgroup_mounts())
     die_with_parent()
     if os.getppid() != parent:
         return
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a monitor
-    name_process("berth: cradle")
+    name_process("berth: zygote")
     while True:
         message, descriptors = channel.receive()
         if message is None:
             return
         with contextlib.suppress(OSError):  # without room for one more process: its report comes to an end at once
-            _bear(Task(**message, descriptors=tuple(descriptors)), channel)
+            _fork_monitor(Task(**message, descriptors=tuple(descriptors)), channel)
         for fd in descriptors:
             os.close(fd)
 
 
-def _bear(task: Task, channel: Channel) -> None:
+def _fork_monitor(task: Task, channel: Channel) -> None:
     if fork() == 0:
         channel.close()  # all that is open here beside what the monitor was given
         end_with(lambda: monitor(task), lambda _: None)
@@ -79,7 +79,7 @@ def start_monitor(order: Order, lock: int, member: Membership | None) -> Started
     written = order.write()
     descriptors = (written, theirs.fileno(), lock, *((member.fileno(),) if member else ()))
     task = Task(name=name, state=order.state, run=order.run, descriptors=descriptors)
-    if not _ask_cradle(task):
+    if not _ask_zygote(task):
         _fork_here(task, order)
     os.close(written)
     theirs.close()
@@ -92,7 +92,7 @@ def start_monitor(order: Order, lock: int, member: Membership | None) -> Started
     return msgspec.convert(message["started"], Started)
 
 
-def _ask_cradle(task: Task) -> bool:
+def _ask_zygote(task: Task) -> bool:
     for channel in _nearest:
         with contextlib.suppress(OSError):  # it was killed
             channel.send({"name": task.name, "state": task.state, "run": task.run}, task.descriptors)
