@@ -184,11 +184,15 @@ class Hub:
         if self.facts != self._followed:
             self._services.look_again()
         self._choose_uplinks()
-        mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
-        for name in changed:
-            wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
-            wiring.end_connections(self.members[name], self.own_namespace)
+        try:
+            mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
+            for name in changed:
+                wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
+                wiring.end_connections(self.members[name], self.own_namespace)
+        except (BerthError, OSError):
+            self.uplinks |= before  # what was not done for all is done with the next news
+            raise
         if any(mended):
             self.keep_forwarding()
         if any(mended) or self.facts != self._followed:

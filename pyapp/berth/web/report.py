@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from berth.amounts import size
 from berth.engine.containers import all_names, look_up
 from berth.engine.device import Device, read_device
 from berth.engine.inspect import read_host
@@ -57,7 +58,7 @@ def _device(device: Device) -> Iterator[str]:
     yield f"kernel {device.kernel} {device.machine}"
     yield f"Android {device.android if device.android is not None else 'no'}"
     yield f"SELinux {device.selinux}"
-    yield f"memory {device.memory >> 20} MiB, {device.memory_available >> 20} MiB available"
+    yield f"memory {size(device.memory)}, {size(device.memory_available)} available"
     for mount in device.cgroups:
         yield f"cgroup v{mount.version}: {' '.join(mount.controllers) or 'no controllers'}"
 
