@@ -110,7 +110,7 @@ def test_a_service_that_the_button_started_outlives_the_root_manager(phone: Phon
     said = said_in_app(phone, f"{TOOLS} sh {MODULE}/action.sh")
 
     assert said.startswith("The service is down; starting it.")
-    assert "#ticket=" in said
+    assert "The dashboard opens in" in said
     service = service_pid(phone)
     phone.output("kill", "-9", str(service))
     phone.wait_until(lambda: service_pid(phone) not in (0, service) and serves(phone), "service.sh brings it back")

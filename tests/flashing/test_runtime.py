@@ -141,8 +141,8 @@ def test_the_service_answers_without_anything_of_the_system(phone: Emulated) -> 
 
     result = phone.bare.run("/system/bin/sh", "-c", SERVICE, "sh", *phone.emulator, PYTHON, "-IS", START)
 
-    assert json.loads(result.stdout) == []
     assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == []
 
 
 def test_all_of_the_program_can_be_imported(native: Emulated) -> None:

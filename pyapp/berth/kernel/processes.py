@@ -61,13 +61,13 @@ def name_process(name: str, title: str = "") -> None:
 
 @cache
 def _argument_area() -> tuple[int, int]:
-    """Where this process, and so every fork of it, has the words it was executed with.
+    """Where this process, and so every fork of it, has the words it was executed with; (0, 0) where nobody tells.
 
     Python has read them and does not look again; the environment, which lies behind, is not touched.  See
-    proc_pid_stat(5), fields 48 and 49 (Linux 3.5).
+    proc_pid_stat(5), fields 48 and 49 (Linux 3.5; qemu-user has none).
     """
     fields = read_file("/proc/self/stat").rpartition(b")")[2].split()
-    return int(fields[45]), int(fields[46])
+    return (int(fields[45]), int(fields[46])) if len(fields) > 46 else (0, 0)
 
 
 def _prctl(option: int, value: int, call: str) -> None:
