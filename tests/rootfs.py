@@ -104,7 +104,8 @@ def _make_debian(name: str, target: Path) -> None:
     if result.returncode:
         raise RuntimeError(f"mmdebstrap could not make {name}:\n{result.stderr}")
     if (TREES / name).is_dir():
-        shutil.copytree(TREES / name, target, dirs_exist_ok=True)
+        # What the packages bring there may be a link to a path of this machine.
+        subprocess.run(["cp", "-a", "--remove-destination", f"{TREES / name}/.", target], check=True)
 
 
 def _debian_sources() -> list[str]:

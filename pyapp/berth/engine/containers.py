@@ -65,7 +65,13 @@ def look_up(home: Home, name: str) -> Container:
     watched = is_watched(path)
     if record is None or (not watched and record.boot != boot_id()):
         return Container(name=name, condition="starting" if watched else "crashed", socket=folder.socket)
+    watched = watched and _is_monitored(record)
     return Container(name=name, condition=_condition(record, watched), socket=folder.socket, record=record)
+
+
+def _is_monitored(record: State) -> bool:
+    """Whether the monitor that `record` names lives: else who holds the record is about to undo it, or to take over."""
+    return record.monitor is None or start_time(record.monitor[0]) == record.monitor[1]
 
 
 def _condition(record: State, watched: bool) -> Condition:
