@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
         rootfs.directory(name)
     rootfs.image("debian-systemd")
     cache = build.CACHE / "pytest-aside"
-    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(build.CACHE)  # else the one that ends first takes the other's folders along
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(build.CACHE)  # or who ends first takes the other's folders along
     os.execv(sys.executable, [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", *arguments])
 
 
