@@ -138,7 +138,7 @@ class PausedStart:
         return found
 
     def kill(self, *roles: str) -> None:
-        """Kill these at once, and when they have ended let the one that stands still go on, unless it was killed."""
+        """Kill these at once and, when they have ended, let the one that stands still go on, unless it was killed."""
         for role in roles:
             os.kill(self.roles[role], signal.SIGKILL)
         wait_until(lambda: not any(is_alive(self.roles[role]) for role in roles), "the killed have ended")

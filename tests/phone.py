@@ -88,7 +88,7 @@ _STATE = {
     "rules": "ip rule; ip -6 rule",
     "firewall": "iptables-save || true; ip6tables-save || true",
     "nftables": "nft list tables | grep ' berth$' || true",
-    "connections": "grep '=172[.]28[.]' /proc/net/nf_conntrack || true",
+    "connections": "awk -F 'src=' '/=172[.]28[.]/ { print $2 }' /proc/net/nf_conntrack",
     "queues": "tc qdisc show | grep berth || true",
     "settings": "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra",
 }

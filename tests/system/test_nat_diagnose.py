@@ -1,5 +1,6 @@
 """`berth net diagnose`: each piece of a container's way out is broken on purpose, named, and cured as it says."""
 
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,8 @@ from tests.phone import INTERNET, WIFI, Phone, phone, told, wait_for
 
 pytestmark = pytest.mark.system
 __all__ = ["house", "phone"]
+
+FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 
 
 def diagnosed(house: House, name: str = "la-a") -> tuple[str, str]:
@@ -34,11 +37,21 @@ def drop(phone: Phone, chain: str = "FORWARD") -> None:
     phone.succeed("iptables", "-I", chain, "1", "-s", "172.28.0.0/16", "-j", "DROP")
 
 
+def stop_forwarding_for_good(phone: Phone) -> None:
+    """Switch forwarding off, and have Berth not be able to switch it on again, which it does at once otherwise."""
+    phone.shell(f"mount --bind {FORWARDING} {FORWARDING}; mount -o remount,bind,ro {FORWARDING}")
+    network = ["nsenter", "--target", str(phone.pid), "--net", "sysctl", "-q"]
+    subprocess.run([*network, "net.ipv4.ip_forward=0"], check=True)
+
+
 def test_each_piece_that_is_broken_is_named_with_a_cure_that_helps(house: House) -> None:
     phone, berth = house.phone, house.phone.berth
     address = house.start("la-a")
     link = next(line.split()[1].rstrip(",") for line in berth.succeed("net").splitlines() if "link:" in line)
-    mend = lambda: berth.succeed("recover")  # noqa: E731
+
+    def mend() -> str:
+        return berth.succeed("recover")
+
     breaks: list[tuple[str, str, Callable[[], object], Callable[[], object]]] = [
         (
             "address",
@@ -61,8 +74,8 @@ def test_each_piece_that_is_broken_is_named_with_a_cure_that_helps(house: House)
         (
             "forward rule",
             "forwarding is switched off (net.ipv4.ip_forward is 0)",
-            lambda: phone.shell("sysctl -q net.ipv4.ip_forward=0"),
-            mend,
+            lambda: stop_forwarding_for_good(phone),
+            lambda: phone.succeed("umount", FORWARDING) + mend(),
         ),
         (
             "forward rule",

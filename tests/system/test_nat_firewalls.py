@@ -1,5 +1,6 @@
 """The same network by each of the firewalls that a phone may have."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,28 @@ def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, H
     wait_for("it is mended", works)
     wait_for("its ports too", lambda: phone.wifi.fetch(WIFI, 8080) == "net-a", SECONDS)
     assert phone.wifi.fetch(address, seconds=1) is None
+
+
+def test_iptables_is_used_as_soon_as_it_works_and_nobody_is_on_the_network(phone: Phone, rootfs: Factory) -> None:
+    house, berth = House(phone, rootfs), phone.berth
+
+    def firewall() -> str:
+        kind: str = json.loads(berth.succeed("net", "--json"))["firewall"]
+        return kind
+
+    phone.succeed("mount", "--bind", "/dev/null", _PROGRAMS)
+    house.start("net-a")
+    phone.succeed("umount", _PROGRAMS)
+    house.start("net-b")
+    assert firewall() == "nftables"
+    assert house.fetch("net-b", INTERNET) == f"wifi {WIFI}"
+    assert "forward rule: ok" in berth.succeed("net", "diagnose", "net-b")
+
+    berth.succeed("stop", "--all", "--timeout", "1")
+    wait_for("the net process has ended", lambda: phone.net_process() is None)
+    house.start("net-a")
+    assert firewall() == "iptables"
+    assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
 
 
 def test_only_the_first_container_and_those_with_ports_run_iptables(

@@ -24,12 +24,13 @@ def diagnose(home: Home, name: str) -> tuple[Check, ...]:
     if member is None:
         found = "the net process does not know the container"
         return (Check(piece="network", whole=False, found=found, cure=f'run "berth restart {name}"'),)
+    missing = network.missing(home)
     servers = read_host(resolvers=True).dns
 
     def look() -> Findings:
         from berth.network.inquiry import inquire  # brings pyroute2 in, which is gone with this process
 
-        return inquire(member, alive.pid, servers)
+        return inquire(member, alive.pid, servers, missing)
 
     return judge(do_apart(look, Findings))
 

@@ -133,6 +133,13 @@ def status(home: Home) -> Answer:
     return answer
 
 
+def missing(home: Home) -> tuple[str, ...]:
+    """Return, in words, what the firewall lacks of the rules that the net process made; raises BerthError."""
+    sock, answer = _call(home, Request(call="missing"))
+    sock.close()
+    return answer.missing
+
+
 def traffic(home: Home, name: str) -> Traffic | None:
     """Return what container `name` has received and sent; None where the net process does not tell."""
     try:

@@ -16,6 +16,7 @@ from berth.network import addresses, forwarding, sysctls, wiring
 from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
+from berth.network.iptables import Iptables
 from berth.network.leases import lease_for
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
@@ -59,7 +60,8 @@ class Hub:
         """Return what container `wish.name` will have, and keep it for it."""
         book = self.records.book()
         known = book.abilities
-        if known is not None and known.boot == boot_id():
+        # What other programs have iptables drop, nftables can't let through: it is used only while iptables can't be.
+        if known is not None and known.boot == boot_id() and known.firewall == Iptables.kind:
             self.firewalls.remember(known.firewall, known.nat6)
         self.firewalls.require(wish.name)
         abilities = Abilities(boot_id(), self.firewalls.kind, self.firewalls.has_nat6())

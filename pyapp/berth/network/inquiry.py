@@ -14,7 +14,6 @@ from berth.kernel.paths import open_in_root
 from berth.network import sysctls
 from berth.network.diagnosis import End, Findings
 from berth.network.facts import read_own_routes, read_own_rules
-from berth.network.firewalls import Firewalls
 from berth.network.messages import MemberStatus
 from berth.network.names import DOMAIN
 from berth.network.netlink import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, Netlink, inside
@@ -36,8 +35,11 @@ _CODE: Final = 0x000F
 _SERVFAIL: Final = 2
 
 
-def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...]) -> Findings:
-    """Return what is found of `member`, whose init is `pid`; `servers` are the phone's own.  Raises OSError."""
+def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...], missing: tuple[str, ...]) -> Findings:
+    """Return what is found of `member`, whose init is `pid`.
+
+    `servers` are the phone's own, `missing` is what the net process told of the firewall.  Raises OSError.
+    """
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     lease, link = member.lease, member.link
     target = next((server for server in servers if _is_elsewhere(server)), "")
@@ -63,7 +65,7 @@ def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...]) -> Finding
         default=default,
         led_here=f"{lease.address}/32" in routes and TO_MEMBERS in rules,
         forwarding=sysctls.read(sysctls.FORWARDING) == "1",
-        missing=Firewalls().missing(4),
+        missing=missing,
         asked=target,
         phone=phone,
         container=container,

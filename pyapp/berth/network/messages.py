@@ -17,11 +17,11 @@ class Request(Struct, frozen=True, kw_only=True):
     """A request about container `name`.
 
     "reserve" an address for `wish`, "attach" process `pid`, "watch" it (hold on to know when the net process ends),
-    "detach" it, change its "ports"; "status" tells of all, "mend" puts
-    back what others took away.
+    "detach" it, change its "ports"; "status" tells of all, "missing" what the firewall lacks, and "mend" puts back what
+    others took away.
     """
 
-    call: Literal["reserve", "attach", "watch", "detach", "ports", "status", "mend"]
+    call: Literal["reserve", "attach", "watch", "detach", "ports", "status", "missing", "mend"]
     name: str = ""
     wish: Wish | None = None
     pid: int = 0
@@ -52,7 +52,7 @@ class PlugStatus(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What came of it; `error` is a sentence."""
+    """What came of it; `error` is a sentence, and `missing` are words for each thing that is not there."""
 
     error: str = ""
     lease: Lease | None = None
@@ -60,6 +60,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     members: tuple[MemberStatus, ...] = ()
     plugs: tuple[PlugStatus, ...] = ()
     firewall: str = ""
+    missing: tuple[str, ...] = ()
 
 
 def send(sock: socket.socket, message: Request | Answer) -> None:

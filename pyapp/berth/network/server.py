@@ -143,6 +143,8 @@ class _Server:
                 hub.change_ports(request.name, request.add, request.remove)
             case "mend":
                 hub.mend()
+            case "missing":
+                return Answer(missing=hub.firewalls.missing(4))
             case "status":
                 return Answer(members=self._members(), plugs=plugs.status(), firewall=hub.firewalls.kind)
         return Answer()
