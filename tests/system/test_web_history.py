@@ -34,12 +34,13 @@ def test_a_history_is_kept_where_it_was_switched_on_and_forgotten_when_off(berth
 
         dashboard.ask("PUT", "/settings", {"history": False})
         assert dashboard.get("/host/history") == {"on": False, "seconds": 300.0, "points": []}
-        assert not (berth.home / "history").exists()
+        faults.wait_until(lambda: not (berth.home / "history").exists(), "it is forgotten")
         dashboard.remove("written")
 
 
 def test_a_history_never_grows_beyond_two_files(tmp_path: Path) -> None:
     home = Home(state=str(tmp_path), run=str(tmp_path))
+    history.switch(home, on=True)
     use = {f"container-{number}": history.Use(1.0, 1) for number in range(100)}
     for number in range(2000):
         history.append(home, history.Moment(300.0 * number, history.Use(1.0, 1), use))

@@ -68,9 +68,10 @@ def switch(home: Home, *, on: bool) -> None:
 
 def read(home: Home, container: str, hours: int, now: float) -> HistoryAnswer:
     """Return what `container` ("" for the device) used in the last `hours`, as at most 288 points, oldest first."""
-    wanted = [moment for moment in _moments(home) if now - hours * 3600 <= moment.at <= now]
+    on = is_on(home)
+    wanted = [moment for moment in _moments(home) if on and now - hours * 3600 <= moment.at <= now]
     stride = -(-len(wanted) // _MOST_POINTS) or 1
-    return HistoryAnswer(is_on(home), SECONDS, tuple(points(wanted[::stride], container)))
+    return HistoryAnswer(on, SECONDS, tuple(points(wanted[::stride], container)))
 
 
 def points(moments: list[Moment], container: str) -> Iterator[HistoryPoint]:
@@ -111,6 +112,8 @@ class Recorder:
                 elif due is not None:
                     with contextlib.suppress(OSError):  # a disk that refuses loses this moment
                         append(self._home, look(self._home))
+                        if not is_on(self._home):  # switched off meanwhile, and forgotten before this was written
+                            _forget(self._home)
                     due = time.time() + SECONDS
 
     def _next(self) -> float | None:
