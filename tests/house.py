@@ -20,6 +20,18 @@ trap 'exit 0' TERM
 while :; do sleep 3600 & wait $!; done
 """
 
+TAKES_LEASES = """\
+#!/bin/sh
+mkdir -p /tmp/www; hostname > /tmp/www/index.html; httpd -p 80 -h /tmp/www
+cat > /tmp/lease <<'END'
+#!/bin/sh
+[ -z "$ip" ] || { ip address replace $ip/24 dev $interface; ip route replace default via $router; }
+END
+chmod +x /tmp/lease
+trap 'exit 0' TERM
+"""
+"""How an init begins that serves its host name, and has /tmp/lease for udhcpc."""
+
 
 class House:
     """Starts containers on the phone, each a web server that tells its name."""

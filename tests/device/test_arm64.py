@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.device.arm64.machine import booted
-from tests.device.packages import NotThere
 from tests.device.phone.machine import HOME, Shell
 from tests.flashing.bare import MODULE
 
@@ -25,14 +24,11 @@ make_rootfs(Path("{ROOT}"))
 @pytest.fixture(scope="module")
 def vm() -> Iterator[Shell]:
     """The service runs, and so does a container."""
-    try:
-        with booted() as machine:
-            machine.berth("serve", "--background")
-            machine.output(f"{MODULE}/runtime/bin/python3", "-IS", "-c", MAKE_ROOT)
-            machine.berth("start", "--name", "box", "--rootfs", ROOT, "--block-nested-namespaces")
-            yield machine
-    except NotThere as error:
-        pytest.skip(str(error))
+    with booted() as machine:
+        machine.berth("serve", "--background")
+        machine.output(f"{MODULE}/runtime/bin/python3", "-IS", "-c", MAKE_ROOT)
+        machine.berth("start", "--name", "box", "--rootfs", ROOT, "--block-nested-namespaces")
+        yield machine
 
 
 def test_the_processor_and_the_kernel_are_real(vm: Shell) -> None:

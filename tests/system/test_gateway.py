@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import faults, quick
-from tests.house import House, house
+from tests.house import TAKES_LEASES, House, house
 from tests.phone import INTERNET, WIFI, phone, told, wait_for
 
 pytestmark = pytest.mark.system
@@ -30,16 +30,8 @@ while :; do
     sleep 0.1
 done >/dev/null 2>&1
 """
-CLIENT = """\
-#!/bin/sh
-mkdir -p /tmp/www; hostname > /tmp/www/index.html; httpd -p 80 -h /tmp/www
-cat > /tmp/lease <<'END'
-#!/bin/sh
-[ -z "$ip" ] || { ip address replace $ip/24 dev $interface; ip route replace default via $router; }
-END
-chmod +x /tmp/lease
-trap 'exit 0' TERM
-udhcpc -f -i eth0 -t 1000 -T 1 -s /tmp/lease >/tmp/udhcpc.log 2>&1 &
+CLIENT = f"""\
+{TAKES_LEASES}udhcpc -f -i eth0 -t 1000 -T 1 -s /tmp/lease >/tmp/udhcpc.log 2>&1 &
 while :; do sleep 3600 & wait $!; done
 """
 

@@ -11,7 +11,7 @@ import pytest
 
 from demo.busybox import BUSYBOX
 from tests import faults, quick
-from tests.house import House, house
+from tests.house import TAKES_LEASES, House, house
 from tests.phone import INTERNET, WIFI, WIFI_ROUTER, Phone, Place, phone, told, wait_for
 
 pytestmark = pytest.mark.system
@@ -26,16 +26,8 @@ opt router {WIFI_ROUTER}
 opt subnet 255.255.255.0
 opt dns {INTERNET}
 """
-SERVER = """\
-#!/bin/sh
-mkdir -p /tmp/www; hostname > /tmp/www/index.html; httpd -p 80 -h /tmp/www
-cat > /tmp/lease <<'END'
-#!/bin/sh
-[ -z "$ip" ] || { ip address replace $ip/24 dev $interface; ip route replace default via $router; }
-END
-chmod +x /tmp/lease
-trap 'exit 0' TERM
-while :; do
+SERVER = f"""\
+{TAKES_LEASES}while :; do
     [ -e /static ] || ip address show eth0 | grep -q 192.0.2 || udhcpc -q -n -i eth0 -t 3 -T 1 -s /tmp/lease
     sleep 0.2
 done >/dev/null 2>&1
