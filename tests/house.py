@@ -1,12 +1,10 @@
 """Containers with `--net=nat` on the phone of `tests.phone`: each is a web server that tells its name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests import quick
-from tests.phone import MOBILE_ROUTER, WIFI_ROUTER, Phone, told, wait_for
+from tests.phone import Phone, told, wait_for
 
 Factory = Callable[[str], Path]
 SUBNET = "172.28.0.0/16"
@@ -59,39 +57,7 @@ class House:
         return self.inside(name, f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {host} {port} | tail -n 1")
 
 
-@pytest.fixture
-def house(phone: Phone, rootfs: Factory) -> House:
-    return House(phone, rootfs)
-
-
-ANDROID = f"""\
-ip -4 route flush table main; ip -6 route flush table main
-ip route add 192.0.2.0/24 dev wlan0 table 1003
-ip route add default via {WIFI_ROUTER} dev wlan0 table 1003
-ip route add 198.51.100.0/24 dev rmnet_data0 table 1004
-ip route add default via {MOBILE_ROUTER} dev rmnet_data0 table 1004
-ip rule add fwmark 0xc0000/0xd0000 lookup 99 priority 10000
-ip rule add fwmark 0x10063/0x1ffff iif lo lookup 97 priority 16000
-ip rule add fwmark 0x10064/0x1ffff iif lo lookup 1003 priority 16000
-ip rule add iif lo oif wlan0 lookup 1003 priority 17000
-ip rule add fwmark 0x0/0x10000 lookup 99 priority 18000
-ip rule add fwmark 0x0/0x10000 lookup 98 priority 19000
-ip rule add fwmark 0x0/0xffff iif lo lookup 1003 priority 31000
-ip rule add unreachable priority 32000
-"""
-"""What netd makes: a table for each network, and rules that hold for what the phone itself sends."""
-
-
 def switch_to_mobile(phone: Phone) -> None:
     """Do what netd does when the default network changes."""
     phone.ip(*["rule", "add", "fwmark", "0x0/0xffff", "iif", "lo", "lookup", "1004", "priority", "31000"])
     phone.ip(*["rule", "del", "fwmark", "0x0/0xffff", "iif", "lo", "lookup", "1003", "priority", "31000"])
-
-
-@pytest.fixture
-def on_android(rootfs: Factory, phone: Phone) -> Iterator[House]:
-    """A house on a phone whose network is netd's; that part of it is the test's own, and put back."""
-    phone.shell(ANDROID)
-    yield House(phone, rootfs)
-    phone.berth("stop", "--all", "--timeout", "2")
-    phone.put_back()

@@ -13,11 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.program import Berth
 
@@ -29,6 +26,23 @@ WIFI6, WIFI6_ROUTER = "2001:db8:1::2", "2001:db8:1::1"
 NAMED = "198.18.0.7"
 """What the internet's name server answers, whatever is asked."""
 SECONDS = 20.0
+
+ANDROID = f"""\
+ip -4 route flush table main; ip -6 route flush table main
+ip route add 192.0.2.0/24 dev wlan0 table 1003
+ip route add default via {WIFI_ROUTER} dev wlan0 table 1003
+ip route add 198.51.100.0/24 dev rmnet_data0 table 1004
+ip route add default via {MOBILE_ROUTER} dev rmnet_data0 table 1004
+ip rule add fwmark 0xc0000/0xd0000 lookup 99 priority 10000
+ip rule add fwmark 0x10063/0x1ffff iif lo lookup 97 priority 16000
+ip rule add fwmark 0x10064/0x1ffff iif lo lookup 1003 priority 16000
+ip rule add iif lo oif wlan0 lookup 1003 priority 17000
+ip rule add fwmark 0x0/0x10000 lookup 99 priority 18000
+ip rule add fwmark 0x0/0x10000 lookup 98 priority 19000
+ip rule add fwmark 0x0/0xffff iif lo lookup 1003 priority 31000
+ip rule add unreachable priority 32000
+"""
+"""What netd makes: a table for each network, and rules that hold for what the phone itself sends."""
 
 _WORLD = """\
 import contextlib, selectors, socket, subprocess, sys
@@ -298,19 +312,3 @@ def told(berth: Berth, name: str) -> dict[str, Any]:
     """Return what `berth info NAME --json` tells."""
     found: dict[str, Any] = json.loads(berth.succeed("info", name, "--json"))
     return found
-
-
-@pytest.fixture
-def phone(berth: Berth, scratch: Path) -> Iterator[Phone]:
-    """A phone on its Wi-Fi; fails the test that leaves anything in its network."""
-    made = Phone(berth, scratch)
-    made.use_wifi()
-    before = made.state()
-    yield made
-    left = made.berth("stop", "--all", "--timeout", "2").stderr
-    made.berth("recover")
-    wait_for("the net process has ended", lambda: made.net_process() is None)
-    after = made.state()
-    made.end()
-    different = [f"{part}:\n{before[part]}\n-->\n{after[part]}" for part in before if before[part] != after[part]]
-    assert not different, "the phone is not as it was:\n" + "\n".join((*different, left))

@@ -13,8 +13,7 @@ from berth.kernel.namespaces import setns
 from tests.bench.match import Contender, Failed, Row, Table, play
 from tests.bench.resident import memory_of, wake_ups_of
 from tests.bench.scene import QUICK_INIT, Scene, cleared
-from tests.house import ANDROID
-from tests.phone import INTERNET, Phone, Place, wait_for
+from tests.phone import ANDROID, INTERNET, Phone, Place, wait_for
 from tests.program import Berth
 
 HOST = "berth start, --net=host"

@@ -7,12 +7,10 @@ import sys
 import pytest
 
 from tests import quick
-from tests.house import GATEWAY, House, house
-from tests.phone import INTERNET, WIFI, phone, told, wait_for
+from tests.house import GATEWAY, House
+from tests.phone import INTERNET, WIFI, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
-
 IDLE = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 3600 & wait $!; done\n"
 
 

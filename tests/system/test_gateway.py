@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 
 from tests import faults, quick
-from tests.house import TAKES_LEASES, House, house
-from tests.phone import INTERNET, WIFI, phone, told, wait_for
+from tests.house import TAKES_LEASES, House
+from tests.phone import INTERNET, WIFI, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
-
 ROUTER = """\
 #!/bin/sh
 mkdir -p /var/lib/misc; touch /var/lib/misc/udhcpd.leases

@@ -11,12 +11,10 @@ import pytest
 
 from demo.busybox import BUSYBOX
 from tests import faults, quick
-from tests.house import TAKES_LEASES, House, house
-from tests.phone import INTERNET, WIFI, WIFI_ROUTER, Phone, Place, phone, told, wait_for
+from tests.house import TAKES_LEASES, House
+from tests.phone import INTERNET, WIFI, WIFI_ROUTER, Phone, Place, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
-
 NEIGHBOUR = "192.0.2.50"
 DHCP = f"""\
 start 192.0.2.100

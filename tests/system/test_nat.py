@@ -9,11 +9,10 @@ import pytest
 
 from berth.network.addresses import address_of
 from tests import faults, quick
-from tests.house import GATEWAY, SERVER, SUBNET, House, house
-from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, phone, told, wait_for
+from tests.house import GATEWAY, SERVER, SUBNET, House
+from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
 
 
 def test_the_network_is_there_when_init_starts(house: House) -> None:

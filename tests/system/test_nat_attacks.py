@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import GATEWAY, SUBNET, House, house
-from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, phone, told, wait_for
+from tests.house import GATEWAY, SUBNET, House
+from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
 
 
 def test_nobody_can_send_from_the_address_of_another(house: House) -> None:

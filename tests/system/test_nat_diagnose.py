@@ -5,12 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.house import GATEWAY, House, house
-from tests.phone import INTERNET, WIFI, Phone, phone, told, wait_for
+from tests.house import GATEWAY, House
+from tests.phone import INTERNET, WIFI, Phone, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
-
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 
 

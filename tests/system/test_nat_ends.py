@@ -10,11 +10,10 @@ import pytest
 from berth.engine.journal import boot_id
 from berth.network.addresses import link_of
 from tests import faults
-from tests.house import SUBNET, House, house
-from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, SECONDS, WIFI, Phone, phone, told, wait_for
+from tests.house import SUBNET, House
+from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, SECONDS, WIFI, Phone, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
 
 
 @pytest.mark.parametrize("service", [False, True], ids=["by-command", "by-service"])

@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.house import GATEWAY, SUBNET, Factory, House
-from tests.phone import INTERNET, INTERNET6, SECONDS, WIFI, WIFI6, Phone, phone, wait_for
+from tests.phone import INTERNET, INTERNET6, SECONDS, WIFI, WIFI6, Phone, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["phone"]
-
 _PROGRAMS = "/usr/sbin/xtables-nft-multi"
 _LEGACY = "/usr/sbin/xtables-legacy-multi"
 _FLUSH = {

@@ -7,12 +7,10 @@ import tomllib
 
 import pytest
 
-from tests.house import House, house
-from tests.phone import WIFI, phone, told, wait_for
+from tests.house import House
+from tests.phone import WIFI, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
-
 ECHO = """\
 import socket
 listener = socket.create_server(("", 7))

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.house import House, house
-from tests.phone import INTERNET, INTERNET6, MOBILE, WIFI, Place, phone, wait_for
+from tests.house import House
+from tests.phone import INTERNET, INTERNET6, MOBILE, WIFI, Place, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
-
 OFFICE, TUNNEL = "10.8.0.1", "10.8.0.2"
 CLAT, CLAT_ROUTER = "192.0.0.4", "192.0.0.1"
 MOBILE6, MOBILE6_ROUTER = "2001:db8:2::2", "2001:db8:2::1"

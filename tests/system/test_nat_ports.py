@@ -6,11 +6,10 @@ import sys
 
 import pytest
 
-from tests.house import GATEWAY, House, house
-from tests.phone import INTERNET, WIFI, WIFI6, phone, told
+from tests.house import GATEWAY, House
+from tests.phone import INTERNET, WIFI, WIFI6, told
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "phone"]
 
 
 def test_a_port_is_reached_from_everywhere(house: House) -> None:

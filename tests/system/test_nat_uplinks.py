@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, house, on_android, switch_to_mobile
-from tests.phone import INTERNET, INTERNET6, MOBILE, MOBILE_ROUTER, WIFI, WIFI6, Netd, phone, told, wait_for
+from tests.house import House, switch_to_mobile
+from tests.phone import INTERNET, INTERNET6, MOBILE, MOBILE_ROUTER, WIFI, WIFI6, Netd, told, wait_for
 
 pytestmark = pytest.mark.system
-__all__ = ["house", "on_android", "phone"]
 
 
 def test_on_android_traffic_goes_where_the_phones_own_goes(on_android: House) -> None:
