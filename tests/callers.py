@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.program import Berth
 SECONDS = 20.0
 SIZE = (33, 77)
 PROMPT = "outside> "
+INSIDE = "inside# "
 
 if TYPE_CHECKING:
     Terminal = pexpect.spawn[str]
@@ -48,6 +50,27 @@ def interactive_shell(berth: Berth) -> Terminal:
     shell.sendline(f"bind 'set enable-bracketed-paste off'; alias berth='{' '.join(berth.command)}'")
     shell.expect_exact(PROMPT)
     return shell
+
+
+def shell_inside(berth: Berth, run: list[str]) -> Terminal:
+    """A shell in the container, at its prompt INSIDE; busybox' asks the terminal for its place, nobody answers."""
+    shell = with_terminal(berth, *run, "env", f"PS1={INSIDE}", "TERM=dumb", "sh")
+    shell.expect_exact(INSIDE)
+    return shell
+
+
+def say(shell: Terminal, line: str, prompt: str = INSIDE) -> list[str]:
+    """Type `line` at the prompt and return what was answered until the next one."""
+    shell.sendline(line)
+    shell.expect_exact("\n")
+    shell.expect_exact(prompt)
+    assert shell.before is not None
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shell.before).splitlines()
+
+
+def leave(shell: Terminal) -> None:
+    shell.sendline("exit 0")
+    exit_code(shell)
 
 
 def matched(terminal: Terminal) -> str:
@@ -166,3 +189,12 @@ def await_true(question: Callable[[], bool]) -> None:
     while not question():
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.01)
+
+
+def await_state(pid: int, state: str) -> None:
+    await_true(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == state)
+
+
+def await_raw(terminal: Terminal, *, raw: bool = True) -> None:
+    """Wait until the caller's terminal is in raw mode, or no longer."""
+    await_true(lambda: bool(termios.tcgetattr(terminal.child_fd)[3] & termios.ICANON) != raw)

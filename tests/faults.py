@@ -35,18 +35,23 @@ def write_init(root: Path, text: str = INIT) -> Path:
 
 
 def tree(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Return what is below `folder`: type, mode, owner, content or target of each entry, by its path."""
+    """Return what is below `folder`: type, mode, owner, content or target of each entry, by its path.
+
+    Times too, but not of folders: those change when a mount point comes and goes.
+    """
     return {str(path.relative_to(folder)): _entry(path) for path in (folder, *folder.rglob("*"))}
 
 
 def _entry(path: Path) -> tuple[object, ...]:
     found = path.lstat()
     facts = (stat.filemode(found.st_mode), found.st_uid, found.st_gid, found.st_rdev)
+    if stat.S_ISDIR(found.st_mode):
+        return facts
     if stat.S_ISLNK(found.st_mode):
-        return (*facts, path.readlink())
+        return (*facts, found.st_mtime_ns, path.readlink())
     if stat.S_ISREG(found.st_mode):
-        return (*facts, found.st_size, found.st_mtime_ns)
-    return facts
+        return (*facts, found.st_mtime_ns, path.read_bytes())
+    return (*facts, found.st_mtime_ns)
 
 
 def run_tree(berth: Berth) -> dict[str, tuple[object, ...]]:

@@ -1,0 +1,82 @@
+"""What the service starts when it comes up, and what it leaves at rest."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.program import Berth
+from tests.service import Service
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+
+
+def test_containers_start_with_the_service_in_order_and_a_failing_one_holds_up_none(
+    service: Service, berth: Berth, root: Path, rootfs: Factory
+) -> None:
+    second, broken = faults.write_init(rootfs("busybox")), rootfs("busybox")
+    for name, place, *after in (
+        ("sup-a", root),
+        ("sup-bad", broken),
+        ("sup-b", second, "--start-after", "sup-a,sup-bad"),
+    ):
+        berth.succeed("start", name, "--rootfs", place, "--autostart", *after)
+        berth.succeed("stop", name)
+        faults.date_stop_back(berth, name)
+    (broken / "sbin" / "init").unlink()
+    service.end()
+
+    service.start()
+
+    faults.wait_until(lambda: faults.condition(berth, "sup-b") == "running", "the last one runs")
+    assert faults.condition(berth, "sup-a") == "running"
+    assert started_at(berth, "sup-a") < started_at(berth, "sup-b")
+    assert faults.condition(berth, "sup-bad") == "stopped"
+    assert "/sbin/init is not there" in service.log()
+    berth.succeed("stop", "sup-a,sup-b")
+
+
+def started_at(berth: Berth, name: str) -> float:
+    at = json.loads(berth.succeed("info", name, "--json"))["started_at"]
+    assert isinstance(at, float)
+    return at
+
+
+def test_what_somebody_stopped_stays_so_when_the_service_comes_back(
+    service: Service, berth: Berth, root: Path, rootfs: Factory
+) -> None:
+    other = faults.write_init(rootfs("busybox"))
+    for name, place in (("sup-stopped", root), ("sup-again", other)):
+        berth.succeed("start", name, "--rootfs", place, "--autostart")
+    berth.succeed("stop", "sup-stopped,sup-again")
+    berth.succeed("start", "sup-again")
+    told = json.loads(berth.succeed("info", "sup-again", "--json"))
+    for pid in (told["monitor_pid"], told["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    service.end()
+
+    service.start()
+
+    faults.wait_until(lambda: faults.condition(berth, "sup-again") == "running", "the one that was lost is back")
+    assert faults.condition(berth, "sup-stopped") == "stopped"
+    berth.succeed("stop", "sup-again")
+
+
+def test_what_powered_itself_off_is_not_started_again_by_the_service(
+    service: Service, berth: Berth, rootfs: Factory
+) -> None:
+    berth.succeed("start", "sup", "--rootfs", rootfs("busybox"), "--autostart")
+    berth("run", "sup", "--", "poweroff")
+    faults.wait_until(lambda: faults.condition(berth, "sup") == "stopped", "it has powered off")
+    service.end()
+
+    service.start()
+
+    berth.succeed("recover")  # what the service does first has been done when this has
+    assert faults.condition(berth, "sup") == "stopped"
