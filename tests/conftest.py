@@ -86,12 +86,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(scope="session")
 def berth_home() -> Iterator[Path]:
     """BERTH_HOME of this run: state and run folder, of its own and empty at the beginning."""
-    leftovers.undo_dead_runs()
-    folder = leftovers.make_run_folder()
-    home = leftovers.home_of(folder)
-    home.mkdir()
-    yield home
-    leftovers.undo(folder)
+    with leftovers.run_folder() as folder:
+        home = leftovers.home_of(folder)
+        home.mkdir()
+        yield home
 
 
 @pytest.fixture

@@ -1,41 +1,62 @@
 """Where a test run keeps its state, and how what a killed run left is found and undone by the next one.
 
-The folder carries the pid and start time of the run that made it, so whether that run still lives can be seen from the
-name alone; nothing has to be written by a process that may be killed at any moment.
+A run holds a lock on its folder for as long as it lives, and the kernel lets go of it when the run is killed.  That
+holds between PID namespaces too, where a pid says nothing.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests import host_state, rootfs
 from tests.program import Berth
 
 PLACE = Path("/var/tmp")  # on disk, and short: a socket's path has 108 bytes at most
-PREFIX = "berth-test-"
+PREFIX = "berth-run-"
 
 
-def make_run_folder() -> Path:
-    """Make and return the folder of this run."""
-    pid, started, *_ = host_state.describe(os.getpid()).split()
-    folder = PLACE / f"{PREFIX}{pid}-{started}"
-    folder.mkdir(mode=0o700)
-    return folder
+@contextlib.contextmanager
+def run_folder() -> Iterator[Path]:
+    """Undo what killed runs left, have a folder for this run, and undo at the end what this one left."""
+    undo_dead_runs()
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=PLACE))
+        with _opened(folder) as fd:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if not folder.exists():
+                continue  # another run took it for a dead one's before it was locked
+            try:
+                yield folder
+            finally:
+                undo(folder)
+            return
+
+
+def undo_dead_runs() -> None:
+    """Undo what runs left that were killed: their containers, services and folders."""
+    for folder in PLACE.glob(f"{PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), _opened(folder) as fd:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            undo(folder)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def home_of(run_folder: Path) -> Path:
     """Return the BERTH_HOME of a run."""
     return run_folder / "home"
-
-
-def undo_dead_runs() -> None:
-    """Undo what runs left that were killed: their containers, services and folders."""
-    for folder in PLACE.glob(f"{PREFIX}*-*"):
-        pid, _, started = folder.name.removeprefix(PREFIX).partition("-")
-        if not host_state.describe(int(pid)).startswith(f"{pid} {started} "):
-            undo(folder)
 
 
 def undo(run_folder: Path) -> None:

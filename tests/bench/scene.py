@@ -82,17 +82,13 @@ def _add_unit(root: Path) -> None:
 @contextmanager
 def stage() -> Iterator[Scene]:
     """Make the scene and take everything of it away afterwards, whatever happened."""
-    leftovers.undo_dead_runs()
-    folder = leftovers.make_run_folder()
-    try:
+    with leftovers.run_folder() as folder:
         scene = Scene(folder)
         try:
             yield scene
         finally:
             leftovers.stop_containers(Berth(scene.bare.home))
             leftovers.kill_processes(scene.bare.home)
-    finally:
-        leftovers.undo(folder)
 
 
 @contextmanager

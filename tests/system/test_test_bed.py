@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import build
 from demo import busybox
 from tests import host_state, leftovers
 from tests import rootfs as root_file_systems
+from tests.faults import wait_until
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -66,16 +68,38 @@ def test_a_process_that_is_left_behind_is_noticed(berth_home: Path, monkeypatch:
     assert difference.startswith(f"processes: left behind: {process.pid} ")
 
 
-def test_what_a_killed_run_left_is_undone_by_the_next(berth_home: Path) -> None:
-    dead = leftovers.PLACE / f"{leftovers.PREFIX}{2**22 + 1}-1"  # above the kernel's largest pid
-    home = leftovers.home_of(dead)
-    home.mkdir(parents=True)
-    with start_sleeper(home) as process:
-        leftovers.undo_dead_runs()
-        assert process.wait(10) == -signal.SIGKILL
+HOLDS_A_FOLDER = """\
+import signal
+from tests import leftovers
+with leftovers.run_folder() as folder:
+    print(folder, flush=True)
+    signal.pause()
+"""
 
-    assert not dead.exists()
+
+def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_lives(berth_home: Path) -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", HOLDS_A_FOLDER]
+    with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        folder = Path(other.stdout.readline().strip())
+        home = leftovers.home_of(folder)
+        home.mkdir()
+        with start_sleeper(home) as process:
+            leftovers.undo_dead_runs()
+            assert folder.exists()
+            assert process.poll() is None
+
+            other.kill()
+            other.wait()
+            wait_until(lambda: undone(folder), "it has been undone")
+            assert process.wait(10) == -signal.SIGKILL
+
     assert berth_home.exists()
+
+
+def undone(folder: Path) -> bool:
+    leftovers.undo_dead_runs()
+    return not folder.exists()
 
 
 def test_a_container_that_a_test_leaves_running_is_stopped_after_it(
