@@ -20,9 +20,8 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 import build
 from tests import host_state, leftovers
 from tests import rootfs as root_file_systems
+from tests.host_state import IN_CI
 from tests.program import Berth
-
-IN_CI = os.environ.get("CI") == "true"
 
 hypothesis.settings.register_profile(
     "berth",
@@ -87,7 +86,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def berth_home() -> Iterator[Path]:
     """BERTH_HOME of this run: state and run folder, of its own and empty at the beginning."""
     with leftovers.run_folder() as folder:
-        home = leftovers.home_of(folder)
+        home = host_state.home_of(folder)
         home.mkdir()
         yield home
 

@@ -10,7 +10,12 @@ from typing import NamedTuple
 from berth.home import Home
 
 SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
-ALONE = os.environ.get("CI") == "true"  # nobody else runs containers on such a machine, so all of them are ours
+ROLE = os.environ.get("BERTH_TEST_ROLE")  # tests.side_by_side gives one to each of its processes
+IN_CI = os.environ.get("CI") == "true"
+ALONE = IN_CI and ROLE != "aside"  # all on such a machine is ours, but what is another run's
+ONLY_RUN = IN_CI and ROLE is None
+RUNS = Path("/var/tmp")  # where each run has a folder; on disk, and short: a socket's path has 108 bytes at most
+PREFIX = "berth-run-"
 
 
 class HostState(NamedTuple):
@@ -18,7 +23,7 @@ class HostState(NamedTuple):
 
     `mounts` are lines of mountinfo, `loops` the devices in use with their files, `cgroups` the groups below any
     `berth`, `controllers` those a cgroup2 root hands down, `links` the network interfaces, `processes` Berth's own and
-    its containers', as "pid start-time command".  Containers that somebody else is running are left out.
+    its containers', as "pid start-time command".  What is another run's is left out.
     """
 
     mounts: frozenset[str]
@@ -32,14 +37,47 @@ class HostState(NamedTuple):
 def look(home: Path) -> HostState:
     """Return the state of the host now; Berth's processes are those that were started with `home` as BERTH_HOME."""
     mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    ours = _Ownership(home)
     return HostState(
         mounts=frozenset(mounts),
-        loops=frozenset(_loops()),
-        cgroups=frozenset(_cgroups(mounts, _others_containers(home))),
+        loops=frozenset(filter(ours.has_loop, _loops())),
+        cgroups=frozenset(_cgroups(mounts, ours)),
         controllers=frozenset(_controllers(mounts)),
         links=frozenset(os.listdir("/sys/class/net")),
-        processes=frozenset(_describe_role(pid) for pid in processes_of(home)) - {""},
+        processes=frozenset(map(_describe_role, processes_of(home))) - {""},
     )
+
+
+class _Ownership:
+    """Tells what is of this run, whose BERTH_HOME is `home`.
+
+    A cgroup carries the tag of the home that its container is of, and the file of a loop device lies in a run's folder.
+    In CI all is ours that is not of the home, or in the folder, of another run.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._tag = _tag(home)
+        others = [folder for folder in RUNS.glob(f"{PREFIX}*") if not home.is_relative_to(folder)]
+        self._folders = tuple(f"{folder}/" for folder in others)
+        self._tags = {_tag(home_of(folder)) for folder in others}
+
+    def has_container(self, cgroup: str) -> bool:
+        """Whether a container's cgroup with that name, "NAME@TAG", is ours."""
+        tag = cgroup.rpartition("@")[2]
+        return tag not in self._tags if ALONE else tag == self._tag
+
+    def has_loop(self, loop: str) -> bool:
+        """Whether a loop device is ours; `loop` is its name, a space, and the path of its file."""
+        return not loop.partition(" ")[2].startswith(self._folders)
+
+
+def home_of(run_folder: Path) -> Path:
+    """Return the BERTH_HOME of a run."""
+    return run_folder / "home"
+
+
+def _tag(home: Path) -> str:
+    return Home(str(home), f"{home}/run").tag
 
 
 def difference(before: HostState, home: Path) -> list[str]:
@@ -57,15 +95,12 @@ def difference(before: HostState, home: Path) -> list[str]:
 
 def processes_of(home: Path) -> Iterator[int]:
     """Yield the pids of what was started with BERTH_HOME=`home`, and of what is in the cgroups of its containers."""
-    mark = b"BERTH_HOME=" + os.fsencode(home)
-    own = _own_containers(home)
-    for process in _processes():
-        try:
-            variables = (process / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended meanwhile
-        if mark in variables or own & _containers_of(process):
-            yield int(process.name)
+    mark, ours = b"BERTH_HOME=" + os.fsencode(home), _Ownership(home)
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
+        if pid != os.getpid() and (
+            any(map(ours.has_container, _containers_of(pid))) or mark in _read(f"/proc/{pid}/environ").split(b"\0")
+        ):
+            yield pid
 
 
 def describe(pid: int) -> str:
@@ -98,13 +133,20 @@ def _loops() -> Iterator[str]:
             continue  # detached meanwhile
 
 
-def _cgroups(mounts: list[str], others: set[str]) -> Iterator[str]:
+def _cgroups(mounts: list[str], ours: _Ownership) -> Iterator[str]:
     for mount in _cgroup_mounts(mounts):
-        for folder, below, _ in os.walk(mount / "berth"):
-            if folder == str(mount / "berth") and others:
-                below[:] = set(below) - others  # and the folder above them is theirs as well
-            else:
+        top = str(mount / "berth")
+        for folder, below, _ in os.walk(top):
+            if folder == top:
+                below[:] = filter(ours.has_container, below)
+            if folder != top or ONLY_RUN:  # that goes with the last who has something in it
                 yield folder
+
+
+def shared_cgroups() -> frozenset[str]:
+    """Return the folders `berth` in all hierarchies, in which every run has its containers' cgroups."""
+    mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return frozenset(str(mount / "berth") for mount in _cgroup_mounts(mounts) if (mount / "berth").is_dir())
 
 
 def _controllers(mounts: list[str]) -> Iterator[str]:
@@ -121,31 +163,18 @@ def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
             yield Path(about_mount.split(" ")[4])
 
 
-def _own_containers(home: Path) -> set[str]:
-    """Return the cgroups' names of the containers that the state in `home` knows; in CI, of all that run as well."""
-    names = {entry.name for folder in ("containers", "run/containers") for entry in (home / folder).glob("*")}
-    tag = Home(str(home), f"{home}/run").tag
-    known = names | {f"{name}@{tag}" for name in names}
-    return known | _running_containers() if ALONE else known
+def _containers_of(pid: int) -> set[str]:
+    """Return the cgroup's name of the container in which process `pid` is, if any."""
+    groups = _read(f"/proc/{pid}/cgroup")
+    if b"/berth/" not in groups:
+        return set()
+    return {os.fsdecode(line.partition(b"/berth/")[2].split(b"/")[0]) for line in groups.splitlines()} - {""}
 
 
-def _others_containers(home: Path) -> set[str]:
-    return _running_containers() - _own_containers(home)
-
-
-def _running_containers() -> set[str]:
-    return {name for process in _processes() for name in _containers_of(process)}
-
-
-def _processes() -> Iterator[Path]:
-    """Yield the folders in /proc of all processes but this one."""
-    return (Path("/proc", name) for name in os.listdir("/proc") if name.isdigit() and name != str(os.getpid()))
-
-
-def _containers_of(process: Path) -> set[str]:
-    """Return the cgroup's name of the container in which `process` is, if any."""
+def _read(path: str) -> bytes:
+    """Return what a file in /proc says, b"" when its process has ended meanwhile."""
     try:
-        groups = (process / "cgroup").read_text().splitlines()
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
     except OSError:
-        return set()  # it ended meanwhile
-    return {group.partition("/berth/")[2].split("/")[0] for group in groups} - {""}
+        return b""

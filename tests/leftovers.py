@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests import host_state, rootfs
+from tests.host_state import PREFIX, RUNS, home_of
 from tests.program import Berth
-
-PLACE = Path("/var/tmp")  # on disk, and short: a socket's path has 108 bytes at most
-PREFIX = "berth-run-"
 
 
 @contextlib.contextmanager
@@ -25,7 +23,7 @@ def run_folder() -> Iterator[Path]:
     """Undo what killed runs left, have a folder for this run, and undo at the end what this one left."""
     undo_dead_runs()
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=PLACE))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=RUNS))
         with _opened(folder) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
             if not folder.exists():
@@ -39,7 +37,7 @@ def run_folder() -> Iterator[Path]:
 
 def undo_dead_runs() -> None:
     """Undo what runs left that were killed: their containers, services and folders."""
-    for folder in PLACE.glob(f"{PREFIX}*"):
+    for folder in RUNS.glob(f"{PREFIX}*"):
         with contextlib.suppress(FileNotFoundError, BlockingIOError), _opened(folder) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             undo(folder)
@@ -54,11 +52,6 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def home_of(run_folder: Path) -> Path:
-    """Return the BERTH_HOME of a run."""
-    return run_folder / "home"
-
-
 def undo(run_folder: Path) -> None:
     """Stop all that runs with the state in `run_folder`, whatever the tests made of it, and remove the folder."""
     home = home_of(run_folder)
@@ -71,9 +64,9 @@ def undo(run_folder: Path) -> None:
 
 
 def stop_containers(berth: Berth) -> None:
-    """Ask all containers to stop; a program too broken for that is no obstacle to what follows."""
+    """End all containers, at once; a program too broken for that is no obstacle to what follows."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        berth("stop", "--all", "--timeout", "2")
+        berth("stop", "--all", "--timeout", "0")
 
 
 def kill_processes(home: Path) -> None:

@@ -4,8 +4,8 @@
     python3 -m tests.side_by_side ARGUMENT ...      one pytest with these arguments, which choose tests
 
 What changes this machine and compares it with before is in one process.  What does not (pure tests, foreign processors,
-virtual machines) is in the other one, which gets a mount namespace of its own so that this holds; its output is shown
-when it has ended.
+virtual machines, phones made of network namespaces) is in the other one, which gets a mount namespace of its own so
+that this holds; its output is shown when it has ended.  Both start containers: `tests.host_state` tells them apart.
 """
 
 import os
@@ -16,9 +16,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests import host_state
+
 ROOT = Path(__file__).resolve().parents[1]
-ON_THIS_MACHINE = ("tests/system", "tests/browser")
-ASIDE = ("tests/unit", "tests/flashing", "tests/device")
+ON_PHONES = tuple(
+    str(path.relative_to(ROOT))
+    for name in ("dhcp_clients", "gateway", "lan", "nat*")
+    for path in sorted(ROOT.glob(f"tests/system/test_{name}.py"))
+)
+ON_THIS_MACHINE = ("tests/system", "tests/browser", *(f"--ignore={path}" for path in ON_PHONES))
+ASIDE = ("tests/unit", "tests/flashing", "tests/device", *ON_PHONES)
 OUTPUT = ROOT / ".cache" / "aside.log"
 PYTEST = (sys.executable, "-m", "pytest")
 ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # pytest cleans up then; see tests/conftest.py
@@ -29,19 +36,29 @@ def main(arguments: Sequence[str]) -> int:
     if not all(argument.startswith("--device=") for argument in arguments):
         os.execv(PYTEST[0], [*PYTEST, *arguments])
     OUTPUT.parent.mkdir(exist_ok=True)
+    before = host_state.shared_cgroups()
     with OUTPUT.open("wb") as output:
         aside = subprocess.Popen(
             [*ENDED_WITH_US, "unshare", "--mount", "--", sys.executable, "-m", "tests.aside", *ASIDE, *arguments],
+            env={**os.environ, "BERTH_TEST_ROLE": "aside"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,  # Ctrl-C comes once, from us
         )
     here = subprocess.Popen(
-        [*ENDED_WITH_US, *PYTEST, *ON_THIS_MACHINE, *arguments], stdin=subprocess.DEVNULL, process_group=0
+        [*ENDED_WITH_US, *PYTEST, *ON_THIS_MACHINE, *arguments],
+        env={**os.environ, "BERTH_TEST_ROLE": "main"},
+        stdin=subprocess.DEVNULL,
+        process_group=0,
     )
-    print(f"==> beside it run {' and '.join(ASIDE)}; their output goes to {OUTPUT}", flush=True)
-    return wait_for(here, aside)
+    print(f"==> beside it run {len(ASIDE)} folders and files; their output goes to {OUTPUT}", flush=True)
+    code = wait_for(here, aside)
+    # What all share goes with the last who has something in it, so neither of the two can tell that it stayed.
+    left = host_state.shared_cgroups() - before if host_state.ONLY_RUN else ()
+    if left:
+        print(f"==> left behind: {', '.join(sorted(left))}", flush=True)
+    return code or len(left)
 
 
 def wait_for(here: subprocess.Popen[bytes], aside: subprocess.Popen[bytes]) -> int:
@@ -51,9 +68,9 @@ def wait_for(here: subprocess.Popen[bytes], aside: subprocess.Popen[bytes]) -> i
         signal.signal(number, lambda number, _: end(number, both))
     codes = [here.wait()]
     if aside.poll() is None:
-        print(f"==> waiting for {' and '.join(ASIDE)}", flush=True)
+        print(f"==> {time.monotonic() - started:.0f} s; waiting for the tests that run beside", flush=True)
     codes.append(aside.wait())
-    print(f"==> {' and '.join(ASIDE)}, which ran beside", flush=True)
+    print("==> what ran beside:", flush=True)
     sys.stdout.buffer.write(OUTPUT.read_bytes())
     print(f"==> both together took {time.monotonic() - started:.0f} s", flush=True)
     return next((abs(code) for code in codes if code), 0)

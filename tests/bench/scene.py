@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests import leftovers, rootfs
+from tests import host_state, leftovers, rootfs
 from tests.bench.match import Failed
 from tests.bench.ours import Ours
 from tests.bench.peers import Lxc
@@ -39,7 +39,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.served = Ours(folder, leftovers.home_of(folder))
+        self.served = Ours(folder, host_state.home_of(folder))
         self.bare = Ours(folder, folder / "bare")
         self.programs = Programs(folder / "peers.output", self.bare.programs.environment)
         self.lxc = Lxc(self.programs, folder / "lxc")

@@ -28,15 +28,6 @@ pytestmark = pytest.mark.system
 PHONE = 40
 
 
-@pytest.fixture(autouse=True)
-def only_our_containers(berth: Berth) -> Iterator[None]:
-    """Each test begins without saved containers and leaves none."""
-    yield
-    berth("stop", "--all", "--timeout", "5")
-    for name in berth.succeed("list", "--names").split():
-        berth.succeed("rm", name, "--yes")
-
-
 @pytest.fixture
 def demo(berth: Berth, rootfs: Factory) -> Path:
     """A running container `demo` on a directory."""

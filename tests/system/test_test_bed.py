@@ -82,7 +82,7 @@ def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_li
     with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         folder = Path(other.stdout.readline().strip())
-        home = leftovers.home_of(folder)
+        home = host_state.home_of(folder)
         home.mkdir()
         with start_sleeper(home) as process:
             leftovers.undo_dead_runs()

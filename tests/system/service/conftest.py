@@ -18,9 +18,6 @@ def service(berth: Berth) -> Iterator[Service]:
     service.start()
     yield service
     service.end()
-    for folder in berth.home.glob("containers/*"):
-        berth("stop", folder.name)
-        berth.succeed("rm", folder.name, "--yes")  # or it would start with the next service
     (berth.home / "service.log").unlink(missing_ok=True)
 
 
