@@ -10,7 +10,7 @@ from typing import NamedTuple
 from berth.home import Home
 
 SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
-ALONE = os.environ.get("CI") == "true"  # nobody else runs containers on such a machine, so all of them are ours
+ALONE = os.environ.get("CI") == "true"  # on such a machine only tests run containers, so none may be left
 
 
 class HostState(NamedTuple):
@@ -38,7 +38,7 @@ def look(home: Path) -> HostState:
         cgroups=frozenset(_cgroups(mounts, _others_containers(home))),
         controllers=frozenset(_controllers(mounts)),
         links=frozenset(os.listdir("/sys/class/net")),
-        processes=frozenset(_describe_role(pid) for pid in processes_of(home)) - {""},
+        processes=frozenset(_describe_role(pid) for pid in _noticed(home)) - {""},
     )
 
 
@@ -57,15 +57,21 @@ def difference(before: HostState, home: Path) -> list[str]:
 
 def processes_of(home: Path) -> Iterator[int]:
     """Yield the pids of what was started with BERTH_HOME=`home`, and of what is in the cgroups of its containers."""
-    mark = b"BERTH_HOME=" + os.fsencode(home)
-    own = _own_containers(home)
-    for process in _processes():
-        try:
-            variables = (process / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended meanwhile
-        if mark in variables or own & _containers_of(process):
-            yield int(process.name)
+    return (pid for pid in _processes() if is_of(home, pid))
+
+
+def is_of(home: Path, pid: int) -> bool:
+    """Tell whether process `pid` is one of those, and nobody else's: only such a one may be killed."""
+    try:
+        variables = Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False  # it ended meanwhile
+    return b"BERTH_HOME=" + os.fsencode(home) in variables or any(_is_own(name, home) for name in _containers_of(pid))
+
+
+def _noticed(home: Path) -> Iterator[int]:
+    """Yield the processes of `home`; in CI what is in a container of no home at all as well: a test has left it."""
+    return (pid for pid in _processes() if is_of(home, pid) or (ALONE and _containers_of(pid)))
 
 
 def describe(pid: int) -> str:
@@ -121,31 +127,25 @@ def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
             yield Path(about_mount.split(" ")[4])
 
 
-def _own_containers(home: Path) -> set[str]:
-    """Return the cgroups' names of the containers that the state in `home` knows; in CI, of all that run as well."""
-    names = {entry.name for folder in ("containers", "run/containers") for entry in (home / folder).glob("*")}
-    tag = Home(str(home), f"{home}/run").tag
-    known = names | {f"{name}@{tag}" for name in names}
-    return known | _running_containers() if ALONE else known
+def _is_own(container: str, home: Path) -> bool:
+    """Tell by the name of a container's cgroup whether it is of `home`, whose record of it may be lost."""
+    return container.endswith(f"@{Home(str(home), f'{home}/run').tag}")
 
 
 def _others_containers(home: Path) -> set[str]:
-    return _running_containers() - _own_containers(home)
+    running = {name for pid in _processes() for name in _containers_of(pid)}
+    return set() if ALONE else {name for name in running if not _is_own(name, home)}
 
 
-def _running_containers() -> set[str]:
-    return {name for process in _processes() for name in _containers_of(process)}
+def _processes() -> Iterator[int]:
+    """Yield the pids of all processes but this one."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit() and name != str(os.getpid()))
 
 
-def _processes() -> Iterator[Path]:
-    """Yield the folders in /proc of all processes but this one."""
-    return (Path("/proc", name) for name in os.listdir("/proc") if name.isdigit() and name != str(os.getpid()))
-
-
-def _containers_of(process: Path) -> set[str]:
-    """Return the cgroup's name of the container in which `process` is, if any."""
+def _containers_of(pid: int) -> set[str]:
+    """Return the cgroup's name of the container in which process `pid` is, if any."""
     try:
-        groups = (process / "cgroup").read_text().splitlines()
+        groups = Path("/proc", str(pid), "cgroup").read_text().splitlines()
     except OSError:
         return set()  # it ended meanwhile
     return {group.partition("/berth/")[2].split("/")[0] for group in groups} - {""}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from demo import busybox
-from tests import host_state, leftovers
+from tests import host_state, leftovers, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth
 
@@ -66,16 +66,35 @@ def test_a_process_that_is_left_behind_is_noticed(berth_home: Path, monkeypatch:
     assert difference.startswith(f"processes: left behind: {process.pid} ")
 
 
-def test_what_a_killed_run_left_is_undone_by_the_next(berth_home: Path) -> None:
-    dead = leftovers.PLACE / f"{leftovers.PREFIX}{2**22 + 1}-1"  # above the kernel's largest pid
-    home = leftovers.home_of(dead)
-    home.mkdir(parents=True)
-    with start_sleeper(home) as process:
+@pytest.fixture
+def dead_run() -> Path:
+    """The folder of a run that was killed, with an empty home."""
+    folder = leftovers.PLACE / f"{leftovers.PREFIX}{2**22 + 1}-1"  # above the kernel's largest pid
+    leftovers.home_of(folder).mkdir(parents=True)
+    return folder
+
+
+def test_what_a_killed_run_left_is_undone_by_the_next(berth_home: Path, dead_run: Path) -> None:
+    with start_sleeper(leftovers.home_of(dead_run)) as process:
         leftovers.undo_dead_runs()
         assert process.wait(10) == -signal.SIGKILL
 
-    assert not dead.exists()
+    assert not dead_run.exists()
     assert berth_home.exists()
+
+
+def test_undoing_one_run_leaves_the_containers_of_another_alone(
+    berth: Berth, rootfs: Callable[[str], Path], dead_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_state, "ALONE", True)  # two runs go on beside each other in CI
+    quick.start(berth, rootfs("busybox"))
+    before = quick.info(berth)
+
+    leftovers.undo(dead_run)
+
+    after = quick.info(berth)
+    assert (after["state"], after["pid"]) == ("running", before["pid"])
+    berth.succeed("stop", "quay")
 
 
 def test_a_container_that_a_test_leaves_running_is_stopped_after_it(
