@@ -35,7 +35,7 @@ def look(home: Path) -> HostState:
     return HostState(
         mounts=frozenset(mounts),
         loops=frozenset(_loops()),
-        cgroups=frozenset(_cgroups(mounts, _others_containers(home))),
+        cgroups=frozenset(_cgroups(mounts, home)),
         controllers=frozenset(_controllers(mounts)),
         links=frozenset(os.listdir("/sys/class/net")),
         processes=frozenset(_describe_role(pid) for pid in _noticed(home)) - {""},
@@ -104,10 +104,12 @@ def _loops() -> Iterator[str]:
             continue  # detached meanwhile
 
 
-def _cgroups(mounts: list[str], others: set[str]) -> Iterator[str]:
+def _cgroups(mounts: list[str], home: Path) -> Iterator[str]:
+    running = {name for pid in _processes() for name in _containers_of(pid)}
     for mount in _cgroup_mounts(mounts):
         for folder, below, _ in os.walk(mount / "berth"):
-            if folder == str(mount / "berth") and others:
+            at_top = folder == str(mount / "berth")
+            if others := {name for name in below if at_top and _is_anothers(name, home, running)}:
                 below[:] = set(below) - others  # and the folder above them is theirs as well
             else:
                 yield folder
@@ -132,9 +134,9 @@ def _is_own(container: str, home: Path) -> bool:
     return container.endswith(f"@{Home(str(home), f'{home}/run').tag}")
 
 
-def _others_containers(home: Path) -> set[str]:
-    running = {name for pid in _processes() for name in _containers_of(pid)}
-    return set() if ALONE else {name for name in running if not _is_own(name, home)}
+def _is_anothers(container: str, home: Path, running: set[str]) -> bool:
+    """Tell whether it is of another home, or runs in the device's own, whose containers have no tag."""
+    return not ALONE and not _is_own(container, home) and ("@" in container or container in running)
 
 
 def _processes() -> Iterator[int]:

@@ -55,8 +55,8 @@ class Service:
             os.close(folder)
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        pid = self.pid
-        if faults.is_alive(pid):
+        if self.answers():  # else the pid may be a stranger's by now
+            pid = self.pid
             os.kill(pid, number)
             faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")
 
@@ -71,6 +71,10 @@ class Service:
     def zygote(self) -> int:
         """The process that monitors are forked from; 0 while there is none."""
         return self._child("berth: zygote")
+
+    def web(self) -> int:
+        """The web process; 0 while there is none."""
+        return self._child("berth: web")
 
     def _child(self, name: str) -> int:
         return next((pid for pid in faults.children(self.pid) if status_field(pid, "Name") == name), 0)
@@ -176,6 +180,51 @@ def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Ser
     assert berth.succeed("list") is not None
 
     faults.wait_until(lambda: service.spare() not in (0, killed), "there is another one")
+
+
+def test_a_service_that_was_asked_to_end_has_ended_and_its_containers_go_on(
+    service: Service, berth: Berth, root: Path
+) -> None:
+    berth.succeed("start", "sup", "--rootfs", root)
+    pid, monitor = service.pid, monitor_of(berth, "sup")
+    faults.wait_until(service.web, "it has a web process, which it ends first")
+    web = service.web()
+    os.kill(web, signal.SIGSTOP)
+
+    with calling(berth, "serve", "--end") as command:
+        faults.wait_until(lambda: int(status_field(web, "ShdPnd") or "0", 16), "the web process is asked to end")
+        with pytest.raises(subprocess.TimeoutExpired):
+            command.wait(0.5)
+        os.kill(web, signal.SIGCONT)
+        assert command.communicate(timeout=faults.SECONDS) == ("the service has ended; containers go on\n", "")
+        assert not faults.is_alive(pid)
+
+    assert not service.answers()
+    assert monitor_of(berth, "sup") == monitor
+    berth.succeed("stop", "sup")
+
+
+def test_no_stranger_is_ended_who_has_the_pid_of_a_service_that_was_killed(service: Service, berth: Berth) -> None:
+    service.end(signal.SIGKILL)
+    with subprocess.Popen(["sleep", "100"]) as stranger:
+        try:
+            (service.run / "supervisor.lock").write_text(f"{stranger.pid}\n")
+
+            result = berth("serve", "--end")
+
+            assert result.returncode == 1
+            assert result.stderr == "berth: the service does not run, so there is nothing to end\n"
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_the_end_of_a_service_is_no_way_to_start_one(service: Service, berth: Berth) -> None:
+    result = berth("serve", "--end", "--background")
+
+    assert result.returncode == 2
+    assert "--end ends the service that runs, so it goes with no other flag" in result.stderr
+    assert service.answers()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
