@@ -6,19 +6,6 @@ set -u
 MODDIR=${0%/*}
 DATA=${BERTH_HOME:-/data/adb/berth}
 BERTH=$MODDIR/bin/berth
-PATIENCE_SECONDS=20
-
-end_service() {
-  { read -r pid <"$DATA/run/supervisor.lock"; } 2>/dev/null || return
-  # The file outlives a boot, and its number may be another's by now.
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = 'berth: service' ] || return
-  kill "$pid"
-  waited=0
-  while [ -e "/proc/$pid" ] && [ $waited -lt $PATIENCE_SECONDS ]; do
-    sleep 1
-    waited=$((waited + 1))
-  done
-}
 
 # Prints the first place in or at $1 where something is mounted.
 mounted_in() {
@@ -49,7 +36,7 @@ done
 undone=yes
 if [ -x "$BERTH" ]; then
   "$BERTH" stop --all || undone=no
-  end_service
+  "$BERTH" serve --end >/dev/null 2>&1 # early in a boot none runs
   "$BERTH" recover || undone=no
 fi
 if [ -e "$DATA/delete-data-on-uninstall" ]; then

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import http.client
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -198,9 +197,9 @@ def serving(berth: Berth) -> Iterator[Dashboard]:
         dashboard.pair()
         yield dashboard
     finally:
-        service, web = dashboard.service, dashboard.published["pid"]
-        os.kill(service, 15)
-        faults.wait_until(lambda: not faults.is_alive(service) and not faults.is_alive(web), "the service has ended")
+        web = dashboard.published["pid"]
+        faults.end_service(berth)
+        faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
         for name in ("access.json", "access.json.lock", "audit.log", "settings.json", "service.log"):
             (berth.home / name).unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from berth.engine.containers import look_up
 from berth.home import Home
 from berth.kernel.processes import status_field
+from berth.service import operations
 from tests import host_state
 from tests.program import Berth
 
@@ -88,6 +89,11 @@ def date_stop_back(berth: Berth, name: str) -> None:
 def is_alive(pid: int) -> bool:
     """Tell whether process `pid` runs (a zombie does not)."""
     return bool(host_state.describe(pid))
+
+
+def end_service(berth: Berth) -> None:
+    """End the service of `berth` and return when it has ended."""
+    operations.end_service(home_of(berth))
 
 
 def children(pid: int) -> list[int]:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from berth.kernel.processes import Process
 from tests import host_state, rootfs
 from tests.host_state import PREFIX, RUNS, home_of
 from tests.program import Berth
@@ -70,7 +71,9 @@ def stop_containers(berth: Berth) -> None:
 
 
 def kill_processes(home: Path) -> None:
-    """Kill what was started with BERTH_HOME=`home`, and what runs in its containers."""
+    """Kill what was started with BERTH_HOME=`home`, and what runs in its containers, and nothing of another home's."""
     for pid in host_state.processes_of(home):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        process = Process(pid)
+        if host_state.is_of(home, pid):  # still: another one may have got the pid before it was held
+            process.send(signal.SIGKILL)
+        process.close()

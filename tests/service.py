@@ -43,8 +43,8 @@ class Service:
             os.close(folder)
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        pid = self.pid
-        if faults.is_alive(pid):
+        if self.answers():  # else the pid may be a stranger's by now
+            pid = self.pid
             os.kill(pid, number)
             faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")
 
@@ -59,6 +59,10 @@ class Service:
     def zygote(self) -> int:
         """The process that monitors are forked from; 0 while there is none."""
         return self._child("berth: zygote")
+
+    def web(self) -> int:
+        """The web process; 0 while there is none."""
+        return self._child("berth: web")
 
     def _child(self, name: str) -> int:
         return next((pid for pid in faults.children(self.pid) if status_field(pid, "Name") == name), 0)

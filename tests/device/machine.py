@@ -20,6 +20,7 @@ MEMORY = 1024  # MiB
 PROCESSORS = 2
 BOOT_SECONDS = 180.0  # 5 to 10 on an idle machine
 LEFTOVERS_GO = 30.0  # seconds: what a `stop` is followed by (the next spare worker) is slow on an emulated processor
+SERVICE_AT_REST = ["berth: service", "berth: spare", "berth: zygote"]
 
 
 class Done(NamedTuple):
@@ -56,6 +57,17 @@ class Machine:
     def berth(self, *words: str) -> str:
         """Run a `berth` command that must succeed and return what it printed."""
         return self.output("berth", *words)
+
+    def serve(self) -> None:
+        """Start the service and return when it has come to rest, so that what is seen then is there in the end."""
+        self.berth("serve", "--background")
+        until = time.monotonic() + BOOT_SECONDS
+        while (there := self._own_processes()) != SERVICE_AT_REST:
+            assert time.monotonic() < until, f"the service has not come to rest, but there is {there}"
+            time.sleep(0.2)
+
+    def _own_processes(self) -> list[str]:
+        return [name for name in self.traces()["processes"] if name.startswith("berth: ")]
 
     def inside(self, name: str, *argv: str) -> Done:
         """Run a program in container `name`."""

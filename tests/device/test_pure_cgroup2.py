@@ -33,7 +33,7 @@ def vm() -> Iterator[Machine]:
     arguments = ("berth.root=tmpfs", "cgroup_no_v1=all")
     with booted(*arguments, disk=image) as machine:
         machine.output("mount", "-t", "cgroup2", "cgroup2", ROOT)
-        machine.berth("serve", "--background")
+        machine.serve()
         yield machine
 
 

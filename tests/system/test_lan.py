@@ -13,6 +13,7 @@ from demo.busybox import BUSYBOX
 from tests import faults, quick
 from tests.house import TAKES_LEASES, House
 from tests.phone import INTERNET, WIFI, WIFI_ROUTER, Phone, Place, told, wait_for
+from tests.reused_pid import stranger
 
 pytestmark = pytest.mark.system
 NEIGHBOUR = "192.0.2.50"
@@ -178,3 +179,19 @@ def test_a_net_process_that_was_killed_leaves_it_plugged_in(lan: Lan) -> None:
     wait_for("there is another one", lambda: lan.phone.net_process() not in (None, net))
     assert lan.plug("la-a")["connected"]
     assert lan.neighbour.fetch("192.0.2.77") == "la-a"
+
+
+def test_whoever_has_the_pid_of_a_container_that_was_killed_keeps_his_network(lan: Lan, scratch: Path) -> None:
+    lan.start("la-a")
+    killed = told(lan.berth, "la-a")
+    faults.kill(killed["monitor_pid"])
+    faults.kill(killed["pid"])
+    make = "ip link add eth0 type veth && touch $0 && exec sleep 100"
+    look = ("nsenter", f"--net=/proc/{killed['pid']}/ns/net", "ip", "link", "show", "eth0")
+    made = scratch / "made"
+
+    with stranger(killed["pid"], "unshare", "--net", "sh", "-c", make, str(made)):
+        faults.wait_until(made.exists, "the stranger has a link of that name")
+        assert "what its crash left is undone" in lan.berth.succeed("recover")
+
+        subprocess.run(look, check=True, capture_output=True)

@@ -1,8 +1,6 @@
 """`--net=nat`: the address, the route and the names of a container, as its user sees them."""
 
 import json
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -146,4 +144,4 @@ def test_fifty_that_start_at_once_can_all_talk(house: House) -> None:
         assert [house.fetch(name, found[other]) for name, other in list(following)[::10]] == names[1::10]
     finally:
         phone.berth.succeed("stop", "--all", "--timeout", "0", seconds=200)
-        os.kill(int((phone.berth.home / "run/supervisor.lock").read_text()), signal.SIGTERM)
+        faults.end_service(phone.berth)

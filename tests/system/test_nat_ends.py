@@ -37,7 +37,7 @@ def test_the_net_process_is_there_for_the_first_and_gone_with_the_last(house: Ho
         wait_for("it has ended", lambda: phone.net_process() is None)
     finally:
         if service:
-            os.kill(int((phone.berth.home / "run/supervisor.lock").read_text()), signal.SIGTERM)
+            faults.end_service(phone.berth)
 
 
 def test_a_killed_net_process_is_replaced_and_nobody_notices(house: House) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import build
 from demo import busybox
-from tests import host_state, leftovers
+from tests import host_state, leftovers, quick
 from tests import rootfs as root_file_systems
 from tests.faults import wait_until
 from tests.program import Berth
@@ -100,6 +101,28 @@ def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_li
 def undone(folder: Path) -> bool:
     leftovers.undo_dead_runs()
     return not folder.exists()
+
+
+@pytest.fixture
+def dead_run() -> Path:
+    """The folder of a run that was killed, with an empty home."""
+    folder = Path(tempfile.mkdtemp(prefix=host_state.PREFIX, dir=host_state.RUNS))
+    host_state.home_of(folder).mkdir()
+    return folder
+
+
+def test_undoing_one_run_leaves_the_containers_of_another_alone(
+    berth: Berth, rootfs: Callable[[str], Path], dead_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_state, "ALONE", True)  # as in CI, where all that is nobody else's is ours
+    quick.start(berth, rootfs("busybox"))
+    before = quick.info(berth)
+
+    leftovers.undo(dead_run)
+
+    after = quick.info(berth)
+    assert (after["state"], after["pid"]) == ("running", before["pid"])
+    berth.succeed("stop", "quay")
 
 
 def test_a_container_that_a_test_leaves_running_is_stopped_after_it(

@@ -131,5 +131,4 @@ def test_without_a_dashboard_the_service_needs_no_port(berth: Berth) -> None:
             lambda: {status_field(child, "Name") for child in faults.children(pid)} == kept, "only these are left"
         )
     finally:
-        os.kill(pid, signal.SIGTERM)
-        faults.wait_until(lambda: not faults.is_alive(pid), "the service has ended")
+        faults.end_service(berth)

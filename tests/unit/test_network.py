@@ -16,7 +16,7 @@ from berth.host import Lease
 from berth.network import addresses, dhcp, names
 from berth.network.firewall import ALL_LINKS, SEGMENTS, Ground, Guest, chains_of
 from berth.network.iptables_text import JUMPS, missing_jumps, removal_text, rules_text
-from berth.network.model import Facts, Link, Member, Route, Rule, Uplink, Wish
+from berth.network.model import Facts, Init, Link, Member, Route, Rule, Uplink, Wish
 from berth.network.nft_expressions import NEW_RULE, removing, replacing
 from berth.network.tables import wanted_routes, wanted_rules
 from berth.network.uplinks import (
@@ -201,7 +201,7 @@ def test_pinned_uplinks_are_tried_in_the_order_given_and_only_while_they_are_up(
 
 def member(name: str, address: str, index: int) -> Member:
     lease = Lease(address=address, subnet=SUBNET, gateway="172.28.0.1", mac="02:00:00:00:00:01")
-    return Member(wish=Wish(name=name), lease=lease, link=addresses.link_of(name), pid=1, index=index)
+    return Member(wish=Wish(name=name), lease=lease, link=addresses.link_of(name), init=Init(1, 1), index=index)
 
 
 def test_each_container_has_a_route_and_the_way_to_its_uplink() -> None:

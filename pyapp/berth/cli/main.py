@@ -10,8 +10,9 @@ from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
 from berth.cli.output import room
-from berth.errors import BerthError
+from berth.errors import BerthError, UsageError
 from berth.home import Home, find_home
+from berth.service.operations import end_service
 from berth.service.session import Session
 from berth.service.supervisor import serve_forever
 
@@ -51,11 +52,21 @@ def serve_if_asked(argv: list[str]) -> int | None:
         invocation = parse(argv)
         if invocation.command != "serve":
             return None
+        if invocation.switch("end"):
+            return _end_service(invocation)
         web = None if invocation.switch("no-dashboard") else _serve_web
         return serve_forever(find_home(os.environ), run, web, background=invocation.switch("background"))
     except BerthError as error:
         print(f"berth: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _end_service(invocation: Invocation) -> int:
+    if invocation.switch("background") or invocation.switch("no-dashboard"):
+        raise UsageError("serve: --end ends the service that runs, so it goes with no other flag")
+    end_service(find_home(os.environ))
+    print("the service has ended; containers go on")
+    return 0
 
 
 def _serve_web(home: Home, sock: socket.socket) -> None:

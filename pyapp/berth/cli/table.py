@@ -217,6 +217,7 @@ DASHBOARD = (Flag("uid", "text", "For the browser of this user; the one who used
 API = (Flag("stream", "switch", "Print the frames of a stream."),)
 SERVE = (
     Flag("background", "switch", "Detach from the terminal."),
+    Flag("end", "switch", "End the service that runs; containers go on."),
     Flag("no-dashboard", "switch", "Without the dashboard, which needs some 30 MB."),
 )
 

@@ -7,6 +7,7 @@ from berth.engine.inspect import read_host
 from berth.errors import BerthError
 from berth.home import Home
 from berth.network.diagnosis import Check, Findings, judge
+from berth.network.model import Init
 
 
 def diagnose(home: Home, name: str) -> tuple[Check, ...]:
@@ -30,7 +31,7 @@ def diagnose(home: Home, name: str) -> tuple[Check, ...]:
     def look() -> Findings:
         from berth.network.inquiry import inquire  # brings pyroute2 in, which is gone with this process
 
-        return inquire(member, alive.pid, servers, missing)
+        return inquire(member, Init(alive.pid, alive.started), servers, missing)
 
     return judge(do_apart(look, Findings))
 

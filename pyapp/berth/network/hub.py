@@ -19,7 +19,7 @@ from berth.network.firewalls import Firewalls
 from berth.network.iptables import Iptables
 from berth.network.leases import lease_for
 from berth.network.loop import Loop
-from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
+from berth.network.model import Changed, Facts, Family, Init, Member, Uplink, Wish
 from berth.network.netlink import Netlink
 from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
@@ -79,8 +79,8 @@ class Hub:
         """Give up what was reserved for a container that never came."""
         self.reserved.pop(name, None)
 
-    def attach(self, name: str, pid: int) -> Lease:
-        """Give the network namespace of process `pid` its link, address and routes; return the lease.
+    def attach(self, name: str, init: Init) -> Lease:
+        """Give the network namespace of `init` its link, address and routes; return the lease.
 
         A container that comes again, after a reboot inside, gets the same.
         """
@@ -91,7 +91,7 @@ class Hub:
         else:
             raise BerthError(f"container {name}: has no address; start it again")
         self._begin(lease)
-        member = Member(wish=wish, lease=lease, link=addresses.link_of(name), pid=pid)
+        member = Member(wish=wish, lease=lease, link=addresses.link_of(name), init=init)
         self.records.save_member(member)
         self.members[name] = member
         self.reserved.pop(name, None)

@@ -15,6 +15,7 @@ from berth.network import sysctls
 from berth.network.diagnosis import End, Findings
 from berth.network.facts import read_own_routes, read_own_rules
 from berth.network.messages import MemberStatus
+from berth.network.model import Init
 from berth.network.names import DOMAIN
 from berth.network.netlink import RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE, Netlink, inside
 from berth.network.resolver import PORT, servers_in
@@ -35,8 +36,8 @@ _CODE: Final = 0x000F
 _SERVFAIL: Final = 2
 
 
-def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...], missing: tuple[str, ...]) -> Findings:
-    """Return what is found of `member`, whose init is `pid`.
+def inquire(member: MemberStatus, init: Init, servers: tuple[str, ...], missing: tuple[str, ...]) -> Findings:
+    """Return what is found of `member`, whose init that is.
 
     `servers` are the phone's own, `missing` is what the net process told of the firewall.  Raises OSError.
     """
@@ -49,7 +50,7 @@ def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...], missing: t
         rules = {rule.priority for rule in read_own_rules(netlink, 4)}
     root_name = b"\0"
     phone = bool(target) and _answers(target, root_name, _NS, by=member.uplink.link)
-    with inside(pid, own), Netlink() as netlink:
+    with inside(init, own), Netlink() as netlink:
         inner, default = _end(netlink, INNER), _default(netlink)
         container = bool(target) and _answers(target, root_name, _NS)
         resolver = _answers(lease.gateway, _encoded(f"{member.name}.{DOMAIN}"), _A)
@@ -71,7 +72,7 @@ def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...], missing: t
         container=container,
         resolver=resolver,
         names=names,
-        servers=_servers_inside(pid),
+        servers=_servers_inside(init.pid),
     )
 
 

@@ -81,14 +81,14 @@ def plug_in(netlink: Netlink, plug: Plug, parent: Link, static: Static | None, o
     Raises BerthError where the kernel has neither, OSError.
     """
     name = plug.wish.name
-    namespace = open_namespace(plug.pid)
+    namespace = open_namespace(plug.init)
     try:
         kind = _make(netlink, parent, namespace, mac_of(name))
     finally:
         os.close(namespace)
     if kind is None:
         raise BerthError(f"container {name}: this kernel has neither macvlan nor ipvlan; use --net=nat")
-    with inside(plug.pid, own_namespace), Netlink() as within:
+    with inside(plug.init, own_namespace), Netlink() as within:
         index = links.find(INNER)
         links.switch_on(within, index)
         if static is not None:
@@ -113,7 +113,7 @@ def is_plugged(plug: Plug, own_namespace: int) -> bool:
 def within_it(plug: Plug, own_namespace: int, action: Callable[[Netlink], object]) -> None:
     """Do `action` in the container's network namespace, unless it has ended."""
     try:
-        with inside(plug.pid, own_namespace), Netlink() as netlink:
+        with inside(plug.init, own_namespace), Netlink() as netlink:
             action(netlink)
     except FileNotFoundError:
         return

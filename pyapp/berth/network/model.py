@@ -28,25 +28,35 @@ class Wish(Struct, frozen=True, kw_only=True):
     lan_iface: str | None = None
 
 
+class Init(Struct, frozen=True):
+    """The PID 1 of a container: its pid on the host, and when it started (clock ticks since the boot).
+
+    Whoever gets that pid later has started at another time, and may be in the host's own network.
+    """
+
+    pid: int
+    started: int
+
+
 class Member(Struct, frozen=True, kw_only=True):
-    """A container on the network; `pid` is its init on the host, `index` that of the phone's end of its link."""
+    """A container on the network; `index` is that of the phone's end of its link."""
 
     wish: Wish
     lease: Lease
     link: str
-    pid: int
+    init: Init
     index: int = 0
 
 
 class Plug(Struct, frozen=True, kw_only=True):
-    """A container that is plugged into a LAN; `pid` is its init on the host.
+    """A container that is plugged into a LAN.
 
     `link` is the kind of its link on the phone's LAN, and `parent` the phone's, both "" before there was one.  `boot`
     and `namespace`, an inode, say of which network that is told.
     """
 
     wish: Wish
-    pid: int
+    init: Init
     boot: str
     namespace: int
     link: str = ""

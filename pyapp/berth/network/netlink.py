@@ -1,6 +1,7 @@
 """A netlink socket that asks and waits for the answer, on pyroute2's messages.  See netlink(7), rtnetlink(7)."""
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -9,7 +10,9 @@ from typing import Any, Final, Self
 
 from berth.kernel.call import KernelError
 from berth.kernel.namespaces import setns
+from berth.kernel.processes import start_time
 from berth.network.codec import fibmsg, ifaddrmsg, ifinfmsg, nlmsg, rtmsg
+from berth.network.model import Init
 
 # linux/netlink.h, linux/rtnetlink.h
 NLM_F_REQUEST: Final = 0x001
@@ -149,12 +152,12 @@ def index_of(name: str) -> int | None:
 
 
 @contextlib.contextmanager
-def inside(pid: int, own: int) -> Iterator[None]:
-    """Be in the network namespace of process `pid` while the block lasts, and back in the one open at `own` after it.
+def inside(init: Init, own: int) -> Iterator[None]:
+    """Be in the network namespace of `init` while the block lasts, and back in the one open at `own` after it.
 
-    For single-threaded callers; a socket stays where it was opened.  Raises OSError when that namespace is gone.
+    For single-threaded callers; a socket stays where it was opened.  Raises FileNotFoundError when `init` has ended.
     """
-    namespace = open_namespace(pid)
+    namespace = open_namespace(init)
     try:
         setns(namespace, "network")
         try:
@@ -165,6 +168,11 @@ def inside(pid: int, own: int) -> Iterator[None]:
         os.close(namespace)
 
 
-def open_namespace(pid: int) -> int:
-    """Return a descriptor of the network namespace of process `pid`; raises OSError when that is gone."""
-    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def open_namespace(init: Init) -> int:
+    """Return a descriptor of the network namespace of `init`; raises FileNotFoundError when that has ended."""
+    path = f"/proc/{init.pid}/ns/net"
+    namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if start_time(init.pid) != init.started:  # after opening: what was opened belongs to this process
+        os.close(namespace)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return namespace

@@ -15,7 +15,7 @@ from berth.network import lan, segments
 from berth.network.addresses import link_of, mac_of
 from berth.network.facts import read_facts
 from berth.network.messages import PlugStatus
-from berth.network.model import Member, Plug, Wish
+from berth.network.model import Init, Member, Plug, Wish
 from berth.network.netlink import Netlink
 from berth.network.records import PlugRecords, boot_id
 
@@ -52,10 +52,10 @@ class Plugs:
         """Tell whether container `name` is one to be plugged in."""
         return name in self.reserved or name in self.plugs
 
-    def attach(self, name: str, pid: int) -> None:
-        """Plug the network namespace of process `pid` in, as soon as there is something to plug it into."""
+    def attach(self, name: str, init: Init) -> None:
+        """Plug the network namespace of `init` in, as soon as there is something to plug it into."""
         wish = self.reserved[name] if name in self.reserved else self.plugs[name].wish
-        plug = Plug(wish=wish, pid=pid, boot=boot_id(), namespace=os.fstat(self._own).st_ino)
+        plug = Plug(wish=wish, init=init, boot=boot_id(), namespace=os.fstat(self._own).st_ino)
         self._keep(plug)
         self.reserved.pop(name, None)
         if wish.kind == "gateway":
@@ -111,11 +111,11 @@ class Plugs:
     def _look_for_gateway(self, wish: Wish) -> tuple[str, ...]:
         others = [*self.reserved.values(), *(plug.wish for plug in self.plugs.values())]
         segments.refuse_other_link(wish, others)
-        pid = self._gateways().get(wish.gateway)
-        if pid is None:
+        gateway = self._gateways().get(wish.gateway)
+        if gateway is None:
             return (f"its gateway {wish.gateway} does not run; it has no network until that starts",)
         try:
-            taken = segments.is_taken(wish, pid, self._own)
+            taken = segments.is_taken(wish, gateway, self._own)
         except FileNotFoundError:
             return (f"its gateway {wish.gateway} ends just now; it has no network until that starts again",)
         if taken:
@@ -152,17 +152,17 @@ class Plugs:
 
     def _settle_segments(self, without: str = "") -> None:
         clients = [plug for plug in self.plugs.values() if plug.wish.kind == "gateway"]
-        gateways = {name: pid for name, pid in self._gateways().items() if name != without}
+        gateways = {name: init for name, init in self._gateways().items() if name != without}
         alive = segments.settle(self._netlink, clients, gateways, self._own)
         for segment in self._alive ^ alive:
             self._log(f"LAN {segment.net} of {segment.gateway}: {'is there' if segment in alive else 'is dead'}")
         self._alive = alive
 
-    def _gateways(self) -> dict[str, int]:
+    def _gateways(self) -> dict[str, Init]:
         """The init of every container that has a network of its own, by name."""
         return {
-            **{name: member.pid for name, member in self._members.items()},
-            **{name: plug.pid for name, plug in self.plugs.items()},
+            **{name: member.init for name, member in self._members.items()},
+            **{name: plug.init for name, plug in self.plugs.items()},
         }
 
     def _status(self, plug: Plug) -> PlugStatus:

@@ -17,7 +17,7 @@ from berth.errors import BerthError
 from berth.network import links, sysctls
 from berth.network.addresses import SEGMENT_PREFIX, link_of, mac_of
 from berth.network.links import unless_gone
-from berth.network.model import Plug, Wish
+from berth.network.model import Init, Plug, Wish
 from berth.network.netlink import RTM_GETLINK, Netlink, inside, open_namespace
 from berth.network.wiring import INNER
 
@@ -69,12 +69,12 @@ def refuse_other_link(wish: Wish, others: Iterable[Wish]) -> None:
             )
 
 
-def is_taken(wish: Wish, pid: int, own_namespace: int) -> bool:
-    """Whether the gateway, whose init is `pid`, has an interface of that name which is not its end of the segment."""
+def is_taken(wish: Wish, gateway: Init, own_namespace: int) -> bool:
+    """Whether the gateway, whose init that is, has an interface of that name which is not its end of the segment."""
     segment = segment_of(wish)
     if links.is_there(segment.port):
         return False
-    with inside(pid, own_namespace):
+    with inside(gateway, own_namespace):
         return links.is_there(wish.gateway_iface)
 
 
@@ -82,7 +82,7 @@ def plug_in(netlink: Netlink, plug: Plug, own_namespace: int) -> None:
     """Make the link of a client into its segment, whose bridge is made where it is the first.  Raises OSError."""
     segment, name = segment_of(plug.wish), plug.wish.name
     bridge = _bridge(netlink, segment)
-    namespace = open_namespace(plug.pid)
+    namespace = open_namespace(plug.init)
     try:
         link, alias = link_of(name), f"berth {name}"
         index = links.make_veth(netlink, link, alias, namespace=namespace, inner=INNER, mac=mac_of(name), mtu=_MTU)
@@ -90,7 +90,7 @@ def plug_in(netlink: Netlink, plug: Plug, own_namespace: int) -> None:
         os.close(namespace)
     _keep_to_itself(link)
     links.enslave(netlink, index, bridge)
-    with inside(plug.pid, own_namespace), Netlink() as within:
+    with inside(plug.init, own_namespace), Netlink() as within:
         links.switch_on(within, links.find(INNER))
 
 
@@ -99,7 +99,7 @@ def unplug(netlink: Netlink, plug: Plug) -> None:
     links.remove_link(netlink, link_of(plug.wish.name), f"berth {plug.wish.name}")
 
 
-def settle(netlink: Netlink, clients: Collection[Plug], gateways: dict[str, int], own_namespace: int) -> set[Segment]:
+def settle(netlink: Netlink, clients: Collection[Plug], gateways: dict[str, Init], own_namespace: int) -> set[Segment]:
     """Make every segment what it must be for `clients`; return those whose gateway is there.
 
     `gateways` has the init of each container that runs, by name.  A segment that nobody needs any more is removed; one
@@ -129,13 +129,13 @@ def forget_gateway(netlink: Netlink, name: str) -> None:
             links.remove_link(netlink, segment.port, segment.alias)
 
 
-def _plug_gateway(netlink: Netlink, segment: Segment, iface: str, pid: int, own_namespace: int) -> bool:
+def _plug_gateway(netlink: Netlink, segment: Segment, iface: str, gateway: Init, own_namespace: int) -> bool:
     """Make the gateway's end where it is not there; False where the gateway has just ended."""
     if links.is_there(segment.port):
         return True
     bridge = _bridge(netlink, segment)
     try:
-        namespace = open_namespace(pid)
+        namespace = open_namespace(gateway)
     except FileNotFoundError:
         return False
     try:
@@ -148,7 +148,7 @@ def _plug_gateway(netlink: Netlink, segment: Segment, iface: str, pid: int, own_
     _keep_to_itself(segment.port)
     links.enslave(netlink, index, bridge)
     links.switch_on(netlink, index)
-    with inside(pid, own_namespace), Netlink() as within:
+    with inside(gateway, own_namespace), Netlink() as within:
         links.switch_on(within, links.find(iface))
     return True
 

@@ -17,10 +17,12 @@ import msgspec
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.call import explain
+from berth.kernel.processes import start_time
 from berth.network.hub import Hub
 from berth.network.links import traffic_of
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
+from berth.network.model import Init
 from berth.network.news import News
 from berth.network.nftables import Nftables, NftablesNews
 from berth.network.plugs import Plugs
@@ -126,11 +128,11 @@ class _Server:
                     return Answer(lease=hub.reserve(request.wish))
                 return Answer(notices=plugs.reserve(request.wish))
             case "attach":
-                lease = None
+                lease, init = None, Init(request.pid, start_time(request.pid) or 0)
                 if plugs.has(request.name):
-                    plugs.attach(request.name, request.pid)
+                    plugs.attach(request.name, init)
                 else:
-                    lease = hub.attach(request.name, request.pid)
+                    lease = hub.attach(request.name, init)
                     self._listen_to_firewall()
                 plugs.came(request.name)
                 return Answer(lease=lease)

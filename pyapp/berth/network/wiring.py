@@ -18,7 +18,7 @@ INNER: Final = "eth0"
 def make_link(netlink: Netlink, member: Member, mtu: int) -> int:
     """Make the link of `member` and switch the phone's end on; return the index of that.  Raises OSError."""
     lease = member.lease
-    namespace = open_namespace(member.pid)
+    namespace = open_namespace(member.init)
     try:
         index = links.make_veth(
             netlink, member.link, _alias(member), namespace=namespace, inner=INNER, mac=lease.mac, mtu=mtu
@@ -37,7 +37,7 @@ def make_link(netlink: Netlink, member: Member, mtu: int) -> int:
 def set_up_inside(member: Member, own_namespace: int) -> None:
     """Give the container's end its addresses and ways out.  Raises OSError."""
     lease = member.lease
-    with inside(member.pid, own_namespace), Netlink() as netlink:
+    with inside(member.init, own_namespace), Netlink() as netlink:
         index = links.find(INNER)
         links.switch_on(netlink, index)
         links.add_address(netlink, index, lease.address, IPv4Network(lease.subnet).prefixlen)
@@ -57,7 +57,7 @@ def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> N
     """Give both ends another MTU."""
     links.set_mtu(netlink, member.index, mtu)
     try:
-        with inside(member.pid, own_namespace), Netlink() as within:
+        with inside(member.init, own_namespace), Netlink() as within:
             links.set_mtu(within, links.find(INNER), mtu)
     except OSError:
         return  # it ends just now, or root inside has renamed its link
@@ -66,7 +66,7 @@ def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> N
 def end_connections(member: Member, own_namespace: int) -> None:
     """End what goes by an uplink that the container no longer has."""
     forget_outgoing(addresses_of(member), member.lease.subnet)
-    with contextlib.suppress(OSError), inside(member.pid, own_namespace):  # it may have ended just now
+    with contextlib.suppress(OSError), inside(member.init, own_namespace):  # it may have ended just now
         reset_connections(member.lease.subnet)
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from berth.engine.events import Event
 from berth.errors import BerthError, MissingError
 from berth.home import Home
+from berth.kernel.processes import Process, start_time
 from berth.kernel.sockets import accept, connect, listen
 from berth.service.progress import log_line, part_done
 from berth.service.protocol import Connection, peer_of
@@ -28,6 +29,7 @@ _LOG_BYTES = 32 * 1024  # with every byte written as \\u0000 still less than a p
 _SENTENCE_BYTES = 4096
 _PACKET_BYTES = 256 * 1024
 _KEPT = 50
+_END_SECONDS = 20.0  # the service waits half as long for its web process
 
 OperationState = Literal["running", "done", "failed", "cancelled"]
 
@@ -53,12 +55,12 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """What the supervisor is asked: to start `argv` as an operation, to tell of one or all, to cancel one.
+    """What the supervisor is asked: to start `argv` as an operation, to tell of one or all, to cancel one, or to end.
 
     `undo` is the command that takes back what a cancelled one may have done.
     """
 
-    call: Literal["start", "list", "show", "cancel"]
+    call: Literal["start", "list", "show", "cancel", "end"]
     id: str = ""
     container: str = ""
     argv: tuple[str, ...] = ()
@@ -66,27 +68,55 @@ class Ask(Struct, frozen=True, kw_only=True):
 
 
 class Told(Struct, frozen=True):
-    """The answer: `operations`, or why there is none."""
+    """The answer: `operations`, or why there is none; of a supervisor that ends itself its pid and start time."""
 
     operations: tuple[Operation, ...] = ()
     error: str = ""
     missing: bool = False
+    ending: tuple[int, int] | None = None
 
 
 def ask(home: Home, question: Ask) -> tuple[Operation, ...]:
     """Ask the supervisor of `home`; raises BerthError when none runs, MissingError for no such one."""
     try:
-        with connect(f"{home.run}/{OPERATIONS_SOCKET}", socket.SOCK_SEQPACKET) as sock:
-            sock.send(msgspec.json.encode(question))
-            data = sock.recv(_PACKET_BYTES)
+        told = _exchange(home, question)
     except OSError as error:
         raise BerthError('the service does not run; start it with "berth serve --background"') from error
-    if not data:
+    if told is None:
         raise BerthError("the service ended while it was asked; ask again")
-    told = msgspec.json.decode(data, type=Told)
     if told.error:
         raise MissingError(told.error) if told.missing else BerthError(told.error)
     return told.operations
+
+
+def end_service(home: Home) -> None:
+    """Have the supervisor of `home` end, and return when it has; raises BerthError when none runs, or it stays.
+
+    It is asked itself, by its socket: the pid in its lock file is somebody else's some time after it was killed.
+    """
+    try:
+        told = _exchange(home, Ask(call="end"), _END_SECONDS)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise BerthError("the service does not run, so there is nothing to end") from error
+    except TimeoutError as error:
+        raise BerthError(f"the service does not answer within {_END_SECONDS:.0f} s, so it was not ended") from error
+    except OSError as error:
+        raise BerthError(f"the service can't be asked to end: {error.strerror}") from error
+    if told is None or told.ending is None:
+        return  # it was about to end already
+    supervisor = Process(*told.ending)
+    ended = supervisor.wait(_END_SECONDS)
+    supervisor.close()
+    if not ended:
+        raise BerthError(f"the service was asked to end and still runs after {_END_SECONDS:.0f} s; ask again later")
+
+
+def _exchange(home: Home, question: Ask, seconds: float | None = None) -> Told | None:
+    with connect(f"{home.run}/{OPERATIONS_SOCKET}", socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(seconds)
+        sock.send(msgspec.json.encode(question))
+        data = sock.recv(_PACKET_BYTES)
+    return msgspec.json.decode(data, type=Told) if data else None
 
 
 class _Run:
@@ -107,7 +137,8 @@ class Operations:
     """The supervisor's operations.
 
     `watch(fd, action)` has `action` called when `fd` is readable, `watch(fd, None)` ends that; `fork` forks a worker on
-    a socket and returns its pid; `tell` is called with every operation that has changed.
+    a socket and returns its pid; `tell` is called with every operation that has changed.  `end_asked_for` becomes true
+    when somebody wants the supervisor to end.
     """
 
     def __init__(
@@ -120,6 +151,7 @@ class Operations:
         self._watch = watch
         self._fork = fork
         self._tell = tell
+        self.end_asked_for = False
         self._ended: dict[str, Operation] = {}
         self._runs: dict[str, _Run] = {}
         self.path = f"{home.run}/{OPERATIONS_SOCKET}"
@@ -161,6 +193,9 @@ class Operations:
         return True
 
     def _told(self, question: Ask) -> Told:
+        if question.call == "end":
+            self.end_asked_for = True
+            return Told(ending=(os.getpid(), start_time(os.getpid()) or 0))
         if question.call == "list":
             running = [run.operation for run in self._runs.values()]
             return Told((*(replace(ended, log="") for ended in self._ended.values()), *running))

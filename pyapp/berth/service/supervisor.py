@@ -92,7 +92,7 @@ class Supervisor:
         os.pwrite(self._lock, f"{pid}\n".encode(), 0)
 
     def serve(self) -> None:
-        """Recover what a crash left, start what is to be started, then serve until SIGTERM or SIGINT.
+        """Recover what a crash left, start what is to be started, then serve until SIGTERM, SIGINT or asked to end.
 
         Containers go on after that.
         """
@@ -106,7 +106,7 @@ class Supervisor:
         with Wakeup(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as news:
             self._watch(news.fileno(), news.clear)
             self._autostart.begin()
-            while not news.arrived & {signal.SIGTERM, signal.SIGINT}:
+            while not (self._operations.end_asked_for or news.arrived & {signal.SIGTERM, signal.SIGINT}):
                 if self._web is not None:
                     self._web.revive()
                 for fd, _ in self._poller.poll(0) or self._wait():
