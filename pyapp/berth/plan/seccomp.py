@@ -8,6 +8,7 @@ root is a ramfs is the exception.
 """
 
 from berth.host import Host
+from berth.plan.ioctls import refused_ioctls
 from berth.plan.model import ArgumentTest, SyscallRule
 from berth.spec import Spec
 
@@ -36,18 +37,6 @@ _SOL_SOCKET, _SO_PASSPIDFD, _SO_PEERPIDFD = 1, 76, 77  # 6.5
 _BPF_OUT_OF_ITS_CGROUP = {10: "PROG_TEST_RUN", 17: "RAW_TRACEPOINT_OPEN", 28: "LINK_CREATE", 33: "ITER_CREATE"}
 # bpf(2): the ways to get hold of what others have made.  A program by itself (13) only says what it does; runc asks.
 _BPF_OF_OTHERS = {14: "MAP_GET_FD_BY_ID", 30: "LINK_GET_FD_BY_ID"}
-
-# ioctl_nsfs(2), 6.11: type and number; the size above them may be any.
-_OTHER_MOUNT_NAMESPACES = {0xB70B: "NS_MNT_GET_NEXT", 0xB70C: "NS_MNT_GET_PREV"}
-
-# ioctl_fs(2), and the same for f2fs.  All act on the whole file system that a descriptor lies on.
-_OF_A_WHOLE_FILE_SYSTEM = {
-    0xC0045877: "FIFREEZE",
-    0xC0045878: "FITHAW",
-    0x8004587D: "FS_IOC_SHUTDOWN",
-    0x40086610: "EXT4_IOC_RESIZE_FS",
-    0x4008F510: "F2FS_IOC_RESIZE_FS",
-}
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2 = (672274793, 85072278, 369367448, 537993216)  # MAGIC2, 2A, 2B, 2C of reboot(2)
@@ -135,15 +124,7 @@ _BASELINE = (
         errno="ENOSYS",
         reason="it remounts without saying what in its arguments; mount(8) falls back on mount, which says it",
     ),
-    *(
-        SyscallRule(
-            names=("ioctl",),
-            errno="EPERM",
-            when=(ArgumentTest(index=1, mask=_INT, value=number),),
-            reason=f"{name} halts or changes the file system of the host that a folder lies on",
-        )
-        for number, name in _OF_A_WHOLE_FILE_SYSTEM.items()
-    ),
+    *refused_ioctls(),
     SyscallRule(
         names=("quotactl", "quotactl_fd"),
         errno="EPERM",
@@ -195,14 +176,10 @@ _BASELINE = (
             ("setsockopt", _SO_PASSPIDFD, "SO_PASSPIDFD"),
         )
     ),
-    *(
-        SyscallRule(
-            names=("ioctl",),
-            errno="ENOTTY",
-            when=(ArgumentTest(index=1, mask=0xFFFF, value=number),),
-            reason=f"{name} hands the host's mount namespace to whoever has SYS_ADMIN",
-        )
-        for number, name in _OTHER_MOUNT_NAMESPACES.items()
+    SyscallRule(
+        names=("listmount", "statmount"),
+        errno="ENOSYS",
+        reason="SYS_ADMIN sees the mounts of every namespace of the host by them; mountinfo in /proc tells one's own",
     ),
     SyscallRule(
         names=("io_uring_setup",),
