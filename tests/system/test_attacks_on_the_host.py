@@ -42,7 +42,19 @@ def disk(scratch: Path, berth: Berth) -> Iterator[Path]:
     """Where a file system of the host's is mounted that the test may ruin."""
     image, folder = scratch / "disk.img", scratch / "disk"
     folder.mkdir()
-    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "before", "-O", "metadata_csum_seed", image, "16m"]
+    command: list[str | Path] = [
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-L",
+        "before",
+        "-O",
+        "metadata_csum_seed",
+        image,
+        "16m",
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["mount", "-o", "loop", image, folder], check=True)
     try:

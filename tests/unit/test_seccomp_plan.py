@@ -109,7 +109,18 @@ def test_a_fanotify_mark_on_a_whole_file_system_is_refused() -> None:
 
 
 def test_bpf_serves_a_cgroup_and_nothing_beyond() -> None:
-    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 14, 17, 28, 30, 33}
+    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 14, 17, 28, 30, 33, 36}
+
+
+def test_the_monitor_is_asked_about_programs_where_there_is_one_to_ask() -> None:
+    def asked(*, guarded: bool) -> set[int]:
+        rules = plan_syscall_rules(Spec(name="web"), Host(kernel=(6, 6), machine="aarch64"), guarded=guarded)
+        return {
+            number for number in range(40) for rule in rules if rule.asks and "bpf" in rule.names if holds(rule, number)
+        }
+
+    assert asked(guarded=True) == {5, 8, 9}
+    assert asked(guarded=False) == set()
 
 
 def test_no_handle_of_a_process_outside_comes_through_a_socket() -> None:

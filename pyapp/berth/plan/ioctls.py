@@ -57,7 +57,7 @@ def refused_ioctls() -> tuple[SyscallRule, ...]:
     return (
         *_rules(_HALTED_OR_CHANGED, _ANY_SIZE, "halts or changes the file system of the host that a folder lies on"),
         *_rules(_LOOKED_UP_AT_BOOT, _ANY_SIZE, "changes by what the host finds that file system when it boots"),
-        *_rules(_KEYS_OF_FBE, _ANY_SIZE, "is about the keys of file-based encryption; without them a phone stands still"),
+        *_rules(_KEYS_OF_FBE, _ANY_SIZE, "is about the phone's keys of file-based encryption"),
         *_rules(_BY_HANDLE, _TYPE_AND_NUMBER, "reaches every file of a file system, as open_by_handle_at does"),
         *_rules({_TIOCCONS: "TIOCCONS"}, _INT, "has what is written to the host's console come out inside"),
         *_rules(

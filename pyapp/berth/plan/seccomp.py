@@ -2,7 +2,7 @@
 
 Three filters, all answering with an errno and never with a kill: the baseline (what belongs to the phone and not to
 a container), the FBE keyring filter and the deadlock shield.  From 6.6 on the monitor is asked about new mounts
-(`plan/mounts.py`).  `setns` stays allowed in all of them: it joins a
+(`plan/mounts.py`) and BPF programs (`plan/programs.py`).  `setns` stays allowed in all of them: it joins a
 namespace that exists and creates none, and under the shield nothing inside can have made one to join.  A host whose
 root is a ramfs is the exception.
 """
@@ -10,6 +10,7 @@ root is a ramfs is the exception.
 from berth.host import Host
 from berth.plan.ioctls import refused_ioctls
 from berth.plan.model import ArgumentTest, SyscallRule
+from berth.plan.programs import ASKED_ABOUT
 from berth.spec import Spec
 
 # sched.h.  In clone's flags 0x80 is part of the exit signal (CSIGNAL, 0xff); only unshare and clone3 read it as
@@ -34,7 +35,13 @@ _FAN_MARK_FILESYSTEM = 0x100
 _SOL_SOCKET, _SO_PASSPIDFD, _SO_PEERPIDFD = 1, 76, 77  # 6.5
 
 # bpf(2): the ways to have a program run on what happens outside the container; attaching to a cgroup is another one.
-_BPF_OUT_OF_ITS_CGROUP = {10: "PROG_TEST_RUN", 17: "RAW_TRACEPOINT_OPEN", 28: "LINK_CREATE", 33: "ITER_CREATE"}
+_BPF_OUT_OF_ITS_CGROUP = {
+    10: "PROG_TEST_RUN",
+    17: "RAW_TRACEPOINT_OPEN",
+    28: "LINK_CREATE",
+    33: "ITER_CREATE",
+    36: "TOKEN_CREATE",  # 6.9: in a user namespace it stands for PERFMON and the like
+}
 # bpf(2): the ways to get hold of what others have made.  A program by itself (13) only says what it does; runc asks.
 _BPF_OF_OTHERS = {14: "MAP_GET_FD_BY_ID", 30: "LINK_GET_FD_BY_ID"}
 
@@ -50,13 +57,13 @@ _POINTER = 0xFFFFFFFFFFFFFFFF
 def plan_syscall_rules(spec: Spec, host: Host, *, guarded: bool = False) -> tuple[SyscallRule, ...]:
     """Return the rules of this container's filter; where several fit a call, the first one answers.
 
-    When `guarded` the monitor is asked about every new file system.  With `noseccomp` there are no rules, and no filter
-    is to be installed.
+    When `guarded` the monitor is asked about every new file system and every BPF program.  With `noseccomp` there are
+    no rules, and no filter is to be installed.
     """
     if "noseccomp" in spec.privileged:
         return ()
     shield = _DEADLOCK_SHIELD if spec.block_nested_namespaces else ()
-    new_file_systems = _MOUNT_GUARD if guarded else _NO_RECONFIGURATION
+    new_file_systems = _GUARD if guarded else _NO_RECONFIGURATION
     ramfs = _RAMFS_GUARD if host.root_is_ramfs else ()
     return _BASELINE + new_file_systems + _keyring_filter(spec, host) + ramfs + shield
 
@@ -226,7 +233,7 @@ _NO_RECONFIGURATION = (
 # The kernel takes the old magic number for no flags at all, and its bits look like MS_PRIVATE and MS_SLAVE.
 _ASKED = "the kernel mounts a disk that the host has mounted without asking who may open it: the monitor decides"
 _OLD_MOUNT = _MS_REMOUNT | _MS_BIND | _MS_MOVE
-_MOUNT_GUARD = (
+_GUARD = (
     SyscallRule(
         names=("mount",),
         errno="ENOSYS",
@@ -246,6 +253,16 @@ _MOUNT_GUARD = (
         errno="ENOSYS",
         asks=True,
         reason="the new way to mount: the monitor gives a tmpfs or ramfs, for the others programs fall back on mount",
+    ),
+    *(
+        SyscallRule(
+            names=("bpf",),
+            errno="ENOSYS",
+            when=(ArgumentTest(index=0, mask=_INT, value=number),),
+            asks=True,
+            reason=f"BPF_{name} with SYS_ADMIN reaches all memory and the network: the monitor does it with less",
+        )
+        for number, name in ASKED_ABOUT.items()
     ),
 )
 
