@@ -12,7 +12,7 @@ from typing import Final
 
 from berth.engine.caller import Caller
 from berth.kernel.bpf_requests import LOAD, AttachRequest, ProgramRequest
-from berth.kernel.capabilities import drop_bounding, set_capabilities
+from berth.kernel.capabilities import set_capabilities
 from berth.kernel.memory import read_exactly, read_string
 from berth.kernel.notifications import Question, answer, answer_with_descriptor, let_pass
 from berth.plan.programs import capabilities_for, may_be_attached, may_be_loaded
@@ -51,7 +51,7 @@ def _load(request: ProgramRequest, caller: Caller) -> int:
         raise _failure(errno.E2BIG)
     licence = read_string(caller.memory, request.licence, _LICENCE)
     instructions = _with_our_maps(read_exactly(caller.memory, request.code, 8 * request.length), caller)
-    _keep_only(capabilities_for(request.kind, caller.has))
+    set_capabilities(capabilities_for(request.kind, caller.has))
     return request.load(instructions, licence)
 
 
@@ -81,13 +81,8 @@ def _attach(command: int, request: AttachRequest, caller: Caller) -> None:
         program=caller.copy(request.program) if request.program else 0,
         replaced=caller.copy(request.replaced) if request.replaced else 0,
     )
-    _keep_only(("BPF", "NET_ADMIN"))
+    set_capabilities(("BPF", "NET_ADMIN"))
     ours.carry_out(command)
-
-
-def _keep_only(capabilities: tuple[str, ...]) -> None:
-    drop_bounding(capabilities)
-    set_capabilities(capabilities)
 
 
 def _failure(number: int) -> OSError:
