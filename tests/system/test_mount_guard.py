@@ -5,49 +5,38 @@ Everything happens in forked children, since a filter stays for good, and in a m
 
 import ctypes
 import errno
-import json
 import mmap
 import os
-import platform
 import signal
 import struct
 import subprocess
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import pytest
 
-from berth.engine.channel import Channel
-from berth.engine.guard import stand_guard
 from berth.host import Host, Rootfs
 from berth.kernel import errand
-from berth.kernel.mounts import MS_NODEV, MS_PRIVATE, MS_RDONLY, MS_REC, mount, read_mounts
+from berth.kernel.mounts import MS_NODEV, MS_RDONLY, mount, read_mounts
 from berth.kernel.namespaces import unshare
-from berth.kernel.seccomp import assemble, install_with_listener
 from berth.kernel.syscalls import I386, X86_64
 from berth.plan import plan
-from berth.plan.model import Plan
-from berth.spec import Spec, StartOptions
+from berth.spec import StartOptions
 from tests import quick
 from tests.calls32 import call_32
+from tests.guarded import MACHINE, SPEC, guarded, low_memory, try_mount
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
-Answer = TypeVar("Answer")
 
 NAME = "guarded"
 MGC: Final = 0xC0ED0000
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
-MACHINE: Final = platform.machine()
-SPEC: Final = Spec(name=NAME, rootfs="/")
-HOST: Final = Host(kernel=(6, 6), machine=MACHINE, filesystems=frozenset({"cgroup2"}))
-PLAN: Final = plan(SPEC, StartOptions(), HOST, Rootfs(init="/sbin/init"))
 
 
 class Disk(NamedTuple):
@@ -73,63 +62,9 @@ def disk(scratch: Path, host_unchanged: object) -> Iterator[Disk]:
         subprocess.run(["umount", folder], check=True)
 
 
-def guarded(body: Callable[[], Answer], made: Plan = PLAN) -> Answer:
-    """Return what `body` returns in a child whose mounts are guarded by the rules of `made`."""
-    reading, writing = os.pipe()
-    ours, theirs = Channel.pair()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            ours.close()
-            unshare("mount")
-            mount(None, "/", None, MS_REC | MS_PRIVATE)
-            mount("tmpfs", "/mnt", "tmpfs", 0, "mode=755")
-            os.mkdir("/mnt/here")
-            listener = install_with_listener(assemble(made.syscall_rules, MACHINE))
-            theirs.send({}, (listener,))
-            os.close(listener)
-            theirs.close()
-            os.write(writing, json.dumps(body()).encode())
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(1)
-    os.close(writing)
-    theirs.close()
-    stand_guard(ours.receive()[1][0], made)  # not by the child: what is under the filter would ask itself
-    ours.close()
-    with os.fdopen(reading) as pipe:
-        told = pipe.read()
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]) for _ in ("child", "guard")]
-    assert statuses == [0, 0]
-    answer: Answer = json.loads(told)
-    return answer
-
-
-def try_mount(source: str | None, filesystem: str, flags: int = 0, data: str | None = None) -> int:
-    """Mount at /mnt/here by the plain call; return its errno, 0 for success."""
-    words = [None if word is None else word.encode() for word in (source, "/mnt/here", filesystem)]
-    done = LIBC.mount(*words, ctypes.c_ulong(flags), None if data is None else data.encode())
-    return ctypes.get_errno() if done < 0 else 0
-
-
 def shown() -> list[str]:
     """The types of what is mounted at /mnt/here, the topmost last."""
     return [entry.filesystem for entry in read_mounts() if entry.target == "/mnt/here"]
-
-
-def low_memory(*texts: bytes) -> tuple[mmap.mmap, list[int]]:
-    """Put texts where a 32-bit pointer reaches; return the memory and their addresses."""
-    memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40)  # MAP_32BIT
-    begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    addresses = []
-    for text in texts:
-        addresses.append(begin + memory.tell())
-        memory.write(text + b"\0")
-    return memory, addresses
 
 
 def test_a_disk_that_the_host_has_mounted_is_not_mounted_again(disk: Disk) -> None:

@@ -67,6 +67,8 @@ HARMLESS: Final[dict[str, tuple[int, ...]]] = {
     "quotactl": (0, 0, 0, 0),
     "quotactl_fd": (-1, 0, 0, 0),
     "fanotify_mark": (-1, 0x101, 0, 0, -1, 0),
+    "listmount": (0, 0, 0, 0),
+    "statmount": (0, 0, 0, 0),
     "perf_event_open": (0, 0, -1, -1, 0),
     "bpf": (28, 0, 0),
     "getsockopt": (-1, socket.SOL_SOCKET, 77, 0, 0),  # SO_PEERPIDFD
@@ -84,7 +86,7 @@ HARMLESS: Final[dict[str, tuple[int, ...]]] = {
     "clone": (CLONE_NEWUTS | signal.SIGCHLD, 0, 0, 0, 0),
     "clone3": (0, 0),
 }
-ENOSYS: Final = ("keyctl", "add_key", "request_key", "clone3", "fspick", "io_uring_setup")
+ENOSYS: Final = ("keyctl", "add_key", "request_key", "clone3", "fspick", "io_uring_setup", "listmount", "statmount")
 EXPECTED: Final = {name: errno.ENOSYS if name in ENOSYS else errno.EPERM for name in HARMLESS} | {
     "getsockopt": errno.ENOPROTOOPT,
     "setsockopt": errno.ENOPROTOOPT,

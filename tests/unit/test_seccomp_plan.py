@@ -40,7 +40,8 @@ def refuses(rules: tuple[SyscallRule, ...], name: str, *arguments: int) -> bool:
 
 def test_the_baseline_is_refused_with_eperm_whatever_the_arguments() -> None:
     unconditional = {name: rule.errno for rule in plan() if not rule.when for name in rule.names}
-    assert unconditional == dict.fromkeys(BASELINE, "EPERM") | {"fspick": "ENOSYS", "io_uring_setup": "ENOSYS"}
+    hidden = dict.fromkeys(("fspick", "io_uring_setup", "listmount", "statmount"), "ENOSYS")
+    assert unconditional == dict.fromkeys(BASELINE, "EPERM") | hidden
 
 
 def test_a_remount_of_a_whole_file_system_is_refused_if_read_only_or_with_options() -> None:
@@ -62,8 +63,44 @@ def test_what_halts_a_whole_file_system_is_refused(number: int) -> None:
     assert refuses(plan(), "ioctl", 3, number)
 
 
-def test_other_ioctls_are_not_refused() -> None:
-    assert not any(refuses(plan(), "ioctl", 0, number) for number in (0, 0x5401, 0x5413, 0xC0185879))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(0x41009432, id="FS_IOC_SETFSLABEL"),
+        pytest.param(0x4008662C, id="EXT4_IOC_SETFSUUID"),
+        pytest.param(0x40E8662E, id="EXT4_IOC_SET_TUNE_SB_PARAM"),
+        pytest.param(0x40046607, id="EXT4_IOC_GROUP_EXTEND of 32 bits"),
+        pytest.param(0xC0506617, id="FS_IOC_ADD_ENCRYPTION_KEY"),
+        pytest.param(0xC0406618, id="FS_IOC_REMOVE_ENCRYPTION_KEY"),
+        pytest.param(0xC0406619, id="FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS"),
+        pytest.param(0xC038586B, id="XFS_IOC_OPEN_BY_HANDLE"),
+        pytest.param(0x4010586E, id="XFS_IOC_FSGROWFSDATA"),
+        pytest.param(0x5000943F, id="BTRFS_IOC_SNAP_DESTROY_V2"),
+        pytest.param(0x541D, id="TIOCCONS"),
+    ],
+)
+def test_what_changes_the_hosts_file_system_its_name_or_its_console_is_refused(number: int) -> None:
+    assert refuses(plan(), "ioctl", 3, number)
+    assert refuses(plan(), "ioctl", 3, 1 << 32 | number)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(0, 0x5401, 0x5413, 0x540E),
+        pytest.param(0xC0185879, id="FITRIM"),
+        pytest.param(0x40086602, id="FS_IOC_SETFLAGS"),
+        pytest.param(0xC020660B, id="FS_IOC_FIEMAP"),
+        pytest.param(0x8008662C, id="EXT4_IOC_GETFSUUID"),
+        pytest.param(0x81009431, id="FS_IOC_GETFSLABEL"),
+        pytest.param(0x40049409, id="FICLONE"),
+        pytest.param(0xC0189436, id="FIDEDUPERANGE"),
+        pytest.param(0x5000940F, id="BTRFS_IOC_SNAP_DESTROY"),
+        pytest.param(0x401C5820, id="FS_IOC_FSSETXATTR"),
+    ],
+)
+def test_other_ioctls_are_not_refused(number: int) -> None:
+    assert not refuses(plan(), "ioctl", 0, number)
 
 
 def test_a_fanotify_mark_on_a_whole_file_system_is_refused() -> None:
@@ -72,7 +109,18 @@ def test_a_fanotify_mark_on_a_whole_file_system_is_refused() -> None:
 
 
 def test_bpf_serves_a_cgroup_and_nothing_beyond() -> None:
-    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 14, 17, 28, 30, 33}
+    assert {command for command in range(40) if refuses(plan(), "bpf", command)} == {10, 14, 17, 28, 30, 33, 36}
+
+
+def test_the_monitor_is_asked_about_programs_where_there_is_one_to_ask() -> None:
+    def asked(*, guarded: bool) -> set[int]:
+        rules = plan_syscall_rules(Spec(name="web"), Host(kernel=(6, 6), machine="aarch64"), guarded=guarded)
+        return {
+            number for number in range(40) for rule in rules if rule.asks and "bpf" in rule.names if holds(rule, number)
+        }
+
+    assert asked(guarded=True) == {5, 8, 9}
+    assert asked(guarded=False) == set()
 
 
 def test_no_handle_of_a_process_outside_comes_through_a_socket() -> None:

@@ -142,7 +142,7 @@ def test_each_filtered_call_is_answered_on_each_architecture(name: str) -> None:
     answers = {call: verdict(program, architecture, number) for call, number in architecture.numbers.items()}
     conditional = {"prctl", "clone", "unshare", "mount", "fsopen", "fsconfig", "ioctl", "fanotify_mark", "bpf"}
     conditional |= {"getsockopt", "setsockopt"}
-    enosys = {"keyctl", "add_key", "request_key", "clone3", "fspick", "io_uring_setup"}
+    enosys = {"keyctl", "add_key", "request_key", "clone3", "fspick", "io_uring_setup", "listmount", "statmount"}
     assert answers == {
         call: ALLOW if call in conditional else ENOSYS if call in enosys else EPERM for call in architecture.numbers
     }
@@ -260,7 +260,7 @@ def test_an_unfiltered_call_is_allowed_within_a_dozen_instructions(name: str) ->
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "armv7l", "riscv64"])
 def test_the_full_filter_is_a_small_program(machine: str) -> None:
-    assert len(load(assemble(FULL, machine))) < 450
+    assert len(load(assemble(FULL, machine))) < 650
 
 
 # Any rules at all.
@@ -370,6 +370,7 @@ def test_a_rule_that_no_jump_can_leap_over_is_refused() -> None:
 # libseccomp as the second opinion.
 
 LIBSECCOMP: Final = ctypes.CDLL("libseccomp.so.2", use_errno=True)
+NEWER: Final = {"listmount": 458, "statmount": 457}  # than Debian 12's; from 424 on all architectures have one number
 LIBSECCOMP.seccomp_init.restype = ctypes.c_void_p
 SCMP_CMP_MASKED_EQ: Final = 7
 SCMP_FLTATR_ACT_BADARCH: Final = 2
@@ -441,7 +442,7 @@ def alternatives(test: ArgumentTest) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize("name", ALL)
 def test_the_number_tables_are_libseccomps(name: str) -> None:
     architecture = ALL[name]
-    theirs = {call: number for call in NAMES if (number := resolve(call, architecture.audit)) >= 0}
+    theirs = {call: number for call in NAMES if (number := resolve(call, architecture.audit)) >= 0} | NEWER
     multiplexed = {call for call in architecture.numbers if resolve(call, architecture.audit) < -1}
     assert {call: number for call, number in architecture.numbers.items() if call not in multiplexed} == theirs
     assert multiplexed == ({"getsockopt", "setsockopt"} if architecture is I386 else set())
@@ -450,12 +451,12 @@ def test_the_number_tables_are_libseccomps(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_the_filter_agrees_with_libseccomps(name: str) -> None:
     architecture = ALL[name]
-    rules = tuple(rule for rule in FULL if "reboot" not in rule.names)
-    assert len(rules) == len(FULL) - 2
+    rules = tuple(rule for rule in FULL if not {"reboot", *NEWER} & {*rule.names})
+    assert len(rules) == len(FULL) - 3
     ours, theirs = load(assemble(rules, MACHINES[name])), by_libseccomp(rules, architecture)
     old_x32 = range(512, 548) if architecture is X86_64 else range(0)  # which libseccomp leaves open
     for number in EDGE_NUMBERS:
-        if number not in old_x32:
+        if number not in old_x32 and number not in NEWER.values():
             for arguments in arguments_for(architecture, number):
                 pair = [verdict(program, architecture, number, arguments) for program in (ours, theirs)]
                 assert pair[0] == pair[1], (number, arguments)

@@ -19,7 +19,7 @@ from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.kernel.sockets import connect
 from berth.service.session import Session
-from berth.store import read_text
+from berth.store import load_spec, read_text
 
 
 def enter(invocation: Invocation, session: Session) -> int:
@@ -83,6 +83,8 @@ def console(invocation: Invocation, session: Session) -> int:
 def attach(home: Home, name: str, session: Session) -> int:
     """Attach the caller to the container's console until it detaches or the container ends."""
     container = look_up(home, name)
+    if container.condition == "stopped":
+        load_spec(home, name)  # says that there is no such container, where that is so
     if not container.runs:
         raise BerthError(f"container {name}: is {container.condition}; it has no console now")
     conn = call_monitor(RunFolder(home, name), "attach")

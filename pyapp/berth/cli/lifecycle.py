@@ -185,7 +185,10 @@ def remove(invocation: Invocation, session: Session) -> int:
 
 def recover(invocation: Invocation, session: Session) -> int:
     """`berth recover`."""
-    return _report(invocation, recovering.recover(find_home(os.environ)), "there is nothing to recover")
+    home = find_home(os.environ)
+    for name in set(invocation.names) - set(containers.run_folder_names(home)):
+        load_spec(home, name)  # says that there is no such container, where that is so
+    return _report(invocation, recovering.recover(home, invocation.names), "there is nothing to recover")
 
 
 def scan(invocation: Invocation, session: Session) -> int:

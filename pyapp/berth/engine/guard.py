@@ -1,4 +1,4 @@
-"""Answers what a container's filter asks about: new file systems.
+"""Answers what a container's filter asks about: new file systems and BPF programs.
 
 The monitor reads a question and forks; a mount may hang for as long as it likes, the monitor never does.
 """
@@ -7,15 +7,17 @@ import errno
 import os
 import select
 import signal
+import sys
 from collections.abc import Callable
 
-from berth.engine import cgroups
+from berth.engine import cgroups, guarded_bpf, guarded_mount
 from berth.engine.birth_place import BirthPlace
-from berth.engine.guarded_mount import reply
+from berth.engine.caller import look_at
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
-from berth.kernel.notifications import Question, answer, receive
+from berth.kernel.notifications import Question, answer, receive, waits
 from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
+from berth.kernel.syscalls import number_of
 from berth.plan.model import Plan
 
 
@@ -138,4 +140,11 @@ def _reply_in(place: BirthPlace, listener: int, question: Question, plan: Callab
     reset_signals()
     close_all_but(listener, alive)
     place.enter()
-    reply(listener, question, plan())
+    sys.meta_path.clear()  # from here on an import would run the container's code
+    caller = look_at(question)
+    if not waits(listener, question):
+        return
+    if question.number == number_of("bpf", question.audit):
+        guarded_bpf.reply(listener, question, caller)
+    else:
+        guarded_mount.reply(listener, question, caller, plan())

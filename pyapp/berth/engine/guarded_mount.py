@@ -10,48 +10,32 @@ import os
 import re
 import resource
 import stat
-import sys
 from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
+from berth.engine.caller import Caller
 from berth.kernel import errand
 from berth.kernel.capabilities import NUMBERS, drop_bounding, set_capabilities
 from berth.kernel.file_systems import MountFlags, create, open_context, read_listed
 from berth.kernel.memory import read_page, read_string
 from berth.kernel.mounts import move_mount
-from berth.kernel.namespaces import open_namespaces, setns
+from berth.kernel.namespaces import setns
 from berth.kernel.notifications import Question, answer, answer_with_descriptor, let_pass, waits
-from berth.kernel.processes import close_all_but, pidfd_getfd, pidfd_open
+from berth.kernel.processes import close_all_but
 from berth.kernel.syscalls import number_of
 from berth.plan.model import Plan
 from berth.plan.mounts import may_mount_device, names_a_file, split_options, way_to_mount
 
 _PATH_MAX: Final = 4096
 _OPTIONS: Final = 4096
-_SYS_ADMIN: Final = 1 << NUMBERS["SYS_ADMIN"]
 _FSOPEN_CLOEXEC: Final = 1
 _GIVEN_OUT: Final = (b"tmpfs", b"ramfs")  # whoever has a context of another type could name a disk to it
 
 # A path or an option that means a descriptor of the caller's.
 _OWN_DESCRIPTOR: Final = re.compile(rb"/(?:proc/(?:thread-)?self|dev)/fd/(\d{1,7})|(?:^|,)(?:fd|rfdno|wfdno)=(\d{1,7})")
 _OWN_DESCRIPTOR_PATH: Final = re.compile(rb"/(?:proc/(?:thread-)?self|dev)/fd/(\d{1,7})(?:/(.*))?")
-
-
-class _Caller(Struct, frozen=True, kw_only=True):
-    """Who asks, all of it opened while it was sure to wait."""
-
-    pidfd: int | None
-    memory: int
-    root: int
-    cwd: int
-    namespaces: dict[str, int]
-    user_namespace: int
-    capabilities: int
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
 
 
 class _MountCall(Struct, frozen=True, kw_only=True):
@@ -64,19 +48,15 @@ class _MountCall(Struct, frozen=True, kw_only=True):
     data: bytes | None
 
 
-def reply(listener: int, question: Question, plan: Plan) -> None:
-    """Answer `question`; raises OSError with the errno that is the answer."""
-    sys.meta_path.clear()  # from here on an import would run the container's code
-    caller = _look_at(question)
-    if not waits(listener, question):
-        return
+def reply(listener: int, question: Question, caller: Caller, plan: Plan) -> None:
+    """Answer `question` of `caller`; raises OSError with the errno that is the answer."""
     is_fsopen = question.number == number_of("fsopen", question.audit)
-    if caller.user_namespace != os.stat("/proc/self/ns/user").st_ino:
+    if caller.in_user_namespace:
         if is_fsopen:  # what is opened there could be handed to somebody who may more
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         let_pass(listener, question)  # the kernel itself allows only what has no device and is not the host's
         return
-    if not caller.capabilities & _SYS_ADMIN:
+    if not caller.has("SYS_ADMIN"):
         raise PermissionError(errno.EPERM, "no SYS_ADMIN")
     if is_fsopen:
         _give_context(listener, question, caller)
@@ -87,25 +67,7 @@ def reply(listener: int, question: Question, plan: Plan) -> None:
     answer(listener, question, _mount(call, caller, plan))
 
 
-def _look_at(question: Question) -> _Caller:
-    place = f"/proc/{question.thread}"
-    with open(f"{place}/status", encoding="utf-8", errors="replace") as file:
-        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    return _Caller(
-        pidfd=pidfd_open(int(fields["Tgid"])),
-        memory=os.open(f"{place}/mem", os.O_RDONLY | os.O_CLOEXEC),
-        root=os.open(f"{place}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
-        cwd=os.open(f"{place}/cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
-        namespaces=open_namespaces(question.thread),
-        user_namespace=os.stat(f"{place}/ns/user").st_ino,
-        capabilities=int(fields["CapEff"], 16),
-        uid=int(fields["Uid"].split()[3]),
-        gid=int(fields["Gid"].split()[3]),
-        groups=tuple(map(int, fields["Groups"].split())),
-    )
-
-
-def _give_context(listener: int, question: Question, caller: _Caller) -> None:
+def _give_context(listener: int, question: Question, caller: Caller) -> None:
     address = question.arguments[0]
     name = (
         read_string(caller.memory, address, _PATH_MAX) if address else None
@@ -131,7 +93,7 @@ def _read_call(memory: int, arguments: tuple[int, ...]) -> _MountCall:
     )
 
 
-def _mount(call: _MountCall, caller: _Caller, plan: Plan) -> int:
+def _mount(call: _MountCall, caller: Caller, plan: Plan) -> int:
     """Mount, and return the errno that came of it, 0 for success."""
     name = os.fsdecode(call.filesystem)
     way = way_to_mount(plan.mounts, name, read_listed())
@@ -169,20 +131,20 @@ def _errno_of(work: Callable[[], object]) -> int:
     return next(iter(ends.values()), own)
 
 
-def _run_errand(call: _MountCall, caller: _Caller) -> None:
+def _run_errand(call: _MountCall, caller: Caller) -> None:
     """Mount a file system without a device from inside all of the caller's namespaces."""
     texts = [text for text in (call.source, call.target, call.data) if text is not None]
     numbers = {int(found) for text in texts for pair in _OWN_DESCRIPTOR.findall(text) for found in pair if found}
     arguments = errand.MountArguments(call.source, call.target, call.filesystem, call.flags, call.data)
     ours = errand.prepare(arguments, caller.uid, caller.gid, max(numbers, default=0) + 1)
     _enter(caller, caller.namespaces)
-    copies = {number: _copy(caller, number) for number in numbers}
+    copies = {number: caller.copy(number) for number in numbers}
     _take_identity(caller)
     _place(copies, ours)
     errand.run(ours)
 
 
-def _mount_device(call: _MountCall, caller: _Caller, plan: Plan) -> None:
+def _mount_device(call: _MountCall, caller: Caller, plan: Plan) -> None:
     """Mount a file system on a block device: made where the host's paths hold, shown where the caller's do."""
     own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     mount_namespace = {word: fd for word, fd in caller.namespaces.items() if word == "mount"}
@@ -207,7 +169,7 @@ def _mount_device(call: _MountCall, caller: _Caller, plan: Plan) -> None:
     move_mount(tree, target)
 
 
-def _enter(caller: _Caller, namespaces: dict[str, int]) -> None:
+def _enter(caller: Caller, namespaces: dict[str, int]) -> None:
     for word, fd in namespaces.items():
         setns(fd, word)
     os.fchdir(caller.root)
@@ -215,7 +177,7 @@ def _enter(caller: _Caller, namespaces: dict[str, int]) -> None:
     os.fchdir(caller.cwd)
 
 
-def _take_identity(caller: _Caller) -> None:
+def _take_identity(caller: Caller) -> None:
     """Keep no capability that the caller does not have in force."""
     keep = tuple(name for name, number in NUMBERS.items() if caller.capabilities & 1 << number)
     os.setgroups(caller.groups)
@@ -223,18 +185,12 @@ def _take_identity(caller: _Caller) -> None:
     set_capabilities(keep)
 
 
-def _copy(caller: _Caller, number: int) -> int:
-    if caller.pidfd is None:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    return pidfd_getfd(caller.pidfd, number)
-
-
-def _open(caller: _Caller, path: bytes) -> int:
+def _open(caller: Caller, path: bytes) -> int:
     """Open `path` as the caller would; "self" is the caller, and not who looks."""
     own = _OWN_DESCRIPTOR_PATH.fullmatch(path)
     if own is None:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
-    fd = _copy(caller, int(own[1]))
+    fd = caller.copy(int(own[1]))
     return os.open(own[2], os.O_PATH | os.O_CLOEXEC, dir_fd=fd) if own[2] else fd
 
 

@@ -52,13 +52,15 @@ def _take_back(journal: Journal, state: State | None, effects: list[Effect]) -> 
     return do_apart(undo_apart, list[str])
 
 
-def recover(home: Home) -> list[str]:
+def recover(home: Home, only: tuple[str, ...] = ()) -> list[str]:
     """Undo what crashes left; return what was done and what could not be, a sentence each.
 
-    A container that another command is at work on is left to that.
+    Of all containers, or of those in `only`.  One that another command is at work on is left to that.
     """
     said = []
     for name in run_folder_names(home):
+        if only and name not in only:
+            continue
         try:
             with RunFolder(home, name).locked(wait=False):
                 said += _put_right(home, name)

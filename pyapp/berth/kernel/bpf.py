@@ -149,7 +149,7 @@ def attach(cgroup: int, program: int, kind: ProgramType = DEVICES) -> None:
     It stays until the cgroup is removed.  Raises KernelError.
     """
     attribute = struct.pack("=IIII", cgroup, program, kind.place, _BPF_F_ALLOW_MULTI)
-    _bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
+    bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
 
 
 def replace(cgroup: int, program: int) -> None:
@@ -164,7 +164,7 @@ def replace(cgroup: int, program: int) -> None:
         else:
             os.close(old.pop(0))
         for attached in old:
-            _bpf(_BPF_PROG_DETACH, struct.pack("=III", cgroup, attached, _BPF_CGROUP_DEVICE), "bpf(BPF_PROG_DETACH)")
+            bpf(_BPF_PROG_DETACH, struct.pack("=III", cgroup, attached, _BPF_CGROUP_DEVICE), "bpf(BPF_PROG_DETACH)")
     finally:
         for attached in old:
             os.close(attached)
@@ -183,16 +183,16 @@ def _attached(cgroup: int) -> list[int]:
     """Descriptors of the device programs that are attached to this very cgroup."""
     numbers = (ctypes.c_uint32 * _BPF_CGROUP_MAX_PROGS)()
     attribute = struct.pack("=IIIIQI", cgroup, _BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(numbers), len(numbers))
-    _bpf(_BPF_PROG_QUERY, attribute, "bpf(BPF_PROG_QUERY)")
+    bpf(_BPF_PROG_QUERY, attribute, "bpf(BPF_PROG_QUERY)")
     call = "bpf(BPF_PROG_GET_FD_BY_ID)"
-    return [_bpf(_BPF_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0), call) for number in numbers if number]
+    return [bpf(_BPF_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0), call) for number in numbers if number]
 
 
 def _replace_one(cgroup: int, program: int, old: int) -> bool:
     flags = _BPF_F_ALLOW_MULTI | _BPF_F_REPLACE
     try:
         attribute = struct.pack("=IIIII", cgroup, program, _BPF_CGROUP_DEVICE, flags, old)
-        _bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
+        bpf(_BPF_PROG_ATTACH, attribute, "bpf(BPF_PROG_ATTACH)")
     except KernelError as error:
         if error.errno in (errno.EINVAL, errno.E2BIG):  # before 5.6
             return False
@@ -290,10 +290,11 @@ def _load_once(program: bytes, kind: ProgramType, log: ctypes.Array[ctypes.c_cha
         0 if log is None else len(log),
         0 if log is None else ctypes.addressof(log),
     )
-    return _bpf(_BPF_PROG_LOAD, attribute, "bpf(BPF_PROG_LOAD)")
+    return bpf(_BPF_PROG_LOAD, attribute, "bpf(BPF_PROG_LOAD)")
 
 
-def _bpf(command: int, attribute: bytes, call: str) -> int:
+def bpf(command: int, attribute: bytes, call: str) -> int:
+    """Make the call; return what the kernel answers, for some commands a descriptor.  Raises KernelError."""
     buffer = ctypes.create_string_buffer(attribute, len(attribute))
     size = ctypes.c_uint(len(attribute))
     return syscall(_syscall_number(), call, ctypes.c_int(command), ctypes.byref(buffer), size)

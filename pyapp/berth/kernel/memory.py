@@ -18,6 +18,23 @@ def read_string(memory: int, address: int, limit: int) -> bytes:
     return text.partition(b"\0")[0]
 
 
+def read_exactly(memory: int, address: int, size: int) -> bytes:
+    """Return `size` bytes from `address` of the process whose /proc/PID/mem is open at `memory`.
+
+    Raises OSError with EFAULT where not all of them are mapped.
+    """
+    found = b""
+    while len(found) < size:
+        try:
+            piece = os.pread(memory, size - len(found), address + len(found))
+        except (OSError, OverflowError):
+            piece = b""
+        if not piece:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        found += piece
+    return found
+
+
 def read_page(memory: int, address: int, limit: int) -> bytes:
     """Return up to `limit` bytes from `address`, fewer where a page that is not mapped comes first.
 

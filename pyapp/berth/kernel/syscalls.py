@@ -30,6 +30,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "kexec_file_load": (320, None, 294, 401),
     "kexec_load": (246, 283, 104, 347),
     "keyctl": (250, 288, 219, 311),
+    "listmount": (458, 458, 458, 458),  # 6.8
     "mount": (165, 21, 40, 21),
     "open_by_handle_at": (304, 342, 265, 371),
     "perf_event_open": (298, 336, 241, 364),
@@ -41,6 +42,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "setns": (308, 346, 268, 375),
     "setsockopt": (54, 366, 208, 294),
     "settimeofday": (164, 79, 170, 79),
+    "statmount": (457, 457, 457, 457),  # 6.8
     "stime": (None, 25, None, None),  # arm has it in OABI only, and a kernel with OABI_COMPAT has no seccomp filter
     "swapoff": (168, 115, 225, 115),
     "swapon": (167, 87, 224, 87),

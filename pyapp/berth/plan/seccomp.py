@@ -2,13 +2,15 @@
 
 Three filters, all answering with an errno and never with a kill: the baseline (what belongs to the phone and not to
 a container), the FBE keyring filter and the deadlock shield.  From 6.6 on the monitor is asked about new mounts
-(`plan/mounts.py`).  `setns` stays allowed in all of them: it joins a
+(`plan/mounts.py`) and BPF programs (`plan/programs.py`).  `setns` stays allowed in all of them: it joins a
 namespace that exists and creates none, and under the shield nothing inside can have made one to join.  A host whose
 root is a ramfs is the exception.
 """
 
 from berth.host import Host
+from berth.plan.ioctls import refused_ioctls
 from berth.plan.model import ArgumentTest, SyscallRule
+from berth.plan.programs import ASKED_ABOUT
 from berth.spec import Spec
 
 # sched.h.  In clone's flags 0x80 is part of the exit signal (CSIGNAL, 0xff); only unshare and clone3 read it as
@@ -33,21 +35,15 @@ _FAN_MARK_FILESYSTEM = 0x100
 _SOL_SOCKET, _SO_PASSPIDFD, _SO_PEERPIDFD = 1, 76, 77  # 6.5
 
 # bpf(2): the ways to have a program run on what happens outside the container; attaching to a cgroup is another one.
-_BPF_OUT_OF_ITS_CGROUP = {10: "PROG_TEST_RUN", 17: "RAW_TRACEPOINT_OPEN", 28: "LINK_CREATE", 33: "ITER_CREATE"}
+_BPF_OUT_OF_ITS_CGROUP = {
+    10: "PROG_TEST_RUN",
+    17: "RAW_TRACEPOINT_OPEN",
+    28: "LINK_CREATE",
+    33: "ITER_CREATE",
+    36: "TOKEN_CREATE",  # 6.9: in a user namespace it stands for PERFMON and the like
+}
 # bpf(2): the ways to get hold of what others have made.  A program by itself (13) only says what it does; runc asks.
 _BPF_OF_OTHERS = {14: "MAP_GET_FD_BY_ID", 30: "LINK_GET_FD_BY_ID"}
-
-# ioctl_nsfs(2), 6.11: type and number; the size above them may be any.
-_OTHER_MOUNT_NAMESPACES = {0xB70B: "NS_MNT_GET_NEXT", 0xB70C: "NS_MNT_GET_PREV"}
-
-# ioctl_fs(2), and the same for f2fs.  All act on the whole file system that a descriptor lies on.
-_OF_A_WHOLE_FILE_SYSTEM = {
-    0xC0045877: "FIFREEZE",
-    0xC0045878: "FITHAW",
-    0x8004587D: "FS_IOC_SHUTDOWN",
-    0x40086610: "EXT4_IOC_RESIZE_FS",
-    0x4008F510: "F2FS_IOC_RESIZE_FS",
-}
 
 LINUX_REBOOT_MAGIC1 = 0xFEE1DEAD
 LINUX_REBOOT_MAGIC2 = (672274793, 85072278, 369367448, 537993216)  # MAGIC2, 2A, 2B, 2C of reboot(2)
@@ -61,13 +57,13 @@ _POINTER = 0xFFFFFFFFFFFFFFFF
 def plan_syscall_rules(spec: Spec, host: Host, *, guarded: bool = False) -> tuple[SyscallRule, ...]:
     """Return the rules of this container's filter; where several fit a call, the first one answers.
 
-    When `guarded` the monitor is asked about every new file system.  With `noseccomp` there are no rules, and no filter
-    is to be installed.
+    When `guarded` the monitor is asked about every new file system and every BPF program.  With `noseccomp` there are
+    no rules, and no filter is to be installed.
     """
     if "noseccomp" in spec.privileged:
         return ()
     shield = _DEADLOCK_SHIELD if spec.block_nested_namespaces else ()
-    new_file_systems = _MOUNT_GUARD if guarded else _NO_RECONFIGURATION
+    new_file_systems = _GUARD if guarded else _NO_RECONFIGURATION
     ramfs = _RAMFS_GUARD if host.root_is_ramfs else ()
     return _BASELINE + new_file_systems + _keyring_filter(spec, host) + ramfs + shield
 
@@ -135,15 +131,7 @@ _BASELINE = (
         errno="ENOSYS",
         reason="it remounts without saying what in its arguments; mount(8) falls back on mount, which says it",
     ),
-    *(
-        SyscallRule(
-            names=("ioctl",),
-            errno="EPERM",
-            when=(ArgumentTest(index=1, mask=_INT, value=number),),
-            reason=f"{name} halts or changes the file system of the host that a folder lies on",
-        )
-        for number, name in _OF_A_WHOLE_FILE_SYSTEM.items()
-    ),
+    *refused_ioctls(),
     SyscallRule(
         names=("quotactl", "quotactl_fd"),
         errno="EPERM",
@@ -195,14 +183,10 @@ _BASELINE = (
             ("setsockopt", _SO_PASSPIDFD, "SO_PASSPIDFD"),
         )
     ),
-    *(
-        SyscallRule(
-            names=("ioctl",),
-            errno="ENOTTY",
-            when=(ArgumentTest(index=1, mask=0xFFFF, value=number),),
-            reason=f"{name} hands the host's mount namespace to whoever has SYS_ADMIN",
-        )
-        for number, name in _OTHER_MOUNT_NAMESPACES.items()
+    SyscallRule(
+        names=("listmount", "statmount"),
+        errno="ENOSYS",
+        reason="SYS_ADMIN sees the mounts of every namespace of the host by them; mountinfo in /proc tells one's own",
     ),
     SyscallRule(
         names=("io_uring_setup",),
@@ -249,7 +233,7 @@ _NO_RECONFIGURATION = (
 # The kernel takes the old magic number for no flags at all, and its bits look like MS_PRIVATE and MS_SLAVE.
 _ASKED = "the kernel mounts a disk that the host has mounted without asking who may open it: the monitor decides"
 _OLD_MOUNT = _MS_REMOUNT | _MS_BIND | _MS_MOVE
-_MOUNT_GUARD = (
+_GUARD = (
     SyscallRule(
         names=("mount",),
         errno="ENOSYS",
@@ -269,6 +253,16 @@ _MOUNT_GUARD = (
         errno="ENOSYS",
         asks=True,
         reason="the new way to mount: the monitor gives a tmpfs or ramfs, for the others programs fall back on mount",
+    ),
+    *(
+        SyscallRule(
+            names=("bpf",),
+            errno="ENOSYS",
+            when=(ArgumentTest(index=0, mask=_INT, value=number),),
+            asks=True,
+            reason=f"BPF_{name} with SYS_ADMIN reaches all memory and the network: the monitor does it with less",
+        )
+        for number, name in ASKED_ABOUT.items()
     ),
 )
 
