@@ -11,6 +11,7 @@ DATA=${BERTH_HOME:-/data/adb/berth}
 LOG=$DATA/service.log
 QUICK_SECONDS=60
 MOST_QUICK_DEATHS=5
+DEATH='The service died'
 
 say() {
   echo "$(date '+%Y-%m-%d %H:%M:%S') service.sh: $*" >>"$LOG"
@@ -22,10 +23,11 @@ uptime_seconds() {
   echo "${now%%.*}"
 }
 
-# Shows "[$1] " in front of the module's description in the root manager; nothing takes that away.
+# Shows "[$DEATH $1] " in front of the module's description in the root manager; nothing takes that away.  What the
+# service says there stays: KernelSU may run this again within a boot.
 describe() {
   [ -f "$MODDIR/module.prop" ] || return
-  sed "s|^description=\(\[[^]]*\] \)*|description=${1:+[$1] }|" "$MODDIR/module.prop" >"$MODDIR/module.prop.new" &&
+  sed "s|^description=\(\[${DEATH}[^]]*\] \)*|description=${1:+[$DEATH $1] }|" "$MODDIR/module.prop" >"$MODDIR/module.prop.new" &&
     mv -f "$MODDIR/module.prop.new" "$MODDIR/module.prop"
 }
 
@@ -63,7 +65,7 @@ while :; do
   deaths=$((deaths + 1))
   if [ $deaths -eq $MOST_QUICK_DEATHS ]; then
     say "the service died $deaths times in a row (code $code); it is not started again before the next boot"
-    describe "The service died $deaths times in a row and was stopped; see $LOG"
+    describe "$deaths times in a row and was stopped; see $LOG"
     exit 1
   fi
   say "the service died (code $code); it comes back in $pause s"

@@ -1,36 +1,13 @@
-"""Phones whose kernel is 5.10: with Android 11's cgroups, and with those of Android 9, which knows no cgroup2."""
+"""Kernel 5.10 with Android 11's cgroups, and with those of Android 9, which knows no cgroup2."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from tests.device.packages import NotThere
-from tests.device.phone.machine import Configuration, Phone
-from tests.device.phone.scene import IMAGE, REFUSED, calls_inside, description, flashed, info, label, serves, state
+from tests.device.phone.machine import Phone
+from tests.device.phone.scene import info
 
-pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module", params=["a11", "a9"])
-def phone(request: pytest.FixtureRequest) -> Iterator[Phone]:
-    try:
-        with flashed(Configuration("magisk", request.param, "5.10")) as phone:
-            yield phone
-    except NotThere as error:
-        pytest.skip(str(error))
-
-
-def test_the_service_and_the_container_are_up(phone: Phone) -> None:
-    assert phone.output("uname", "-r").startswith("5.10.")
-    assert serves(phone)
-    assert state(phone, "box") == "running"
-    assert label(phone, IMAGE) == "u:object_r:vold_data_file:s0"
-    assert description(phone).startswith("Full Linux")
-
-
-def test_inside_the_keyring_is_hidden_and_the_shield_holds(phone: Phone) -> None:
-    assert calls_inside(phone, "box") == REFUSED
+pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900), pytest.mark.only(kernel="5.10")]
 
 
 def test_the_container_has_its_place_in_every_hierarchy(phone: Phone) -> None:

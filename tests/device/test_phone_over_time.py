@@ -1,4 +1,4 @@
-"""What happens to a phone in the long run: another version, a battery that dies, a large distribution."""
+"""What happens to a phone in the long run: other versions, crashes, a battery that dies, a large distribution."""
 
 import os
 import random
@@ -10,9 +10,9 @@ import pytest
 from tests import rootfs
 from tests.device.phone.machine import BERTH, HOME, Configuration, Phone
 from tests.device.phone.module import NEWER
-from tests.device.phone.scene import IMAGE, MODULE, body, description, info, install, serves, state
+from tests.device.phone.scene import IMAGE, MODULE, body, crash, description, info, install, make_tree, serves, state
 
-pytestmark = [pytest.mark.device, pytest.mark.full]
+pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 
 MOMENTS = 10
 LONGEST = 6.0  # seconds: an emulated start or stop takes two to four
@@ -23,7 +23,7 @@ DEBIAN = "/data/local/debian.img"
 DEBIAN_SECONDS = 240.0
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.full
 def test_an_update_waits_for_the_reboot_while_its_container_runs_on(phone: Phone) -> None:
     init, before = info(phone, "box")["pid"], version(phone)
 
@@ -48,7 +48,7 @@ def version(phone: Phone) -> str:
     return phone.output("sed", "-n", "s/^version=//p", f"{MODULE}/module.prop")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.full
 def test_a_debian_image_boots_to_running(phone: Phone, capsys: pytest.CaptureFixture[str]) -> None:
     phone.berth("stop", "box")
     phone.output("cp", f"/mnt/parcel/{rootfs.image('debian-systemd').name}", DEBIAN, seconds=300.0)
@@ -68,32 +68,54 @@ def test_a_debian_image_boots_to_running(phone: Phone, capsys: pytest.CaptureFix
     assert phone.sh("grep -c debian /proc/mounts").out == "0\n"
 
 
-@pytest.mark.timeout(1800)
-def test_a_battery_that_dies_at_any_moment_leaves_a_phone_that_comes_up_clean(
-    capsys: pytest.CaptureFixture[str],
+def test_a_phone_whose_battery_dies_during_a_start_or_stop_comes_up_clean(
+    phone: Phone, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = os.environ.get("BERTH_SEED") or os.urandom(4).hex()
-    chance = random.Random(seed)
-    with capsys.disabled():
-        print(f"\nthe battery dies by BERTH_SEED={seed}")
-    with body(Configuration("magisk", "a12")) as switched_off:
+    chance = random_by_seed(capsys)
+    phone.berth("stop", "box")
+    begin_something(phone, chance)
+    phone.reset()
+    expect_clean(phone)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_a_battery_that_dies_again_and_again_never_leaves_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    chance = random_by_seed(capsys)
+    with body(Configuration("magisk", "a12", "6.1")) as switched_off:
         with switched_off.powered() as phone:
             install(phone)
             phone.output("sync")
         for _ in range(MOMENTS):
             with switched_off.powered() as phone:
                 expect_clean(phone)
-                verb = chance.choice(("start", "stop", "restart"))
-                if verb == "start":
-                    phone.berth("stop", "box")
-                phone.start(BERTH, verb, "box")
-                time.sleep(chance.uniform(0, LONGEST))
+                begin_something(phone, chance)
         with switched_off.powered() as phone:
             expect_clean(phone)
 
 
+def random_by_seed(capsys: pytest.CaptureFixture[str]) -> random.Random:
+    """Return what chooses moments; the seed is shown, and taken from the environment to have them again."""
+    seed = os.environ.get("BERTH_SEED") or os.urandom(4).hex()
+    with capsys.disabled():
+        print(f"\nthe battery dies by BERTH_SEED={seed}")
+    return random.Random(seed)
+
+
+def begin_something(phone: Phone, chance: random.Random) -> None:
+    """Return at some moment of a start, stop or restart of the container, which is stopped."""
+    verb = chance.choice(("start", "stop", "restart"))
+    if verb != "start":
+        phone.berth("start", "box")
+    phone.start(BERTH, verb, "box")
+    time.sleep(chance.uniform(0, LONGEST))
+
+
 def expect_clean(phone: Phone) -> None:
-    """Expect that everything has come up, by itself or at the first wish, and that no file system has suffered."""
+    """Expect that everything has come up, by itself or at the first wish, and that no file system has suffered.
+
+    The container is stopped then.
+    """
     phone.wait_until(lambda: serves(phone), "the service is up")
     phone.wait_until(lambda: state(phone, "box") == "running" or info(phone)["kept_back"], "it is up or kept back")
     if info(phone)["kept_back"]:
@@ -106,4 +128,35 @@ def expect_clean(phone: Phone) -> None:
     assert checked.code == 0, checked
     assert phone.run("ls", f"{HOME}/containers/box/container.toml").code == 0
     assert BROKEN.findall(phone.sh("dmesg").out) == []
-    phone.berth("start", "box")
+
+
+@pytest.mark.full
+def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_row_nothing_starts(phone: Phone) -> None:
+    make_tree(phone)
+    phone.output("mkdir", "/data/local/tree/photos")
+    photos = ("--bind-mount", "/data/media/0:/photos", "--autostart")
+    phone.berth("start", "--name", "photos", "--rootfs", "/data/local/tree", *photos)
+
+    crash(phone)
+
+    assert list(info(phone)["kept_back"]) == ["box"]
+    assert state(phone, "photos") == "stopped"
+    phone.output("setprop", "sys.user.0.ce_available", "true")
+    phone.wait_until(lambda: state(phone, "photos") == "running", "it starts with the unlock")
+
+    crash(phone)
+
+    assert description(phone).startswith("[Safe mode: nothing starts by itself, because the phone went down 2 times")
+    assert sorted(info(phone)["kept_back"]) == ["box", "photos"]
+    phone.output("setprop", "sys.user.0.ce_available", "true")
+    assert phone.berth("safe-mode", "--again").splitlines() == ["box: started", "photos: started"]
+    assert info(phone)["kept_back"] == {}
+
+
+@pytest.mark.full
+def test_disabled_in_the_manager_the_module_does_nothing_and_touches_no_data(phone: Phone) -> None:
+    phone.output("touch", f"{MODULE}/disable")
+    phone.reboot()
+    assert not serves(phone)
+    assert state(phone, "box") == "stopped"
+    assert phone.run("ls", IMAGE, f"{HOME}/containers/box/container.toml").code == 0

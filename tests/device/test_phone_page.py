@@ -13,7 +13,7 @@ from tests.device.phone.doors import BROWSER, Door, ticket_shown
 from tests.device.phone.machine import Phone
 from tests.device.phone.scene import MODULE
 
-pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900), pytest.mark.only(kernel="6.1")]
 
 PATIENCE = 120_000  # milliseconds: the processor is emulated
 Opener = Callable[..., Browser]

@@ -139,10 +139,12 @@ def test_five_quick_deaths_end_in_the_description_and_the_next_boot_begins_anew(
 def test_beside_another_service_the_script_ends_at_once(module: Module) -> None:
     module.berth.succeed("serve", "--background")
     faults.wait_until(module.serves, "the other one answers")
+    said = PROP.replace("Linux", "[Safe mode: it says why] Linux")
+    (module.folder / "module.prop").write_text(said)
 
     assert module.run("service.sh")[0] == 0
     assert module.serves()
-    assert module.prop == PROP
+    assert module.prop == said
 
 
 def test_safe_mode_shows_in_the_description_and_one_command_ends_it(module: Module, rootfs: Factory) -> None:

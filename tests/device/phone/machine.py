@@ -33,7 +33,12 @@ class Configuration(NamedTuple):
 
     manager: Literal["magisk", "ksu"]
     cgroups: Literal["a9", "a11", "a12", "v2"]
-    kernel: Kernel = "6.1"
+    kernel: Kernel
+
+    @property
+    def app_group(self) -> str:
+        """The cgroup of an app, with which its Android ends it (AOSP's libprocessgroup)."""
+        return "/acct/uid_10123" if self.cgroups in ("a9", "a11") else "/sys/fs/cgroup/uid_10123"
 
 
 class Shell(Machine):
@@ -67,8 +72,11 @@ class Shell(Machine):
 class Phone(Shell):
     """A virtual phone; whatever it is asked is done by mksh as root in the root manager's domain."""
 
-    def __init__(self, channel: socket.socket, monitor: socket.socket, console: Path) -> None:
+    def __init__(
+        self, configuration: Configuration, channel: socket.socket, monitor: socket.socket, console: Path
+    ) -> None:
         super().__init__(channel, console)
+        self.configuration = configuration
         self._monitor = monitor
         self._monitor_said(PROMPT)
 
@@ -162,7 +170,7 @@ class Body(NamedTuple):
         console = self.folder / "console"
         command = _command(self, channel_end.fileno(), monitor_end.fileno())
         with channel, monitor, emulator(command, console, channel_end, monitor_end):
-            phone = Phone(channel, monitor, console)
+            phone = Phone(self.configuration, channel, monitor, console)
             phone.wait_for_boot()
             yield phone
 

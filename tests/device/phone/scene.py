@@ -112,3 +112,16 @@ def serves(phone: Phone) -> bool:
     """Tell whether the service answers."""
     done = phone.run(BERTH, "info", "--json")
     return done.code == 0 and bool(json.loads(done.out)["service"])
+
+
+def make_tree(phone: Phone) -> None:
+    """Make the smallest root file system on the phone's /data."""
+    phone.output("mkdir", "-p", "/data/local/tree/sbin")
+    phone.output("cp", "/system/etc/bench/busybox", "/data/local/tree/sbin/init")
+
+
+def crash(phone: Phone) -> None:
+    """Have the kernel panic, as a bad driver does, and wait for the boot that follows by itself."""
+    phone.start("sh", "-c", "echo c >/proc/sysrq-trigger")
+    phone.wait_for_boot()
+    phone.wait_until(lambda: serves(phone), "the service is up")
