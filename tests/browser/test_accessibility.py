@@ -9,10 +9,10 @@ from playwright.sync_api import Page, expect
 
 import build
 from packing import front_end
-from tests.browser.conftest import Opener, Snap, go
+from tests.browser.conftest import COMPUTER, PHONE, Opener, Snap, go
 from tests.dashboard import Dashboard
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.address]
 
 THUMB = 48  # pixels in both directions, as Material asks; WCAG 2.5.5 is content with 44
 VIEWS = {
@@ -85,7 +85,7 @@ def test_axe_finds_nothing_and_a_thumb_finds_everything(
     opened: Opener, seen: None, axe: str, snap: Snap, theme: str
 ) -> None:
     rules = [] if theme == "light" else ["color-contrast"]  # the rest is the same in every theme
-    page = opened({"width": 360, "height": 740})
+    page = opened(PHONE)
     page.evaluate("name => localStorage.setItem('berth.theme', name)", theme)
     page.reload()
     for name, parts in VIEWS.items():
@@ -98,7 +98,7 @@ def test_axe_finds_nothing_and_a_thumb_finds_everything(
 
 
 def test_every_view_fits_a_computer(opened: Opener, seen: None, snap: Snap) -> None:
-    page = opened({"width": 1280, "height": 800})
+    page = opened(COMPUTER)
     for name, parts in VIEWS.items():
         go(page, *parts)
         settle(page)
