@@ -47,9 +47,8 @@ def seen(dashboard: Dashboard, root: Path) -> None:
     dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
 
 
-def complaints(page: Page, axe: str, rules: list[str]) -> list[str]:
+def complaints(page: Page, rules: list[str]) -> list[str]:
     """What axe says by `rules`, by all of them where there are none; xterm has a mode of its own for readers."""
-    page.evaluate(axe)
     found: dict[str, Any] = page.evaluate(
         "rules => axe.run({exclude: [['.xterm']]}, rules.length ? {runOnly: rules} : {})", rules
     )
@@ -78,6 +77,7 @@ def settle(page: Page) -> None:
     """Wait until the view and what it asks for are there."""
     expect(page.locator("main h1").first).to_be_visible()
     expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator(".icon path:not([d])")).to_have_count(0)  # each view has brought its icons along
 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "amoled"])
@@ -88,11 +88,12 @@ def test_axe_finds_nothing_and_a_thumb_finds_everything(
     page = opened(PHONE)
     page.evaluate("name => localStorage.setItem('berth.theme', name)", theme)
     page.reload()
+    page.evaluate(axe)
     for name, parts in VIEWS.items():
         go(page, *parts)
         settle(page)
         snap(page, f"{theme}-{name}")
-        assert complaints(page, axe, rules) == [], name
+        assert complaints(page, rules) == [], name
         assert small(page) == [], name
         assert page.evaluate("document.documentElement.scrollWidth") == 360, name
 

@@ -53,6 +53,14 @@ def test_what_a_user_writes_never_meets_a_shell_and_no_key_is_kept(
     assert page.evaluate("sessionStorage.length + Object.keys(localStorage).filter(k => /token/.test(k)).length") == 0
 
 
+def test_the_page_takes_the_managers_colours(in_manager: Callable[[bool], Page]) -> None:
+    page = in_manager(False)
+    page.get_by_role("link", name="Try the demo").wait_for()
+
+    colour = "getComputedStyle(document.querySelector('.welcome .filled-button')).backgroundColor"
+    assert page.evaluate(colour) == "rgb(18, 52, 86)"  # 0x12, 0x34, 0x56
+
+
 def test_a_refused_call_is_told_by_its_sentence(
     in_manager: Callable[[bool], Page], dashboard: Dashboard, root: Path
 ) -> None:

@@ -70,6 +70,42 @@ def test_a_newcomer_gets_from_an_empty_list_to_a_shell_in_the_demo(
     shutil.rmtree(dashboard.berth.home / "rootfs")
 
 
+def test_what_can_do_harm_or_lasts_for_one_start_is_asked_of_a_new_container_before_its_plan(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    page.get_by_role("link", name="New container").click()
+    page.get_by_label("Name", exact=True).fill("fleeting")
+    page.get_by_label("Directory", exact=True).fill(str(root))
+    page.get_by_role("switch", name="Forget changes").check()
+    page.get_by_label("Room for changes").fill("16M")
+    page.get_by_text("Protection", exact=True).click()
+    page.get_by_role("switch", name="Show kernel files").check()
+    page.get_by_role("button", name="Review").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("can crash it")
+    assert dashboard.get("/containers") == {"containers": []}
+    dialog.get_by_role("button", name="I trust it").click()
+    expect(page.get_by_text("overlay with 16M of memory for changes")).to_be_visible()
+    page.get_by_role("button", name="Create and start").click()
+
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+    dashboard.berth.succeed("run", "fleeting", "--", "touch", "/written")
+    assert not (root / "written").exists()
+    assert dashboard.get("/containers/fleeting")["spec"]["privileged"] == ["nomask"]
+
+
+def test_what_is_no_size_is_refused_with_a_sentence_and_not_taken_for_no_limit(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "odd", "rootfs": str(root)}}, 201)
+    go(page, "containers", "odd", "configuration")
+    page.get_by_text("Limits", exact=True).click()
+    page.get_by_label("Memory", exact=True).fill("much")
+    expect(page.get_by_text("Not a size.")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("status").get_by_text("spec.memory")).to_be_visible()
+
+
 def test_a_container_that_can_not_start_is_explained(page: Page, scratch: Path) -> None:
     page.get_by_role("link", name="New container").click()
     page.get_by_label("Name", exact=True).fill("broken")
@@ -213,6 +249,9 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     titles = [one["title"] for one in dashboard.get("/check")["requirements"]]
     for title in titles:
         expect(page.get_by_text(title, exact=True).first).to_be_attached()
+    for one in dashboard.get("/check")["requirements"]:
+        for words in (one["cost"], one["remedy"]) if one["state"] == "missing" else ():
+            expect(page.get_by_text(words, exact=True).first).to_be_visible()
     snap(page, "check")
     go(page, "about")
     expect(page.get_by_text(dashboard.get("/service")["version"], exact=True)).to_be_visible()
@@ -223,6 +262,10 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     with page.expect_download() as download:
         page.get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "berth-report.txt"
+    licence = page.get_by_role("group").filter(has_text="preact").first
+    licence.locator("summary").click()
+    expect(licence.get_by_text("MIT License")).to_be_visible()
+    snap(page, "about")
 
 
 @pytest.mark.address

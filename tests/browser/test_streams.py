@@ -98,14 +98,19 @@ def test_a_terminal_is_copied_and_pasted_into(page: Page, dashboard: Dashboard, 
 
 
 def test_several_terminals_are_apart_and_are_closed(page: Page, dashboard: Dashboard, root: Path) -> None:
+    with (root / "etc" / "passwd").open("a") as passwd:
+        passwd.write("visitor:x:1234:1234::/:/bin/sh\n")
     start(dashboard, "many", root)
     go(page, "containers", "many", "terminal")
     await_text(page, "#")
     page.keyboard.type("echo in the first\n")
     await_text(page, "in the first")
+    page.get_by_label("User of a new terminal").fill("visitor")
     page.get_by_role("button", name="New terminal").click()
-    expect(page.get_by_role("button", name="2 · root")).to_have_attribute("aria-pressed", "true")
-    await_text(page, "#")
+    expect(page.get_by_role("button", name="2 · visitor")).to_have_attribute("aria-pressed", "true")
+    await_text(page, "$")
+    page.keyboard.type("echo $(id -u)\n")
+    await_text(page, "1234")
     assert "in the first" not in shown(page)
 
     page.get_by_role("button", name="Close terminal 2").click()

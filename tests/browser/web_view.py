@@ -12,6 +12,7 @@ import build
 from tests.dashboard import Dashboard
 
 MANAGER = "https://mui.kernelsu.org"
+COLOURS = ":root { --primary: #123456; --primaryContainer: #fedcba; }"  # Android's, as KernelSU's web view tells them
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".json": "application/json"}
 # What KernelSU's web view offers: answers come by the name of a function, lines of a program by an object's name.
 KSU = """
@@ -100,6 +101,9 @@ def manager_page(context: BrowserContext, bridge: Bridge, *, tcp: bool) -> Page:
 def _serve(route: Route) -> None:
     """Answer with a file of the module, as the web view does."""
     name = route.request.url.removeprefix(MANAGER).partition("?")[0].lstrip("/") or "index.html"
+    if name == "internal/colors.css":
+        route.fulfill(status=200, body=COLOURS, content_type=TYPES[".css"])
+        return
     path = build.WEBROOT / name
     found = path.is_file()
     kind = TYPES.get(path.suffix, "image/svg+xml")

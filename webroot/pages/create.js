@@ -5,6 +5,7 @@ import { call } from "../api/client.js";
 import { t } from "../language.js";
 import { ask } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
+import "../parts/later_icons.js";
 import { Waiting } from "../parts/loading.js";
 import { PlanList } from "../parts/plan_list.js";
 import { SpecForm, Toggle, Written } from "../parts/spec_form.js";

@@ -4,6 +4,7 @@ import { attempt } from "../actions.js";
 import { chooseLanguage, language, languages, t } from "../language.js";
 import { ask } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
+import "../parts/later_icons.js";
 import { useAnswer, Waiting } from "../parts/loading.js";
 import { Toggle } from "../parts/spec_form.js";
 import { link } from "../router.js";
