@@ -31,6 +31,7 @@ PAUSE = 0.05  # seconds that a slow reader takes for a frame
 FLAT_KIB = 8 * 1024
 RING_FRAMES = 16  # until a terminal keeps as much as it ever does, with some to spare
 TICKS = os.sysconf("SC_CLK_TCK")
+SUMMARY = {"name": "load-10", "state": "stopped", "root": "/var/lib/a-root", "image": False, "autostart": False}
 BARE = """
 import sys
 import flask, waitress

@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import build
 from tests import faults
 from tests.dashboard import Dashboard, Page, raw, request, shared, status_of
 from tests.load import deleted_files, memory
@@ -48,6 +51,49 @@ def _is_socket(entry: Path) -> bool:
     with contextlib.suppress(OSError):
         return os.readlink(entry).startswith("socket:")
     return False
+
+
+HASTY = """
+import socket, sys
+from berth.home import Home
+from berth.web import server
+from berth.web.gate import Gate
+
+server._TICK_SECONDS = server._LIMITS["cleanup_interval"] = 0.2
+server._REQUEST_SECONDS, server._LIMITS["channel_timeout"] = 0.5, 2
+
+def application(environment, start_response):
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"here"]
+
+sock = socket.create_server(("127.0.0.1", 0))
+port = sock.getsockname()[1]
+print(port, flush=True)
+server.Server(application, sock, Gate(Home(sys.argv[1], sys.argv[1] + "/run"), port)).run()
+"""
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET / HTTP/1.1\r\nX-Slow: ", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"],
+    ids=["nothing", "headers", "body"],
+)
+def test_a_request_that_takes_too_long_to_come_is_given_up(tmp_path: Path, begun: bytes) -> None:
+    """With all times a hundredth of what they are, or nobody would wait for it."""
+    environment = {**os.environ, "PYTHONPATH": str(build.ROOT / "pyapp")}
+    command = [sys.executable, "-c", HASTY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as hasty:
+        try:
+            assert hasty.stdout is not None
+            port = int(hasty.stdout.readline())
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+                slow.sendall(begun)
+                assert raw(port, request("GET", "/", port)).endswith(b"here")
+                with contextlib.suppress(ConnectionResetError):
+                    assert slow.recv(100) == b""
+            assert raw(port, request("GET", "/", port)).endswith(b"here")
+        finally:
+            hasty.kill()
 
 
 @pytest.mark.parametrize("length", [(1 << 20) + 1, 1 << 40])
