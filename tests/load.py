@@ -40,7 +40,7 @@ body = sys.stdin.buffer.read()
 @app.get("/api/v1/containers")
 def containers():
     return flask.Response(body, content_type="application/json")
-server = waitress.create_server(app, listen="127.0.0.1:0", threads=8)
+server = waitress.create_server(app, listen="127.0.0.1:0", threads=32)
 print(server.effective_port, flush=True)
 server.run()
 """
@@ -134,7 +134,7 @@ def ask_bare(body: bytes, seconds: int) -> Answered:
 
 def _ask(pid: int, port: int, seconds: int, header: str) -> Answered:
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-H", header, f"http://127.0.0.1:{port}/api/v1/containers"]
-    subprocess.run([*command, "-d2s"], check=True, capture_output=True)  # until memory has what it needs
+    subprocess.run([*command, "-d1s"], check=True, capture_output=True)  # until memory has what it needs
     before, spent = memory(pid), cpu_seconds(pid)
     told = subprocess.run([*command, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
     spent = cpu_seconds(pid) - spent

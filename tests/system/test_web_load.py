@@ -15,8 +15,8 @@ from tests.dashboard import Dashboard, shared
 
 pytestmark = pytest.mark.system
 
-LIST_SECONDS = 3
-TERMINAL_SECONDS = 5.0
+LIST_SECONDS = 2
+TERMINAL_SECONDS = 3.0
 MOST_TIMES_BARE = 4.0
 
 
