@@ -48,8 +48,8 @@ def matches(scene: Scene, _: int) -> Iterator[Table]:
     )
     yield Table(
         "Terminals",
-        f"`yes` in {load.TERMINALS} terminals for {_TERMINAL_SECONDS:g} s: by how much the web process and the terminals' "
-        "own processes grew together. No temporary file was made.",
+        f"`yes` in {load.TERMINALS} terminals for {_TERMINAL_SECONDS:g} s: by how much the web process and those of the "
+        "terminals grew together. No temporary file was made.",
         (Row(GROWTH, (streamed.grown_kib * 1024 / 1e6,), unit="MB"),),
     )
     yield Table("Memory of the web process", "Proportional set size (PSS), before anybody asked.", (memory,))
