@@ -61,6 +61,7 @@ TEST_NEEDS = {
     "secilc": "compiles the SELinux policy of the virtual phone",
     "shellcheck": "reads the shell scripts",
     "toybox": "the tools of Android",
+    "wrk": "asks the dashboard for much at once",
 }
 BENCH_NEEDS = {
     "bubblewrap": "a peer to compare with",
@@ -71,6 +72,7 @@ BENCH_NEEDS = {
     "mmdebstrap": "makes the Debian root file system that all of them boot",
     "runc": "a peer to compare with",
     "systemd-container": "a peer to compare with (systemd-nspawn)",
+    "wrk": "asks the dashboard for much at once",
 }
 
 SHEBANG_LIMIT = 255  # BINPRM_BUF_SIZE less the line's end; 127 before Linux 5.1, where no developer is

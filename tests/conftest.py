@@ -37,15 +37,12 @@ Factory = Callable[[str], Path]
 def pytest_addoption(parser: pytest.Parser) -> None:
     choices = ("quick", "full")
     parser.addoption("--device", choices=choices, default="quick", help="which tests on virtual phones run (quick)")
-    doors = ("http", "bridge")
-    parser.addoption("--door", choices=doors, default="http", help="how tests in a browser reach the API (http)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is only for --device=full, or the other door; such a test is not skipped, it was not asked for."""
-    full, bridge = config.getoption("--device") == "full", config.getoption("--door") == "bridge"
-    unasked = [*([] if full else ["full"]), *(["address"] if bridge else [])]
-    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
+    """Leave out what is only for --device=full; such a test is not skipped, it was not asked for."""
+    full = config.getoption("--device") == "full"
+    left_out = [item for item in items if not full and item.get_closest_marker("full")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

@@ -2,7 +2,8 @@
 
 Two loads: eight connections that ask for the list of 20 containers as fast as they are answered, and 20 terminals
 streaming `yes` to readers that are slow.  Figures are printed; what must never happen (an error, a temporary file,
-memory that grows) makes it fail.
+memory that grows) makes it fail.  `tests/system/test_web_load.py` does the same for some seconds, and the benchmark's
+part `web` beside a bare Flask.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import build
+from berth.kernel.processes import status_field
 from tests import faults, rootfs
 from tests.dashboard import Dashboard, Page, serving
 from tests.program import Berth
@@ -26,7 +29,50 @@ CONNECTIONS = 8
 TERMINALS = 20
 PAUSE = 0.05  # seconds that a slow reader takes for a frame
 FLAT_KIB = 8 * 1024
+RING_FRAMES = 16  # until a terminal keeps as much as it ever does, with some to spare
 TICKS = os.sysconf("SC_CLK_TCK")
+SUMMARY = {"name": "load-10", "state": "stopped", "root": "/var/lib/a-root", "image": False, "autostart": False}
+BARE = """
+import sys
+import flask, waitress
+app = flask.Flask("bare")
+body = sys.stdin.buffer.read()
+@app.get("/api/v1/containers")
+def containers():
+    return flask.Response(body, content_type="application/json")
+server = waitress.create_server(app, listen="127.0.0.1:0", threads=32)
+print(server.effective_port, flush=True)
+server.run()
+"""
+
+
+class Answered(NamedTuple):
+    """How many requests were answered in so many seconds, the processor's seconds for it, and what went wrong."""
+
+    requests: int
+    seconds: float
+    cpu_seconds: float
+    grown_kib: int
+    wrong: list[str]
+
+    @property
+    def rate(self) -> float:
+        """Requests in a second."""
+        return self.requests / self.seconds
+
+    @property
+    def cpu_each(self) -> float:
+        """The processor's seconds for one."""
+        return self.cpu_seconds / self.requests
+
+
+class Streamed(NamedTuple):
+    """How many frames the readers took, the processor's seconds for it, and what went wrong."""
+
+    frames: int
+    cpu_seconds: float
+    grown_kib: int
+    wrong: list[str]
 
 
 def main(arguments: list[str]) -> int:
@@ -37,9 +83,13 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     build.make_dashboard()
     with _dashboard() as dashboard:
-        wrong = ask_for_lists(dashboard, options.seconds)
-        wrong += stream_terminals(dashboard, options.terminal_seconds)
-    for sentence in wrong:
+        lists = ask_for_lists(dashboard, options.seconds)
+        print(f"{lists.rate:.0f} requests/s, {lists.cpu_each * 1e6:.0f} us of processor time each")
+        streamed = stream_terminals(dashboard, options.terminal_seconds)
+    part = streamed.cpu_seconds / options.terminal_seconds
+    print(f"{TERMINALS} terminals: {streamed.frames} frames, {part:.1%} of a processor")
+    print(f"memory grew by {lists.grown_kib} and by {streamed.grown_kib} KiB; load {os.getloadavg()[0]:.1f}")
+    for sentence in (wrong := [*lists.wrong, *streamed.wrong]):
         print(f"wrong: {sentence}")
     return 1 if wrong else 0
 
@@ -55,71 +105,99 @@ def _dashboard() -> Iterator[Dashboard]:
                 berth("stop", "--all", "--timeout", "0")
 
 
-def ask_for_lists(dashboard: Dashboard, seconds: int) -> list[str]:
-    """Ask for the list over and over for so long; return what went wrong."""
+def ask_for_lists(dashboard: Dashboard, seconds: int) -> Answered:
+    """Ask for the list of 20 containers over and over for so long."""
     root = rootfs.directory("busybox")
-    for number in range(CONTAINERS):
-        dashboard.post("/containers", {"spec": {"name": f"load-{number}", "rootfs": str(root)}}, 201)
+    names = [f"load-{number}" for number in range(CONTAINERS)]
+    for name in names:
+        dashboard.post("/containers", {"spec": {"name": name, "rootfs": str(root)}}, 201)
+    assert len(dashboard.get("/containers")["containers"]) == CONTAINERS
     web = int(dashboard.published["pid"])
-    address = f"http://127.0.0.1:{dashboard.port}/api/v1/containers"
-    header = f"Authorization: Bearer {dashboard.token}"
-    subprocess.run(_wrk(2, header, address), check=True, capture_output=True)  # until memory has what it needs
-    before, spent = memory(web), cpu_seconds(web)
-    told = subprocess.run(_wrk(seconds, header, address), check=True, capture_output=True, text=True).stdout
-    spent = cpu_seconds(web) - spent
-    count = int(re.findall(r"(\d+) requests in", told)[0])
-    print(told)
-    print(f"{count / seconds:.0f} requests/s, {spent / count * 1e6:.0f} us of processor time each")
-    wrong = re.findall(r"Socket errors.*|Non-2xx.*", told)
-    return [*wrong, *unhealthy(web, before)]
+    answered = _ask(web, dashboard.port, seconds, f"Authorization: Bearer {dashboard.token}")
+    for name in names:
+        dashboard.delete(f"/containers/{name}")
+    return answered
 
 
-def _wrk(seconds: int, header: str, address: str) -> list[str]:
-    return ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-H", header, address]
+def ask_bare(body: bytes, seconds: int) -> Answered:
+    """Ask a server that only has Flask and waitress, and always answers `body`, for so long."""
+    with subprocess.Popen([sys.executable, "-c", BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            server.stdin.write(body)
+            server.stdin.close()
+            return _ask(server.pid, int(server.stdout.readline()), seconds, "Accept: application/json")
+        finally:
+            server.kill()
 
 
-def stream_terminals(dashboard: Dashboard, seconds: float) -> list[str]:
-    """Stream `yes` from 20 terminals to as many slow readers for so long; return what went wrong."""
+def _ask(pid: int, port: int, seconds: int, header: str) -> Answered:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-H", header, f"http://127.0.0.1:{port}/api/v1/containers"]
+    subprocess.run([*command, "-d1s"], check=True, capture_output=True)  # until memory has what it needs
+    before, spent = memory(pid), cpu_seconds(pid)
+    told = subprocess.run([*command, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
+    spent = cpu_seconds(pid) - spent
+    count = re.findall(r"(\d+) requests in", told)
+    wrong = re.findall(r"Socket errors.*|Non-2xx.*", told) if count else [told]
+    return Answered(int(*count), seconds, spent, memory(pid) - before, [*wrong, *unhealthy([pid], before)])
+
+
+def stream_terminals(dashboard: Dashboard, seconds: float) -> Streamed:
+    """Stream `yes` from 20 terminals to as many slow readers for so long."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="berth-load-") as folder:
         root = faults.write_init(rootfs.copy(rootfs.directory("busybox"), Path(folder) / "root"))
         dashboard.start("load-yes", root)
-        wrong = _stream(dashboard, seconds)
+        streamed = _stream(dashboard, seconds)
         dashboard.remove("load-yes")
-    return wrong
+    return streamed
 
 
-def _stream(dashboard: Dashboard, seconds: float) -> list[str]:
+def _stream(dashboard: Dashboard, seconds: float) -> Streamed:
     body = {"container": "load-yes", "argv": ["yes"]}
     opened = [dashboard.post("/terminals", body, 201)["id"] for _ in range(TERMINALS)]
-    web, frames = int(dashboard.published["pid"]), 0
+    pids, frames = [int(dashboard.published["pid"]), *holders(dashboard)], 0
+    assert len(pids) == 1 + TERMINALS
     with contextlib.ExitStack() as closing:
         pages = [
             closing.enter_context(Page(dashboard, {"id": "t", "kind": "terminal", "terminal": identity}))
             for identity in opened
         ]
-        for page in pages:
-            page.until(lambda frame: frame["kind"] == "output")
-        before, spent, until = memory(web), cpu_seconds(web), time.monotonic() + seconds
+        for _ in range(RING_FRAMES):
+            for page in pages:
+                page.until(lambda frame: frame["kind"] == "output")
+        before, spent, until = sum(map(memory, pids)), cpu_seconds(pids[0]), time.monotonic() + seconds
         while time.monotonic() < until:
             for page in pages:
                 page.until(lambda frame: frame["kind"] == "output")
                 frames += 1
                 time.sleep(PAUSE / TERMINALS)
-        spent = cpu_seconds(web) - spent
-        print(f"{TERMINALS} terminals: {frames} frames in {seconds:.0f} s, {spent / seconds:.1%} of a processor")
-        wrong = unhealthy(web, before)
+        spent, grown = cpu_seconds(pids[0]) - spent, sum(map(memory, pids)) - before
+        wrong = unhealthy(pids, before)
     for identity in opened:
         dashboard.delete(f"/terminals/{identity}", 204)
     faults.wait_until(lambda: not dashboard.get("/terminals")["terminals"], "all terminals are closed")
-    return wrong
+    return Streamed(frames, spent, grown, wrong)
 
 
-def unhealthy(web: int, before: int) -> list[str]:
-    """Return what is wrong with process `web`, which had `before` KiB of memory."""
-    now = memory(web)
-    print(f"memory: {before} KiB before, {now} KiB after")
-    wrong = [f"{name} is a temporary file" for name in deleted_files(web)]
-    return [*wrong, *([f"memory grew by {now - before} KiB"] if now - before > FLAT_KIB else [])]
+def holders(dashboard: Dashboard) -> list[int]:
+    """The processes that hold the terminals of `dashboard`."""
+    home = f"BERTH_HOME={dashboard.berth.home}".encode()
+    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in found if status_field(pid, "Name") == "berth: terminal" and home in _environment(pid)]
+
+
+def _environment(pid: int) -> list[bytes]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
+
+
+def unhealthy(pids: Sequence[int], before: int) -> list[str]:
+    """Return what is wrong with processes which together had `before` KiB of memory."""
+    grown = sum(map(memory, pids)) - before
+    wrong = [f"{name} is a temporary file" for pid in pids for name in deleted_files(pid)]
+    return [*wrong, *([f"memory grew by {grown} KiB"] if grown > FLAT_KIB else [])]
 
 
 def memory(pid: int) -> int:

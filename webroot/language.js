@@ -1,4 +1,4 @@
-/** The page's words: one catalogue per language in `locales/`, English behind every one of them. */
+/** The page's words: one catalogue per language in `locales/`, and English for what another one lacks. */
 
 import { signal } from "./view.js";
 import { remembered, remember } from "./preferences.js";
@@ -12,10 +12,9 @@ export const language = signal(English);
 /** What each language calls itself, by the name of its catalogue. */
 export const languages = signal({ [English]: "English" });
 
-/** Load the catalogues: what was chosen before, else what the browser asks for, else English. */
+/** Load a catalogue: of what was chosen before, else what the browser asks for, else English. */
 export async function loadLanguage() {
   languages.value = await readJson("vendor/languages.json");
-  spare.value = await readJson(`locales/${English}.json`);
   await use(remembered("language") ?? preferred(navigator.languages, Object.keys(languages.value)));
 }
 
@@ -30,14 +29,14 @@ export async function chooseLanguage(name) {
  * `key.one` is taken where there is one.
  */
 export function t(key, values = {}) {
-  const form = values.count === 1 && `${key}.one` in spare.value ? `${key}.one` : key;
-  const sentence = words.value[form] ?? spare.value[form] ?? key;
+  const all = key in words.value ? words.value : spare.value;
+  const sentence = (values.count === 1 && all[`${key}.one`]) || (all[key] ?? key);
   return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
 /** Whether there are words for `key`. */
 export function known(key) {
-  return key in spare.value;
+  return key in words.value || key in spare.value;
 }
 
 /** Pure: the catalogue for a browser that asks for `wanted`, best first: zh-TW gets zh-CN rather than English. */
@@ -53,9 +52,15 @@ export function preferred(wanted, offered) {
 
 async function use(name) {
   const chosen = name in languages.value ? name : English;
-  words.value = chosen === English ? spare.value : await readJson(`locales/${chosen}.json`);
+  words.value = await readJson(`locales/${chosen}.json`);
   language.value = chosen;
   document.documentElement.lang = chosen;
+  if (chosen !== English) void spareWords();
+}
+
+/** What stands in is not waited for: a catalogue that is complete never needs it. */
+async function spareWords() {
+  spare.value = await readJson(`locales/${English}.json`).catch(() => ({}));
 }
 
 async function readJson(path) {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 import build
-from tests.bench import inside, life_cycle, network, one_off, report, resident
+from tests.bench import inside, life_cycle, network, one_off, report, resident, web
 from tests.bench.goals import judge
 from tests.bench.match import Failed, Table
 from tests.bench.scene import Scene, stage
@@ -21,6 +21,7 @@ _MATCHES: dict[str, Callable[[Scene, int], Iterator[Table]]] = {
     "resident": resident.matches,
     "inside": inside.matches,
     "network": network.matches,
+    "web": web.matches,
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tests.bench import inside, life_cycle, network, one_off, resident
+from tests.bench import inside, life_cycle, network, one_off, resident, web
 from tests.bench.match import Table
 
 _MOST_IMAGE = 10.0  # ms more than a directory
@@ -14,6 +14,9 @@ _MOST_NAT = 15.0  # ms more than the host's network; Droidspaces takes 80
 _MOST_NET_PSS = 20.0  # MB
 _MOST_HAND_OVER = 200.0  # ms
 _LEAST_SHARE = 0.95  # of what veth and bridge carry
+_LEAST_LISTS = 1000.0  # a second
+_MOST_WEB_PSS = 40.0  # MB
+_MOST_GROWTH = 8.0  # MB
 _MOST_VERSION = 2.0  # times the interpreter alone
 
 
@@ -89,6 +92,15 @@ def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
         within(f"hand-over: under {_MOST_HAND_OVER:g} ms", network.HAND_OVER, _MOST_HAND_OVER, "ms"),
         within(f"memory of the net process: under {_MOST_NET_PSS:g} MB", network.MEMORY, _MOST_NET_PSS, "MB"),
         within("wake-ups of the net process while idle: none", network.WAKE_UPS, 0.0, ""),
+        _compare(
+            f"lists of 20 containers: at least {_LEAST_LISTS:g} a second",
+            median(web.LISTS),
+            _LEAST_LISTS,
+            lambda have, want: (have >= want, f"{have:.0f} a second of {want:.0f}"),
+        ),
+        within(f"20 terminals: memory grows by less than {_MOST_GROWTH:g} MB", web.GROWTH, _MOST_GROWTH, "MB"),
+        within(f"memory of the web process: under {_MOST_WEB_PSS:g} MB", web.MEMORY, _MOST_WEB_PSS, "MB"),
+        within("wake-ups of the web process while idle: none", web.WAKE_UPS, 0.0, ""),
     )
 
 

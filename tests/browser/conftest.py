@@ -1,20 +1,22 @@
 """The page in Debian's Chromium, against the real service.
 
-`page` is a phone's, `desktop` a computer's; both have paired, and fail a test in which the browser reported an error.
-`snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
+A test of `page` runs twice: as a browser opens the page by its address, as large as a computer's, and as a root manager
+does on a phone, where all goes over the bridge.  `desktop` is a computer's behind both doors.  An error in the browser
+fails the test.  `snap(page, NAME)` keeps a picture in `.cache/screenshots/`.
 """
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, ViewportSize, expect, sync_playwright
 
 import build
 from tests import faults
-from tests.browser.web_view import Bridge, open_in_manager
+from tests.browser.web_view import Bridge, manager_page
 from tests.dashboard import Dashboard, serving
 from tests.program import Berth
 
@@ -43,9 +45,24 @@ Opener = Callable[[ViewportSize], Page]
 Snap = Callable[[Page, str], None]
 
 
+DOORS = ("address", "bridge")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have what uses a door use both, but for a test of what only a page with an address has."""
+    if "door" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("address")
+        metafunc.parametrize("door", DOORS[:1] if only else DOORS, indirect=True, scope="session")
+
+
 def go(page: Page, *parts: str) -> None:
     """Go to another view, as a link does."""
     page.evaluate("hash => { location.hash = hash; }", "#/" + "/".join(parts))
+
+
+def close_notice(page: Page) -> None:
+    """Press a notice away, which would go by itself after some seconds and lies over what is at the bottom."""
+    page.get_by_role("button", name="Close", exact=True).click()
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +88,8 @@ def dashboard(service: Dashboard) -> Iterator[Dashboard]:
     yield service
     for terminal in service.get("/terminals")["terminals"]:
         service.delete(f"/terminals/{terminal['id']}", 204)
-    service.berth("stop", "--all", "--timeout", "2")
+    if any(one["state"] != "stopped" for one in service.get("/containers")["containers"]):
+        service.berth("stop", "--all", "--timeout", "2")
     shutil.rmtree(service.berth.home / "containers", ignore_errors=True)
     service.ask("PUT", "/settings", {"safe_mode": False})
 
@@ -82,43 +100,91 @@ def root(rootfs: Factory) -> Path:
     return faults.write_init(rootfs("busybox"))
 
 
-@pytest.fixture
-def opened(browser: Browser, dashboard: Dashboard, request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """Opens the page as `berth dashboard` does, in a browser of its own; errors that it reports fail the test.
+class Door:
+    """A tab that one test after the other opens the page in, which is quicker than a tab for each.
 
-    With `--door=bridge` it is opened as a root manager does, with TCP blocked.
+    Its `name` is one of `DOORS`: by the page's address, as `berth dashboard` opens it, or over the bridge, as a root
+    manager does, with TCP blocked.
     """
-    contexts = []
-    errors: list[str] = []
-    bridge = Bridge(dashboard) if request.config.getoption("door") == "bridge" else None
 
-    def note(kind: str, text: str) -> None:
-        if kind == "error" and not REFUSED.search(text) and not GONE.search(text):
-            errors.append(text)
+    def __init__(self, name: str, browser: Browser, service: Dashboard) -> None:
+        self.name = name
+        self.bridge = Bridge(service) if name == "bridge" else None
+        self.errors: list[str] = []
+        self._browser = browser
+        self._service = service
+        self._tab: Page | None = None
 
-    def open_page(size: ViewportSize) -> Page:
-        context = browser.new_context(viewport=size, locale="en-GB", reduced_motion="reduce")
-        contexts.append(context)
-        context.on("console", lambda message: note(message.type, message.text))
-        context.on("weberror", lambda error: errors.append(str(error.error)))
-        if bridge is not None:
-            return open_in_manager(context, bridge, tcp=False)
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
-        page.get_by_role("heading", name="Containers").wait_for()
+    def open(self, size: ViewportSize) -> Page:
+        """Open the page anew, `size` large, as somebody who has never seen it."""
+        if self._tab is None:
+            self._tab = self._new_tab()
+        self._tab.set_viewport_size(size)
+        if self.bridge is not None:
+            self._tab.goto(self.bridge.address)
+        else:
+            self._tab.goto(f"http://127.0.0.1:{self._service.port}/#ticket={self._service.ticket()}")
+        self._tab.get_by_role("heading", name="Containers").wait_for()
+        return self._tab
+
+    def _new_tab(self) -> Page:
+        context = self._browser.new_context(locale="en-GB", reduced_motion="reduce")
+        context.on("console", self._note)
+        context.on("weberror", lambda error: self.errors.append(str(error.error)))
+        page = context.new_page() if self.bridge is None else manager_page(context, self.bridge, tcp=False)
+        page.on("dialog", self._refuse)
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    if bridge is not None:
-        bridge.end()
-    assert errors == []
+    def _refuse(self, dialog: Dialog) -> None:
+        """Nothing of ours opens one of the browser's own: a script that got in does."""
+        self.errors.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not REFUSED.search(message.text) and not GONE.search(message.text):
+            self.errors.append(message.text)
+
+    def leave(self) -> None:
+        """Forget what the page has kept, and end what it has begun; a page that is beyond that is closed."""
+        if self._tab is None:
+            return
+        try:
+            self._tab.evaluate("() => { sessionStorage.clear(); localStorage.clear(); }")
+            self._tab.goto("about:blank")
+            self._tab.context.clear_permissions()
+        except Error:
+            self.close()
+        if self.bridge is not None:
+            self.bridge.end()
+
+    def close(self) -> None:
+        """Close the tab; the next test gets another one."""
+        if self._tab is not None:
+            with contextlib.suppress(Error):
+                self._tab.context.close()
+            self._tab = None
+
+
+@pytest.fixture(scope="session")
+def door(browser: Browser, service: Dashboard, request: pytest.FixtureRequest) -> Iterator[Door]:
+    """One of `DOORS`."""
+    door = Door(request.param, browser, service)
+    yield door
+    door.close()
 
 
 @pytest.fixture
-def page(opened: Opener) -> Page:
-    return opened(PHONE)
+def opened(door: Door, dashboard: Dashboard) -> Iterator[Opener]:
+    """Opens the page in a size of the test's own; errors that the browser reports fail the test."""
+    door.errors.clear()
+    yield door.open
+    door.leave()
+    assert door.errors == []
+
+
+@pytest.fixture
+def page(opened: Opener, door: Door) -> Page:
+    return opened(COMPUTER if door.bridge is None else PHONE)
 
 
 @pytest.fixture
@@ -131,6 +197,8 @@ def snap() -> Snap:
     PICTURES.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, name: str) -> None:
-        page.screenshot(path=PICTURES / f"{name}.png")
+        size = page.viewport_size
+        large = "phone" if size is not None and size["width"] == PHONE["width"] else "computer"
+        page.screenshot(path=PICTURES / f"{name}-{large}.png")
 
     return take

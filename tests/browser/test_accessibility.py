@@ -9,10 +9,10 @@ from playwright.sync_api import Page, expect
 
 import build
 from packing import front_end
-from tests.browser.conftest import Opener, Snap, go
+from tests.browser.conftest import COMPUTER, PHONE, Opener, Snap, go
 from tests.dashboard import Dashboard
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.address]
 
 THUMB = 48  # pixels in both directions, as Material asks; WCAG 2.5.5 is content with 44
 VIEWS = {
@@ -47,9 +47,8 @@ def seen(dashboard: Dashboard, root: Path) -> None:
     dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
 
 
-def complaints(page: Page, axe: str, rules: list[str]) -> list[str]:
+def complaints(page: Page, rules: list[str]) -> list[str]:
     """What axe says by `rules`, by all of them where there are none; xterm has a mode of its own for readers."""
-    page.evaluate(axe)
     found: dict[str, Any] = page.evaluate(
         "rules => axe.run({exclude: [['.xterm']]}, rules.length ? {runOnly: rules} : {})", rules
     )
@@ -78,6 +77,7 @@ def settle(page: Page) -> None:
     """Wait until the view and what it asks for are there."""
     expect(page.locator("main h1").first).to_be_visible()
     expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator(".icon path:not([d])")).to_have_count(0)  # each view has brought its icons along
 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "amoled"])
@@ -85,20 +85,21 @@ def test_axe_finds_nothing_and_a_thumb_finds_everything(
     opened: Opener, seen: None, axe: str, snap: Snap, theme: str
 ) -> None:
     rules = [] if theme == "light" else ["color-contrast"]  # the rest is the same in every theme
-    page = opened({"width": 360, "height": 740})
+    page = opened(PHONE)
     page.evaluate("name => localStorage.setItem('berth.theme', name)", theme)
     page.reload()
+    page.evaluate(axe)
     for name, parts in VIEWS.items():
         go(page, *parts)
         settle(page)
         snap(page, f"{theme}-{name}")
-        assert complaints(page, axe, rules) == [], name
+        assert complaints(page, rules) == [], name
         assert small(page) == [], name
         assert page.evaluate("document.documentElement.scrollWidth") == 360, name
 
 
 def test_every_view_fits_a_computer(opened: Opener, seen: None, snap: Snap) -> None:
-    page = opened({"width": 1280, "height": 800})
+    page = opened(COMPUTER)
     for name, parts in VIEWS.items():
         go(page, *parts)
         settle(page)

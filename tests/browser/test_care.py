@@ -11,7 +11,7 @@ from tests.dashboard import Dashboard, raw_as, request, status_of
 
 pytestmark = pytest.mark.system
 
-APP = 10777
+APP, STRANGER = 10777, 10888
 
 
 def test_what_was_kept_back_is_named_and_tried_again_by_one_press(
@@ -45,6 +45,23 @@ def test_an_app_that_was_let_in_is_unpaired(page: Page, dashboard: Dashboard, sn
     expect(page.get_by_role("button", name=f"Unpair App {APP}")).to_have_count(0)
     expect(page.get_by_role("button", name="Unpair root")).to_be_visible()
     assert raw_as(APP, dashboard.port, request("GET", "/", dashboard.port)) == b""
+
+
+def test_what_starts_by_itself_what_keeps_the_device_awake_and_who_was_turned_away_are_told(
+    page: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    specs: tuple[dict[str, object], ...] = (
+        {"name": "a-web", "autostart": True, "start_after": ["z-database"]},
+        {"name": "z-database", "autostart": True, "wakelock": "charging"},
+    )
+    for spec in specs:
+        dashboard.post("/containers", {"spec": {"rootfs": str(root), **spec}}, 201)
+    assert raw_as(STRANGER, dashboard.port, request("GET", "/", dashboard.port)) == b""
+    go(page, "settings")
+    expect(page.locator("ol.points li")).to_have_text(["z-database", "a-web after z-database"])
+    expect(page.locator("ul.points li")).to_have_text(["z-database while it runs and the device charges"])
+    expect(page.locator(".refused")).to_contain_text(f"App {STRANGER}")
+    snap(page, "settings")
 
 
 def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Snap, go
+from tests.browser.conftest import Door, Snap, close_notice, go
 from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
@@ -16,7 +16,10 @@ pytestmark = pytest.mark.system
 @pytest.mark.address
 def test_a_ticket_is_used_once_and_leaves_no_trace_in_the_address(page: Page, dashboard: Dashboard) -> None:
     assert page.url == f"http://127.0.0.1:{dashboard.port}/"
-    assert page.evaluate("history.length") <= 2
+    page.go_back()
+    assert page.url == "about:blank"  # there is no way back to it, either
+    page.go_forward()
+    assert page.url == f"http://127.0.0.1:{dashboard.port}/"
     page.reload()  # the token of this tab is enough
     expect(page.get_by_text("Linux, berthed on your device")).to_be_visible()
 
@@ -67,6 +70,42 @@ def test_a_newcomer_gets_from_an_empty_list_to_a_shell_in_the_demo(
     shutil.rmtree(dashboard.berth.home / "rootfs")
 
 
+def test_what_can_do_harm_or_lasts_for_one_start_is_asked_of_a_new_container_before_its_plan(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    page.get_by_role("link", name="New container").click()
+    page.get_by_label("Name", exact=True).fill("fleeting")
+    page.get_by_label("Directory", exact=True).fill(str(root))
+    page.get_by_role("switch", name="Forget changes").check()
+    page.get_by_label("Room for changes").fill("16M")
+    page.get_by_text("Protection", exact=True).click()
+    page.get_by_role("switch", name="Show kernel files").check()
+    page.get_by_role("button", name="Review").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("can crash it")
+    assert dashboard.get("/containers") == {"containers": []}
+    dialog.get_by_role("button", name="I trust it").click()
+    expect(page.get_by_text("overlay with 16M of memory for changes")).to_be_visible()
+    page.get_by_role("button", name="Create and start").click()
+
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+    dashboard.berth.succeed("run", "fleeting", "--", "touch", "/written")
+    assert not (root / "written").exists()
+    assert dashboard.get("/containers/fleeting")["spec"]["privileged"] == ["nomask"]
+
+
+def test_what_is_no_size_is_refused_with_a_sentence_and_not_taken_for_no_limit(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "odd", "rootfs": str(root)}}, 201)
+    go(page, "containers", "odd", "configuration")
+    page.get_by_text("Limits", exact=True).click()
+    page.get_by_label("Memory", exact=True).fill("much")
+    expect(page.get_by_text("Not a size.")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("status").get_by_text("spec.memory")).to_be_visible()
+
+
 def test_a_container_that_can_not_start_is_explained(page: Page, scratch: Path) -> None:
     page.get_by_role("link", name="New container").click()
     page.get_by_label("Name", exact=True).fill("broken")
@@ -78,28 +117,29 @@ def test_a_container_that_can_not_start_is_explained(page: Page, scratch: Path) 
 
 
 def test_what_runs_is_seen_and_steered_from_its_card(
-    desktop: Page, dashboard: Dashboard, root: Path, snap: Snap
+    desktop: Page, dashboard: Dashboard, door: Door, root: Path, snap: Snap
 ) -> None:
-    dashboard.berth.succeed("start", "--name", "steered", "--rootfs", root)
+    name = f"steered-{door.name}"  # what was done behind the other door is remembered as well
+    dashboard.berth.succeed("start", "--name", name, "--rootfs", root)
 
     expect(desktop.get_by_text("running", exact=True)).to_be_visible()  # without a reload
     expect(desktop.locator(".sparkline path").first).to_be_visible()
     snap(desktop, "overview")
 
-    pid = dashboard.get("/containers/steered")["details"]["pid"]
-    desktop.get_by_role("button", name="Restart steered").click()
-    expect(desktop.get_by_role("button", name="Restart steered")).to_have_count(0)
-    expect(desktop.get_by_role("button", name="Restart steered")).to_be_visible()
-    assert dashboard.get("/containers/steered")["details"]["pid"] != pid
+    pid = dashboard.get(f"/containers/{name}")["details"]["pid"]
+    desktop.get_by_role("button", name=f"Restart {name}").click()
+    expect(desktop.get_by_role("button", name=f"Restart {name}")).to_have_count(0)
+    expect(desktop.get_by_role("button", name=f"Restart {name}")).to_be_visible()
+    assert dashboard.get(f"/containers/{name}")["details"]["pid"] != pid
 
-    desktop.get_by_role("button", name="Stop steered").click()
+    desktop.get_by_role("button", name=f"Stop {name}").click()
     expect(desktop.get_by_text("stopped", exact=True)).to_be_visible()
-    desktop.get_by_role("button", name="Start steered").click()
+    desktop.get_by_role("button", name=f"Start {name}").click()
     expect(desktop.get_by_text("running", exact=True)).to_be_visible()
 
     go(desktop, "operations")
-    expect(desktop.get_by_text("Start steered", exact=True)).to_be_visible()
-    own = desktop.get_by_role("listitem").filter(has_text="steered")
+    expect(desktop.get_by_text(f"Start {name}", exact=True)).to_be_visible()
+    own = desktop.get_by_role("listitem").filter(has_text=name)
     expect(own.get_by_text("done", exact=True)).to_have_count(3)
 
 
@@ -147,6 +187,7 @@ def test_a_configuration_is_changed_as_a_form_and_raw_and_explained(
     snap(page, "configuration")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved.")).to_be_visible()
+    close_notice(page)
     spec = dashboard.get("/containers/formed")["spec"]
     assert spec["memory"] == 256 << 20
     assert spec["binds"] == [{"source": str(root), "destination": "/mnt/root", "read_only": True}]
@@ -170,6 +211,7 @@ def test_a_container_is_renamed_and_removed_by_typing_its_name(
     page.get_by_label("New name").fill("new")
     page.get_by_role("button", name="Rename").click()
     expect(page.get_by_role("heading", name="new", exact=True)).to_be_visible()
+    close_notice(page)
 
     page.get_by_role("button", name="Remove").click()
     dialog = page.get_by_role("dialog")
@@ -207,6 +249,9 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     titles = [one["title"] for one in dashboard.get("/check")["requirements"]]
     for title in titles:
         expect(page.get_by_text(title, exact=True).first).to_be_attached()
+    for one in dashboard.get("/check")["requirements"]:
+        for words in (one["cost"], one["remedy"]) if one["state"] == "missing" else ():
+            expect(page.get_by_text(words, exact=True).first).to_be_visible()
     snap(page, "check")
     go(page, "about")
     expect(page.get_by_text(dashboard.get("/service")["version"], exact=True)).to_be_visible()
@@ -217,6 +262,10 @@ def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, sn
     with page.expect_download() as download:
         page.get_by_role("button", name="Save").click()
     assert download.value.suggested_filename == "berth-report.txt"
+    licence = page.get_by_role("group").filter(has_text="preact").first
+    licence.locator("summary").click()
+    expect(licence.get_by_text("MIT License")).to_be_visible()
+    snap(page, "about")
 
 
 @pytest.mark.address

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.dashboard import Dashboard
 
@@ -14,17 +14,52 @@ Call = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def call(browser: Browser, service: Dashboard) -> Iterator[Call]:
-    """`call("module.js", "name", argument, ...)` returns what the function returns, as JSON can tell it."""
+def blank(browser: Browser, service: Dashboard) -> Iterator[Page]:
+    """A page that nobody uses, from which modules can be loaded."""
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{service.port}/")
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def call(blank: Page) -> Call:
+    """`call("module.js", "name", argument, ...)` returns what the function returns, as JSON can tell it."""
 
     def call(module: str, name: str, *arguments: object) -> Any:
         script = "async ([module, name, given]) => (await import(module))[name](...given)"
-        return page.evaluate(script, [f"./{module}", name, list(arguments)])
+        return blank.evaluate(script, [f"./{module}", name, list(arguments)])
 
-    yield call
-    page.close()
+    return call
+
+
+TYPED = """async () => {
+  const { InputQueue } = await import("./api/input_queue.js");
+  const posted = [];
+  const post = (body) => new Promise((keep, fail) => posted.push({ body: { ...body }, keep, fail }));
+  const until = async (count) => {
+    while (posted.length < count) await new Promise((keep) => setTimeout(keep, 1));
+  };
+  const queue = new InputQueue(post, () => {});
+  for (const letter of "abc") queue.send(new TextEncoder().encode(letter));
+  const atFirst = posted.length;
+  posted[0].fail({ status: 0 });
+  await until(2);
+  queue.send(new TextEncoder().encode("d"));
+  posted[1].keep();
+  await until(3);
+  posted[2].keep();
+  const bodies = posted.map(({ body }) => body);
+  const writers = new Set(bodies.map(({ writer }) => writer)).size;
+  return [atFirst, bodies.map(({ number, data }) => [number, atob(data)]), writers];
+}"""
+
+
+def test_one_request_of_what_is_typed_is_under_way_and_the_next_has_all_that_came_meanwhile(blank: Page) -> None:
+    at_first, posted, writers = blank.evaluate(TYPED)
+
+    assert (at_first, writers) == (1, 1)
+    assert posted == [[1, "a"], [1, "a"], [2, "bcd"]]  # the first did not arrive and is sent again as the same
 
 
 def test_an_event_changes_one_container_and_leaves_the_state_before_it_alone(call: Call) -> None:

@@ -12,6 +12,7 @@ import build
 from tests.dashboard import Dashboard
 
 MANAGER = "https://mui.kernelsu.org"
+COLOURS = ":root { --primary: #123456; --primaryContainer: #fedcba; }"  # Android's, as KernelSU's web view tells them
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".json": "application/json"}
 # What KernelSU's web view offers: answers come by the name of a function, lines of a program by an object's name.
 KSU = """
@@ -38,8 +39,10 @@ class Bridge:
     def __init__(self, dashboard: Dashboard) -> None:
         path = f"{build.BERTH.parent}:{os.environ['PATH']}"
         self.environment = {**dashboard.berth.environment, "PATH": path}
-        self.programs: list[subprocess.Popen[bytes]] = []
+        self.address = f"{MANAGER}/index.html"
+        self.programs: dict[int, subprocess.Popen[bytes]] = {}
         self.commands: list[str] = []
+        self._spawned = 0
 
     def execute(self, command: str) -> tuple[int, str, str]:
         self.commands.append(command)
@@ -58,8 +61,9 @@ class Bridge:
         )
         assert program.stdout is not None
         os.set_blocking(program.stdout.fileno(), False)
-        self.programs.append(program)
-        return len(self.programs) - 1
+        self._spawned += 1
+        self.programs[self._spawned] = program
+        return self._spawned
 
     def printed(self, number: int) -> tuple[list[str], int | None]:
         program = self.programs[number]
@@ -70,15 +74,17 @@ class Bridge:
         return text.decode().splitlines(), program.poll()
 
     def end(self) -> None:
-        for program in self.programs:
+        """End what was spawned, which a manager does with its web view."""
+        for program in self.programs.values():
             program.kill()
             program.wait()
             assert program.stdout is not None
             program.stdout.close()
+        self.programs.clear()
 
 
-def open_in_manager(context: BrowserContext, bridge: Bridge, *, tcp: bool) -> Page:
-    """Open the page as the manager does; with TCP to 127.0.0.1, or with every attempt refused."""
+def manager_page(context: BrowserContext, bridge: Bridge, *, tcp: bool) -> Page:
+    """Return a web view of the manager's; with TCP to 127.0.0.1, or with every attempt refused."""
     if tcp:  # Chrome asks its user; a web view has nobody to ask
         context.grant_permissions(["local-network-access"])
     page = context.new_page()
@@ -89,14 +95,15 @@ def open_in_manager(context: BrowserContext, bridge: Bridge, *, tcp: bool) -> Pa
     page.route(f"{MANAGER}/**", _serve)
     if not tcp:
         page.route("http://127.0.0.1:*/**", lambda route: route.abort())
-    page.goto(f"{MANAGER}/index.html")
-    page.get_by_role("heading", name="Containers").wait_for()
     return page
 
 
 def _serve(route: Route) -> None:
     """Answer with a file of the module, as the web view does."""
     name = route.request.url.removeprefix(MANAGER).partition("?")[0].lstrip("/") or "index.html"
+    if name == "internal/colors.css":
+        route.fulfill(status=200, body=COLOURS, content_type=TYPES[".css"])
+        return
     path = build.WEBROOT / name
     found = path.is_file()
     kind = TYPES.get(path.suffix, "image/svg+xml")

@@ -248,6 +248,15 @@ def test_a_token_counts_in_its_header_only(dashboard: Dashboard) -> None:
     assert status_of(raw(port, with_query)) == 400
 
 
+def test_a_token_that_was_taken_away_is_good_for_nothing(dashboard: Dashboard) -> None:
+    old = dashboard.post("/tokens", {"name": "old"}, 201)
+    assert dashboard.ask("GET", "/containers", token=old["token"]).status == 200
+    dashboard.delete(f"/tokens/{old['id']}", 204)
+    for method, path in (("GET", "/containers"), ("GET", "/tokens"), ("POST", "/streams")):
+        assert dashboard.ask(method, path, {} if method == "POST" else None, token=old["token"]).status == 401
+    assert dashboard.ask("GET", "/containers").status == 200
+
+
 def test_every_call_needs_a_token(dashboard: Dashboard) -> None:
     document = dashboard.get("/openapi.json")
     for path, calls in document["paths"].items():

@@ -1,16 +1,17 @@
 """What slow, greedy and clumsy clients can't do to the dashboard: silence it, fill its memory or the disk."""
 
 import contextlib
-import http.client
 import os
 import socket
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import build
 from tests import faults
 from tests.dashboard import Dashboard, Page, raw, request, shared, status_of
 from tests.load import deleted_files, memory
@@ -48,6 +49,49 @@ def _is_socket(entry: Path) -> bool:
     with contextlib.suppress(OSError):
         return os.readlink(entry).startswith("socket:")
     return False
+
+
+HASTY = """
+import socket, sys
+from berth.home import Home
+from berth.web import server
+from berth.web.gate import Gate
+
+server._TICK_SECONDS = server._LIMITS["cleanup_interval"] = 0.2
+server._REQUEST_SECONDS, server._LIMITS["channel_timeout"] = 0.5, 2
+
+def application(environment, start_response):
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"here"]
+
+sock = socket.create_server(("127.0.0.1", 0))
+port = sock.getsockname()[1]
+print(port, flush=True)
+server.Server(application, sock, Gate(Home(sys.argv[1], sys.argv[1] + "/run"), port)).run()
+"""
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET / HTTP/1.1\r\nX-Slow: ", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf"],
+    ids=["nothing", "headers", "body"],
+)
+def test_a_request_that_takes_too_long_to_come_is_given_up(tmp_path: Path, begun: bytes) -> None:
+    """With all times a hundredth of what they are, or nobody would wait for it."""
+    environment = {**os.environ, "PYTHONPATH": str(build.ROOT / "pyapp")}
+    command = [sys.executable, "-c", HASTY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as hasty:
+        try:
+            assert hasty.stdout is not None
+            port = int(hasty.stdout.readline())
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+                slow.sendall(begun)
+                assert raw(port, request("GET", "/", port)).endswith(b"here")
+                with contextlib.suppress(ConnectionResetError):
+                    assert slow.recv(100) == b""
+            assert raw(port, request("GET", "/", port)).endswith(b"here")
+        finally:
+            hasty.kill()
 
 
 @pytest.mark.parametrize("length", [(1 << 20) + 1, 1 << 40])
@@ -110,31 +154,3 @@ def _still(pid: int) -> bool:
     before = spent()
     time.sleep(0.3)  # what is looked for is that nothing happens in a time
     return spent() == before
-
-
-def test_eight_clients_that_stay_are_answered_without_an_error(dashboard: Dashboard) -> None:
-    """Quick and small: what the dashboard bears is measured by `python -m tests.load`; here no answer may be wrong."""
-    web = dashboard.published["pid"]
-    wrong: list[object] = []
-
-    def ask(times: int) -> None:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", dashboard.port, timeout=20)) as conn:
-            for _ in range(times):
-                conn.request("GET", "/api/v1/containers", headers={"Authorization": f"Bearer {dashboard.token}"})
-                answer = conn.getresponse()
-                if (answer.status, answer.read()) != (200, b'{"containers":[]}'):
-                    wrong.append(answer.status)
-
-    def all_ask(times: int) -> None:
-        threads = [threading.Thread(target=ask, args=(times,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    all_ask(50)
-    before = memory(web)
-    all_ask(200)
-    assert wrong == []
-    assert memory(web) - before < FLAT_KIB
-    assert deleted_files(web) == []

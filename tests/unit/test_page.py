@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import build
+from berth.cli.table import FSCK_POLICIES, NETWORKS, PRIVILEGES, START, WAKELOCK_POLICIES
 from berth.spec import Spec
 from packing import front_end
 
@@ -25,13 +26,7 @@ def packages() -> None:
 
 def weight(paths: set[Path] | list[Path]) -> int:
     """The bytes that go over the wire."""
-    return sum(len(gzip.compress(packed(path), 9)) for path in paths)
-
-
-def packed(path: Path) -> bytes:
-    if path.suffix not in (".css", ".js"):
-        return path.read_bytes()
-    return front_end.without_comments(path.read_text("utf-8")).encode()
+    return sum(len(gzip.compress(front_end.packed(path), 9)) for path in paths)
 
 
 def imported(path: Path) -> set[Path]:
@@ -47,10 +42,11 @@ def imported(path: Path) -> set[Path]:
     return found
 
 
-def test_the_first_view_is_light() -> None:
-    beside = {build.WEBROOT / name for name in ("index.html", "tokens.css", "style.css", "icon.svg", "locales/en.json")}
+@pytest.mark.parametrize("language", [path.stem for path in CATALOGUES])
+def test_the_first_view_is_light(language: str) -> None:
+    beside = ("index.html", "tokens.css", "style.css", "icon.svg", "vendor/languages.json", f"locales/{language}.json")
 
-    assert weight(imported(build.WEBROOT / "main.js") | beside) < 40 * KB
+    assert weight(imported(build.WEBROOT / "main.js") | {build.WEBROOT / name for name in beside}) < 40 * KB
 
 
 def test_our_own_part_is_light() -> None:
@@ -64,9 +60,9 @@ def test_all_of_the_page_is_light() -> None:
     assert weight([*spoken, *packages]) < 210 * KB
 
 
-def test_a_packed_page_is_compressed_and_has_lost_its_comments_only(tmp_path: Path) -> None:
+def test_a_packed_page_is_compressed_and_has_lost_its_comments_and_indentation_only(tmp_path: Path) -> None:
     code = f"const text = '{'x' * front_end.FEWEST_BYTES} // no comment'; // kept\n"
-    (tmp_path / "a.js").write_text(f"/** Gone,\n * all of it. */\n{code}  // gone\n")
+    (tmp_path / "a.js").write_text(f"/** Gone,\n * all of it. */\n  {code}  // gone\n")
     (tmp_path / "tiny.js").write_text("1")
 
     front_end.pack(tmp_path)
@@ -99,6 +95,57 @@ def test_every_option_of_a_container_is_in_the_form() -> None:
     asked_elsewhere = {"version", "name", "rootfs", "image", "extra"}
 
     assert set(Spec.__struct_fields__) - asked_elsewhere <= set(re.findall(r"key: \"(\w+)\"", table))
+
+
+# Flags of "start" that ask for nothing of a container's own, or for what the form asks in another way.
+ELSEWHERE = {
+    "name": "create.js",
+    "rootfs": "create.js: where its files are",
+    "rootfs-img": "create.js: where its files are",
+    "volatile": "create.js: for the first start only",
+    "volatile-size": "create.js: for the first start only",
+    "lan": "one of the choices of net",
+    "env-file": "its lines are written into env",
+    "conf": "raw, in the configuration",
+    "reset": "what is left empty is forgotten",
+    "foreground": "the console's tab",
+    "yes": "a dialog of its own",
+    "json": "for programs",
+}
+OTHER_KEYS = {"bind-mount": "binds", "port": "ports", "hook": "hooks"}  # of a flag that is given once for each
+
+
+def test_every_option_of_the_command_line_is_in_the_form_with_a_sentence() -> None:
+    table, create = ((build.WEBROOT / name).read_text("utf-8") for name in ("spec.js", "pages/create.js"))
+    english = json.loads((build.WEBROOT / "locales" / "en.json").read_text("utf-8"))
+    keys = {flag.name: OTHER_KEYS.get(flag.name, flag.name.replace("-", "_")) for flag in START}
+    offered = {keys[name] for name in keys.keys() - ELSEWHERE.keys()}
+
+    assert ELSEWHERE.keys() <= keys.keys()
+    assert offered <= set(re.findall(r"key: \"(\w+)\"", table))
+    assert {key for key in (*offered, "volatile", "volatile_size") if f"option.{key}.help" not in english} == set()
+    assert {"volatile", "volatile_size"} <= set(re.findall(r"\w+", create))
+
+
+def test_every_choice_of_the_command_line_is_in_the_form() -> None:
+    table = (build.WEBROOT / "spec.js").read_text("utf-8")
+    offered = {
+        tuple(re.findall(r"[\w-]+", words)) for words in re.findall(r"(?:choices: |PRIVILEGES = )\[(.*?)\]", table)
+    }
+
+    assert offered == {NETWORKS, FSCK_POLICIES, WAKELOCK_POLICIES, PRIVILEGES}
+
+
+def test_a_page_that_a_manager_serves_without_headers_has_a_strict_policy_of_its_own() -> None:
+    page = (build.WEBROOT / "index.html").read_text("utf-8")
+    found = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+
+    assert found is not None
+    rules = {name: set(sources) for name, *sources in (rule.split() for rule in found[1].split(";"))}
+    assert rules["default-src"] == {"'none'"}
+    assert rules["script-src"] == {"'self'"}
+    assert rules["connect-src"] == {"'self'", "http://127.0.0.1:*"}
+    assert page.index(found[0]) < page.index("<link") < page.index("<script")  # what stands before it is not judged
 
 
 def dangerous_words() -> Iterator[str]:

@@ -8,7 +8,7 @@ from berth.engine import safe_mode
 from berth.engine.journal import boot_id
 from berth.engine.safe_mode import Verdict, judge
 from berth.home import Home
-from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, waiting_for
+from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, in_order, waiting_for
 from berth.spec import Bind, Spec
 from berth.store import save_spec
 
@@ -108,6 +108,17 @@ def test_autostart_waits_for_the_recovery_and_the_end_of_the_boot() -> None:
     specs = [Spec(name="web", rootfs="/srv", autostart=True), Spec(name="other", rootfs="/srv")]
 
     assert waiting_for(specs, (), encrypted=True) == {"web": {RECOVERED, BOOTED}}
+
+
+def test_the_order_of_starts_is_that_of_waiting() -> None:
+    def spec(name: str, *after: str, autostart: bool = True) -> Spec:
+        return Spec(name=name, rootfs="/srv", autostart=autostart, start_after=after)
+
+    specs = [spec("a", "web"), spec("web", "db", "absent"), spec("db"), spec("cache"), spec("absent", autostart=False)]
+    ring = [spec("b", "c"), spec("c", "b"), spec("d", "c")]
+
+    assert in_order(specs) == ["cache", "db", "web", "a"]
+    assert in_order(ring) == ["b", "c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import { attempt } from "../actions.js";
 import { t } from "../language.js";
 import { Icon } from "../parts/icon.js";
+import "../parts/later_icons.js";
 import { useAnswer, Waiting } from "../parts/loading.js";
 import { notify } from "../parts/notice.js";
 import { link } from "../router.js";

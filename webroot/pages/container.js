@@ -4,6 +4,7 @@ import { containerPath } from "../api/client.js";
 import { t } from "../language.js";
 import { CardActions } from "../parts/container_card.js";
 import { Icon } from "../parts/icon.js";
+import "../parts/later_icons.js";
 import { Lazy, useAnswer, Waiting } from "../parts/loading.js";
 import { StateChip } from "../parts/state_chip.js";
 import { go, link } from "../router.js";

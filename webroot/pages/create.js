@@ -5,21 +5,23 @@ import { call } from "../api/client.js";
 import { t } from "../language.js";
 import { ask } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
+import "../parts/later_icons.js";
 import { Waiting } from "../parts/loading.js";
 import { PlanList } from "../parts/plan_list.js";
-import { SpecForm, Toggle } from "../parts/spec_form.js";
+import { SpecForm, Toggle, Written } from "../parts/spec_form.js";
 import { go, link } from "../router.js";
 import { dangers } from "../spec.js";
 import { state } from "../state.js";
 import { html, useEffect, useId, useState } from "../view.js";
 
 const SOURCES = { demo: "rocket", rootfs: "folder", image: "image" };
+const ROOM = { key: "volatile_size", kind: "size" };
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$/; // escaped as the pattern of a field has to be
 
 export function Create({ parts }) {
   const [source, setSource] = useState(parts[0] in SOURCES ? parts[0] : "rootfs");
   const [draft, setDraft] = useState({ name: parts[0] === "demo" ? unused("demo") : "" });
-  const [volatile, setVolatile] = useState(false);
+  const [options, setOptions] = useState({}); // which hold for the first start only
   const [planned, setPlanned] = useState(null);
   const spec = specOf(draft, source);
   const change = (after) => setDraft((before) => ({ ...after, path: before.path }));
@@ -27,7 +29,7 @@ export function Create({ parts }) {
     setSource(chosen);
     if (chosen === "demo" && !draft.name) setDraft({ ...draft, name: unused("demo") });
   };
-  if (planned) return html`<${Review} spec=${spec} source=${source} volatile=${volatile} back=${() => setPlanned(false)} />`;
+  if (planned) return html`<${Review} spec=${spec} source=${source} options=${options} back=${() => setPlanned(false)} />`;
   const submit = async (event) => {
     event.preventDefault();
     if (await agreed(spec)) setPlanned(true);
@@ -39,7 +41,10 @@ export function Create({ parts }) {
       <div class="fields">
         <${NameField} name=${draft.name} change=${(name) => setDraft({ ...draft, name })} />
         ${source !== "demo" && html`<${PathField} source=${source} path=${draft.path ?? ""} change=${(path) => setDraft({ ...draft, path })} />`}
-        ${source !== "demo" && html`<${Toggle} label=${t("option.volatile")} help=${t("option.volatile.help")} checked=${volatile} change=${setVolatile} />`}
+        ${source !== "demo" &&
+        html`<${Toggle} label=${t("option.volatile")} help=${t("option.volatile.help")} checked=${options.volatile === true}
+          change=${(volatile) => setOptions(volatile ? { volatile } : {})} />`}
+        ${source !== "demo" && options.volatile && html`<${Written} option=${ROOM} value=${options.volatile_size} change=${(size) => setOptions({ volatile: true, volatile_size: size })} />`}
       </div>
     </section>
     <h2>${t("create.options")}</h2>
@@ -104,12 +109,12 @@ function PathField({ source, path, change }) {
 }
 
 /** The plan, and the last word. */
-function Review({ spec, source, volatile, back }) {
+function Review({ spec, source, options, back }) {
   const [found, setFound] = useState({});
   const [busy, setBusy] = useState(false);
   useEffect(() => {
     if (source === "demo") return; // its root is made first
-    call("POST", "/plan", { spec, volatile }).then(
+    call("POST", "/plan", { spec, ...options }).then(
       (value) => setFound({ value }),
       (problem) => setFound({ problem }),
     );
@@ -119,7 +124,7 @@ function Review({ spec, source, volatile, back }) {
     const made = source === "demo" ? await makeDemo(spec) : await attempt("POST", "/containers", { spec });
     setBusy(false);
     if (!made) return;
-    if (start) await begin(spec.name, "start", volatile ? { volatile } : {});
+    if (start) await begin(spec.name, "start", options);
     go(["containers", spec.name], { replace: true });
   };
   const ready = !busy && (source === "demo" || found.value);

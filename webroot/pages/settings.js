@@ -4,12 +4,15 @@ import { attempt } from "../actions.js";
 import { chooseLanguage, language, languages, t } from "../language.js";
 import { ask } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
+import "../parts/later_icons.js";
 import { useAnswer, Waiting } from "../parts/loading.js";
 import { Toggle } from "../parts/spec_form.js";
 import { link } from "../router.js";
 import { chosenTheme, chooseTheme, THEMES } from "../theme.js";
 import { html, useId, useState } from "../view.js";
 import { moment } from "../words.js";
+
+const REFUSED = [401, 403, 421, 429];
 
 export function Settings() {
   return html`<div class="page">
@@ -21,6 +24,7 @@ export function Settings() {
     <h2>${t("settings.access")}</h2>
     <p class="quiet">${t("settings.access_help")}</p>
     <${Apps} />
+    <${Refused} />
     <p><a class="tonal-button" href=${link("about")}><${Icon} name="info" />${t("about.title")}</a></p>
   </div>`;
 }
@@ -63,6 +67,11 @@ function Switches({ saved, again }) {
           html`<li key=${one.name}><a href=${link("containers", one.name, "configuration")}>${one.name}</a>
             ${one.start_after.length > 0 && html` <span class="quiet">${t("settings.after", { names: one.start_after.join(", ") })}</span>`}</li>`,
       )}</ol></div>
+    <div><b>${t("settings.wakelock")}</b>
+      ${value.wakelock.length === 0 && html`<p class="quiet">${t("settings.wakelock_none")}</p>`}
+      <ul class="points">${value.wakelock.map(
+        ({ name, policy }) => html`<li key=${name}><a href=${link("containers", name, "configuration")}>${name}</a> <span class="quiet">${t(`option.wakelock.${policy}`)}</span></li>`,
+      )}</ul></div>
   </div></section>`;
 }
 
@@ -110,6 +119,20 @@ function Apps() {
           .map((token) => html`<${Token} key=${token.id} token=${token} revoke=${revoke} />`)}</ul></details>
     </section>`,
   );
+}
+
+/** Who tried to come in and may not, as far as the log of late tells. */
+function Refused() {
+  const { value } = useAnswer("/audit");
+  const found = new Map();
+  for (const { uid, at, status } of value?.entries ?? [])
+    if (REFUSED.includes(status)) found.set(uid, { count: (found.get(uid)?.count ?? 0) + 1, at });
+  if (found.size === 0) return null;
+  return html`<section class="card refused"><b>${t("settings.refused")}</b><p class="quiet">${t("settings.refused_help")}</p>
+    <ul class="plan">${[...found].reverse().map(
+      ([uid, { count, at }]) =>
+        html`<li key=${uid}><span>${uid === 0 ? "root" : t("settings.app", { uid })}</span><span class="quiet">${t("settings.refused_times", { count, when: moment(at) })}</span></li>`,
+    )}</ul></section>`;
 }
 
 /** What runs under the app's uid, as far as Android tells. */

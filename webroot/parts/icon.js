@@ -2,28 +2,19 @@
 
 import { html } from "../view.js";
 
-const STROKES = {
+/** What the first view needs; others add theirs. */
+export const STROKES = {
   add: "M12 5v14M5 12h14",
-  back: "M19 12H5M12 19l-7-7 7-7",
   battery: "M3 8h15v8H3zM21 11v2M6 11v2M9 11v2",
   bolt: "M13 3L5 14h6l-1 7 8-11h-6z",
   box: "M4 8l8-4 8 4v8l-8 4-8-4zM4 8l8 4 8-4M12 12v8",
   check: "M5 12.5l4.5 4.5L19 7.5",
-  chevron: "M9 6l6 6-6 6",
   chip: "M7 7h10v10H7zM10 3v4M14 3v4M10 17v4M14 17v4M3 10h4M3 14h4M17 10h4M17 14h4",
   close: "M6 6l12 12M18 6L6 18",
-  copy: "M9 9h11v11H9zM15 9V4H4v11h5",
   disk: "M4 6c0-1.7 3.6-3 8-3s8 1.3 8 3-3.600 3-8 3-8-1.300-8-3zM4 6v12c0 1.700 3.600 3 8 3s8-1.300 8-3V6M4 12c0 1.700 3.600 3 8 3s8-1.300 8-3",
-  down: "M12 4v14M6 12l6 6 6-6",
-  folder: "M3 6h6l2 2h10v11H3z",
-  larger: "M3 18l5-12 5 12M5 14h6M15 12h7M18.500 8.500v7",
-  smaller: "M3 18l5-12 5 12M5 14h6M15 12h7",
   heat: "M10 4.500a2 2 0 014 0V13a4.500 4.500 0 11-4 0zM12 10v7",
-  image: "M6 3h8l4 4v14H6zM14 3v4h4M12 10v6M9.500 13.500L12 16l2.500-2.500",
   info: "M12 21a9 9 0 100-18 9 9 0 000 18zM12 11v6M12 7.500v.01",
-  key: "M8 16a4 4 0 100-8 4 4 0 000 8zM12 12h9M18 12v4",
   memory: "M4 7h16v10H4zM8 7v10M12 7v10M16 7v10M6 17v3M10 17v3M14 17v3M18 17v3",
-  paste: "M8 5H5v16h14V5h-3M8 3h8v4H8z",
   play: "M8 5l11 7-11 7z",
   refresh: "M20 11a8 8 0 10-2 6M20 5v6h-6",
   rocket: "M12 15l-3-3c1-5 4-8 10-8 0 6-3 9-8 10zM9 12H5l2-4h4M12 15v4l4-2v-4M6 16c-1.500 1-2 4-2 4s3-.5 4-2",
@@ -33,7 +24,6 @@ const STROKES = {
   stop: "M6 6h12v12H6z",
   tasks: "M4 6l1.500 1.500L8 5M4 12l1.500 1.500L8 11M4 18l1.500 1.500L8 17M11 6.500h9M11 12.500h9M11 18.500h9",
   terminal: "M4 5h16v14H4zM7.500 9l3 3-3 3M13 15h4",
-  trash: "M5 7h14M10 4h4M7 7l1 13h8l1-13M10.500 11v5M13.500 11v5",
   warning: "M12 4l9.500 16h-19zM12 10v5M12 17.500v.01",
 };
 

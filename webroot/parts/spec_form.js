@@ -69,8 +69,8 @@ function Choice({ option, value, change }) {
   </div>`;
 }
 
-/** A value that is written; what is being typed stays as it is typed, whatever is read from it. */
-function Written({ option, value, change }) {
+/** A value that is written; what is being typed stays as it is typed, and goes on as it is where it can't be read. */
+export function Written({ option, value, change }) {
   const id = useId();
   const notation = NOTATION[option.kind];
   const [text, setText] = useState(() => String(notation.print(value)));
@@ -78,7 +78,8 @@ function Written({ option, value, change }) {
   const wrong = Number.isNaN(notation.read(text));
   const input = (event) => {
     setText(event.target.value);
-    change(notation.read(event.target.value));
+    const read = notation.read(event.target.value);
+    change(Number.isNaN(read) ? event.target.value : read); // which the service refuses, with a sentence
   };
   const shared = { id, value: text, onInput: input, spellcheck: false, autocapitalize: "off", autocomplete: "off" };
   const more = { "aria-describedby": `${id}-help`, "aria-invalid": wrong || undefined, placeholder: t(`option.${option.key}.example`) };

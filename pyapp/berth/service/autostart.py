@@ -128,6 +128,18 @@ def waiting_for(specs: Iterable[Spec], kept_back: Collection[str], *, encrypted:
     return found
 
 
+def in_order(specs: Iterable[Spec]) -> list[str]:
+    """Return the names of those that start by themselves, in the order of their starts; those at once by name."""
+    waiting = waiting_for(specs, (), encrypted=False)
+    done = {RECOVERED, BOOTED}
+    order: list[str] = []
+    while waiting:
+        order += (free := startable(waiting, (), done))
+        done.update(free)
+        waiting = {name: others for name, others in waiting.items() if name not in done}
+    return order
+
+
 def _gateway(spec: Spec) -> tuple[str, ...]:
     """The container that is its router, which it can be plugged into at once when that is there first."""
     return (spec.gateway,) if spec.net == "gateway" and spec.gateway is not None else ()

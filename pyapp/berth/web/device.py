@@ -8,11 +8,12 @@ from berth.engine.probes import read_probes
 from berth.engine.requirements import fulfilled, requirements
 from berth.errors import BerthError
 from berth.service import published
+from berth.service.autostart import in_order
 from berth.service.operations import Ask, ask
 from berth.spec import Spec
 from berth.store import Home, list_names, load_spec
 from berth.web import history
-from berth.web.models import AutostartEntry, Check, OperationList, Service, Settings
+from berth.web.models import AutostartEntry, Check, OperationList, Service, Settings, WakelockEntry
 from berth.web.routes import Call
 
 
@@ -49,12 +50,13 @@ def check(call: Call) -> Check:
 
 def settings(call: Call) -> Settings:
     """What holds for all containers."""
-    chosen = [spec for spec in _specs(call.home) if spec.autostart]
+    specs = {spec.name: spec for spec in _specs(call.home)}
     return Settings(
         safe_mode=safe_mode.is_on(call.home),
         history=history.is_on(call.home),
         kept_back=safe_mode.kept_back(call.home),
-        autostart=tuple(AutostartEntry(spec.name, spec.start_after) for spec in chosen),
+        autostart=tuple(AutostartEntry(name, specs[name].start_after) for name in in_order(specs.values())),
+        wakelock=tuple(WakelockEntry(spec.name, spec.wakelock) for spec in specs.values() if spec.wakelock != "never"),
     )
 
 

@@ -10,7 +10,7 @@ from berth.engine.narration import Entry
 from berth.engine.requirements import Requirement
 from berth.service.operations import Operation
 from berth.service.terminal import Terminal
-from berth.spec import Name, Network, Port, Spec
+from berth.spec import Name, Network, Port, Spec, WakelockPolicy
 
 Seconds = Annotated[float, Meta(ge=0, le=86400)]
 Bytes = Annotated[int, Meta(ge=1 << 20, le=1 << 50)]
@@ -286,17 +286,25 @@ class AutostartEntry(Struct, frozen=True):
     start_after: tuple[str, ...]
 
 
+class WakelockEntry(Struct, frozen=True):
+    """A container that keeps the device awake, and when."""
+
+    name: str
+    policy: WakelockPolicy
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """What holds for all containers.
 
     In safe mode nothing starts by itself; `kept_back` tells what does not, and why, in safe mode and without.
-    `history` says that what is used is written down every few minutes.
+    `history` says that what is used is written down every few minutes, `autostart` is in the order of the starts.
     """
 
     safe_mode: bool
     history: bool
     kept_back: dict[str, str]
     autostart: tuple[AutostartEntry, ...]
+    wakelock: tuple[WakelockEntry, ...]
 
 
 class TokenEntry(Struct, frozen=True, kw_only=True):
