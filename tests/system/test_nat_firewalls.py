@@ -10,23 +10,11 @@ from tests.phone import INTERNET, INTERNET6, SECONDS, WIFI, WIFI6, Phone, wait_f
 
 pytestmark = pytest.mark.system
 _PROGRAMS = "/usr/sbin/xtables-nft-multi"
-_LEGACY = "/usr/sbin/xtables-legacy-multi"
 _FLUSH = {
     "iptables-legacy": "iptables -t nat -F POSTROUTING; iptables -F FORWARD; ip rule del priority 5100",
     "iptables-nft": "iptables -t nat -F POSTROUTING; iptables -F FORWARD; ip rule del priority 5100",
     "nftables": "nft flush ruleset",
 }
-
-
-@pytest.fixture(params=_FLUSH)
-def walled(request: pytest.FixtureRequest, phone: Phone, rootfs: Factory) -> tuple[str, House]:
-    """The firewall's name, and a house on a phone that has no other one."""
-    kind: str = request.param
-    if kind == "iptables-legacy":
-        phone.succeed("mount", "--bind", _LEGACY, _PROGRAMS)
-    elif kind == "nftables":
-        phone.succeed("mount", "--bind", "/dev/null", _PROGRAMS)
-    return kind, House(phone, rootfs)
 
 
 def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, House]) -> None:

@@ -118,8 +118,9 @@ def _ground(family: Family, changed: Changed, members: Collection[Member], own: 
 def _guest(member: Member, family: Family) -> Guest:
     return Guest(
         name=member.wish.name,
-        link=member.link,
+        link=member.way,
         address=member.lease.address if family == 4 else member.lease.address6,
         ports=member.wish.ports,
         isolated=member.wish.isolated,
+        bridged=member.wish.bridge,
     )

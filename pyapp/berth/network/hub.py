@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
-from berth.network import addresses, forwarding, sysctls, wiring
+from berth.network import addresses, bridge, forwarding, sysctls, wiring
 from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
@@ -27,11 +27,11 @@ from berth.network.records import Abilities, Records, boot_id
 from berth.network.routing import Tables
 from berth.network.servers import Read
 from berth.network.services import Services
+from berth.network.sizes import Sizes
 from berth.network.uplinks import choose_uplink
 from berth.spec import Port
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
-_LEAST_MTU = 1280  # of IPv6
 
 
 class Hub:
@@ -52,7 +52,8 @@ class Hub:
         self.firewalls = Firewalls()
         self._tables = Tables(self.netlink)
         self._looked = False
-        self._services = Services(loop, self.members, self._mtu, complain, read_servers)
+        self._sizes = Sizes(self.netlink, self.members, self.uplinks, self.own_namespace)
+        self._services = Services(loop, self.members, self._sizes.of, complain, read_servers)
 
     # What containers ask for.
 
@@ -64,6 +65,8 @@ class Hub:
         if known is not None and known.boot == boot_id() and known.firewall == Iptables.kind:
             self.firewalls.remember(known.firewall, known.nat6)
         self.firewalls.require(wish.name)
+        if wish.bridge:
+            bridge.require(self.netlink, wish.name)
         abilities = Abilities(boot_id(), self.firewalls.kind, self.firewalls.has_nat6())
         self._look()
         subnet = self._subnet()
@@ -96,11 +99,14 @@ class Hub:
         self.members[name] = member
         self.reserved.pop(name, None)
         self.uplinks[name] = choose_uplink(self.facts[4], member.wish.upstream)  # `follow` sees to the others
-        member = replace(member, index=wiring.make_link(self.netlink, member, self._mtu(name)))
+        size = self._sizes.of(name)
+        member = wiring.make_link(self.netlink, member, size)
         self.members[name] = member
+        self._sizes.made(name, size)
         self.records.save_member(member)
         wiring.set_up_inside(member, self.own_namespace)
         self.settle()
+        self._sizes.settle()
         self._services.add(member)
         return lease
 
@@ -112,6 +118,7 @@ class Hub:
             self.uplinks.pop(name, None)
             self._services.remove(name)
             wiring.remove_link(self.netlink, member)
+            self._settle_bridge()
             if self.members:
                 self.settle()
             wiring.forget(member)
@@ -154,10 +161,12 @@ class Hub:
             return
         self.firewalls.remember(self.changed.firewall)
         self.members.update({member.wish.name: member for member in self.records.members()})
+        self._settle_bridge()
         if self.members:
             self._look()
             self._choose_uplinks()
             self.settle(check=True)
+            self._sizes.settle()
             self._followed = self.facts
             for member in self.members.values():
                 self._services.add(member)
@@ -189,8 +198,8 @@ class Hub:
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         try:
             mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
+            self._sizes.settle()
             for name in changed:
-                wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
                 wiring.end_connections(self.members[name], self.own_namespace)
         except (BerthError, OSError):
             self.uplinks |= before  # what was not done for all is done with the next news
@@ -219,6 +228,7 @@ class Hub:
         self._services.close()
         if self.changed is None:
             return
+        self._settle_bridge()
         for family in _FAMILIES:
             self._tables.clear(family)
             self.firewalls.remove(family)
@@ -268,15 +278,17 @@ class Hub:
         for family in _FAMILIES:
             self.firewalls.begin(family, self.changed)
 
+    def _settle_bridge(self) -> None:
+        """Remove the bridge where nobody is on it."""
+        if not any(member.wish.bridge for member in self.members.values()):
+            bridge.remove(self.netlink)
+
     def _choose_uplinks(self) -> None:
         for name, member in self.members.items():
             self.uplinks[name] = choose_uplink(self.facts[4], member.wish.upstream)
 
     def _uplinks6(self) -> dict[str, Uplink]:
         return {name: choose_uplink(self.facts[6], member.wish.upstream) for name, member in self.members.items()}
-
-    def _mtu(self, name: str) -> int:
-        return max(self.uplinks[name].mtu, _LEAST_MTU)
 
     def _settle_tables(self, family: Family, *, check: bool) -> bool:
         """Make rules and routes what they must be; tell whether anything was missing."""

@@ -44,7 +44,7 @@ def inquire(member: MemberStatus, pid: int, servers: tuple[str, ...], missing: t
     lease, link = member.lease, member.link
     target = next((server for server in servers if _is_elsewhere(server)), "")
     with Netlink() as netlink:
-        outer = _end(netlink, link)
+        outer = _outer(netlink, member)
         routes = {route.destination for route in read_own_routes(netlink, 4)}
         rules = {rule.priority for rule in read_own_rules(netlink, 4)}
     root_name = b"\0"
@@ -87,6 +87,15 @@ def _end(netlink: Netlink, name: str) -> End | None:
     addresses = netlink.dump(RTM_GETADDR, name, family=socket.AF_INET)
     held = (told for told in addresses if told["index"] == found["index"])
     return End(up=bool(found["flags"] & _IFF_UP), addresses=tuple(str(told.get("IFA_LOCAL")) for told in held))
+
+
+def _outer(netlink: Netlink, member: MemberStatus) -> End | None:
+    """The phone's end; of a port it is the bridge that has the addresses."""
+    port = _end(netlink, member.link)
+    if port is None or not member.bridge:
+        return port
+    bridge = _end(netlink, member.bridge)
+    return None if bridge is None else End(up=port.up and bridge.up, addresses=bridge.addresses)
 
 
 def _default(netlink: Netlink) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.call import explain
+from berth.network.addresses import BRIDGE
 from berth.network.hub import Hub
 from berth.network.links import traffic_of
 from berth.network.loop import Loop
@@ -155,6 +156,7 @@ class _Server:
                 name=name,
                 lease=member.lease,
                 link=member.link,
+                bridge=BRIDGE if member.wish.bridge else "",
                 ports=member.wish.ports,
                 uplink=self._hub.uplinks[name],
                 traffic=traffic_of(self._hub.netlink, member.index),
