@@ -6,11 +6,11 @@ import struct
 import subprocess
 import sys
 import time
-from typing import Any
 
 import pytest
 
-from berth.network.bridge import _MAC as PHONE_MAC
+from berth.network.bridge import MAC as PHONE_MAC
+from berth.network.datagrams import datagram
 from tests import faults
 from tests.house import GATEWAY, House
 from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, told, wait_for
@@ -39,8 +39,7 @@ def within(house: House, name: str, program: str, *arguments: str) -> list[str]:
     return ["nsenter", "--target", init, "--net", sys.executable, "-c", program, *arguments]
 
 
-def test_containers_on_the_bridge_have_all_that_others_have(walled: tuple[str, House]) -> None:
-    _, house = walled
+def test_containers_on_the_bridge_have_all_that_others_have(house: House) -> None:
     phone, berth = house.phone, house.phone.berth
     first = house.start("net-a", "--bridge", "--port", "8080:80,9081-9082:81-82")
     second = house.start("net-b", "--bridge", "--port", "8081:80")
@@ -160,6 +159,7 @@ LISTEN = """\
 import socket
 sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 sock.bind(("eth0", 3))
+sock.settimeout(60)
 print("ready", flush=True)
 while True:
     frame, whence = sock.recvfrom(3000)
@@ -169,6 +169,10 @@ while True:
         if name == "end":
             break
 """
+END = """\
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"FRAME end;", (sys.argv[1], 9))
+"""
 ALL, ALL6, ASKED6 = bytes([255] * 6), bytes.fromhex("333300000001"), bytes.fromhex("3333ff000001")
 
 
@@ -177,9 +181,10 @@ class Frames:
 
     def __init__(self, house: House) -> None:
         (self.mac, self.ip, self.six), (self.mac2, self.ip2, self.six2) = (self._who(house, n) for n in ("a", "b"))
+        self.address, self.address2 = socket.inet_ntoa(self.ip), socket.inet_ntoa(self.ip2)
         self.phone = bytes.fromhex(PHONE_MAC.replace(":", ""))
         self.gateway = socket.inet_aton(GATEWAY)
-        self.gateway6 = self.six[:8] + bytes(7) + b"\1"
+        self.group6 = socket.inet_pton(socket.AF_INET6, "ff02::1:ff00:1")
 
     @staticmethod
     def _who(house: House, one: str) -> tuple[bytes, bytes, bytes]:
@@ -195,28 +200,32 @@ class Frames:
         body = bytes.fromhex("0001080006040002") + by + sender + to + target
         return self._frame(name, to, 0x0806, body)
 
-    def ip4(self, name: str, *, source: bytes, to: bytes = ALL, ports: tuple[int, int] = (9, 9), **how: Any) -> str:
-        """A datagram to everybody."""
-        data = struct.pack("!HHHH", *ports, 40, 0) + bytes(28) + self.mac + f"FRAME {name};".encode()
-        head = [0x45, 0, 20 + len(data), 0, how.get("fragment", 0), 64, 17, 0, source, b"\xff" * 4]
-        return self._frame(name, to, 0x0800, struct.pack("!BBHHHBBH4s4s", *head) + data, **how)
+    def ip4(self, name: str, *, source: str, to: bytes = ALL, ports: tuple[int, int] = (9, 9), mac: bytes = b"") -> str:
+        """A datagram to everybody; as a DHCP client's it would bear the sender's own MAC address."""
+        data = bytes(28) + self.mac + f"FRAME {name};".encode()
+        packet = datagram((source, ports[0]), ("255.255.255.255", ports[1]), data)
+        return self._frame(name, to, 0x0800, packet, mac=mac)
 
     def ip6(self, name: str, *, source: bytes, to: bytes, target: bytes, kind: int = 135) -> str:
         """A message of ICMPv6."""
         data = struct.pack("!BBHI", kind, 0, 0, 0) + self.six + f"FRAME {name};".encode()
         return self._frame(name, to, 0x86DD, struct.pack("!IHBB", 6 << 28, len(data), 58, 255) + source + target + data)
 
-    def _frame(self, name: str, to: bytes, kind: int, body: bytes, *, mac: bytes = b"", **_: Any) -> str:
+    def _frame(self, name: str, to: bytes, kind: int, body: bytes, *, mac: bytes = b"") -> str:
         return (to + (mac or self.mac) + struct.pack("!H", kind) + body + f"FRAME {name};".encode()).hex()
 
 
-def heard(house: House, frames: list[str], last: str) -> list[str]:
-    """Have net-a send `frames`, and `last` behind them; return the names of those that net-b hears."""
+def heard(house: House, frames: list[str]) -> list[str]:
+    """Have net-a send `frames`; return the names of those that net-b has heard when the phone says "end"."""
+    address = str(told(house.phone.berth, "net-b")["address"])
     with subprocess.Popen(within(house, "net-b", LISTEN), stdout=subprocess.PIPE, text=True) as listens:
         assert listens.stdout is not None
         assert listens.stdout.readline() == "ready\n"
-        subprocess.run(within(house, "net-a", SEND), check=True, input="\n".join((*frames, last)), text=True)
-        return listens.stdout.read().split()
+        sent = subprocess.run(within(house, "net-a", SEND), check=False, input="\n".join(frames), text=True)
+        house.phone.succeed(sys.executable, "-c", END, address)
+        names = listens.stdout.read().split()
+    assert (sent.returncode, names[-1]) == (0, "end")
+    return names[:-1]
 
 
 def test_nobody_on_the_bridge_can_be_taken_for_another(house: House) -> None:
@@ -229,28 +238,30 @@ def test_nobody_on_the_bridge_can_be_taken_for_another(house: House) -> None:
         of.arp("arp-as-the-phone", sender=of.gateway, by=of.mac),
         of.arp("arp-as-another", sender=of.ip2, by=of.mac),
         of.arp("arp-for-another", sender=of.ip, by=of.mac2),
-        of.ip4("from-another", source=of.ip2),
-        of.ip4("from-nobody", source=bytes(4)),
-        of.ip4("from-elsewhere", source=socket.inet_aton(INTERNET)),
-        of.ip4("by-another-mac", source=of.ip, mac=of.mac2),
-        of.ip4("by-the-phones-mac", source=of.ip, mac=of.phone),
-        of.ip4("serves-dhcp", source=of.ip, ports=(67, 68)),
-        of.ip4("serves-dhcp-in-pieces", source=of.ip, ports=(67, 68), fragment=0x2000),
-        of.ip4("asks-dhcp-of-another", source=bytes(4), to=of.mac2, ports=(68, 67)),
+        of.ip4("from-another", source=of.address2),
+        of.ip4("from-nobody", source="0.0.0.0"),
+        of.ip4("from-elsewhere", source=INTERNET),
+        of.ip4("by-another-mac", source=of.address, mac=of.mac2),
+        of.ip4("by-the-phones-mac", source=of.address, mac=of.phone),
+        of.ip4("serves-dhcp", source=of.address, ports=(67, 68)),
+        of.ip4("asks-dhcp-of-another-as-itself", source=of.address, to=of.mac2, ports=(68, 67)),
+        of.ip4("asks-dhcp-of-another", source="0.0.0.0", to=of.mac2, ports=(68, 67)),
         of.ip6("announces-a-router", source=of.six, to=ALL6, target=all6, kind=134),
         of.ip6("announces-a-router-where-one-is-asked", source=of.six, to=ASKED6, target=all6, kind=134),
         of.ip6("is-a-neighbour", source=of.six, to=of.mac2, target=of.six2, kind=136),
-        of.ip6("six-from-another", source=of.six2, to=ASKED6, target=of.gateway6),
+        of.ip6("six-from-another", source=of.six2, to=ASKED6, target=of.group6),
         of.ip6("six-from-the-phone", source=link_local, to=ALL6, target=all6, kind=134),
         of._frame("another-protocol", ALL, 0x88CC, bytes(60)),
         of._frame("short-arp", ALL, 0x0806, b""),
     ]
-    tagged = bytes.fromhex(of.ip4("tagged", source=of.ip))
+    tagged = bytes.fromhex(of.ip4("tagged", source=of.address))
     tries.append((tagged[:12] + bytes.fromhex("81000007") + tagged[12:]).hex())
 
-    assert heard(house, tries, of.ip4("end", source=of.ip)) == ["end"]
-    control = [of.arp("arp", sender=of.ip, by=of.mac), of.ip4("to-one", source=of.ip, to=of.mac2)]
-    assert heard(house, control, of.ip4("end", source=of.ip)) == ["arp", "to-one", "end"]
+    assert heard(house, tries) == []
+    control = [of.arp("arp", sender=of.ip, by=of.mac), of.ip4("to-one", source=of.address, to=of.mac2)]
+    control.append(of.ip4("to-all", source=of.address))
+    control.append(of.ip6("asks-for-the-phone", source=of.six, to=ASKED6, target=of.group6))
+    assert heard(house, control) == ["arp", "to-one", "to-all", "asks-for-the-phone"]
     neighbours = house.phone.ip("neigh", "show", "dev", "berth0")
     assert neighbours.count("PERMANENT") == 4, neighbours
 
@@ -259,6 +270,9 @@ def test_frames_past_the_phone_reach_no_isolated_container_and_come_from_none(ho
     house.start("net-a", "--bridge")
     house.start("net-b", "--bridge", "--isolated")
     of = Frames(house)
-    to_it = [of.ip4("end", source=of.ip, to=of.mac2), of.arp("arp", sender=of.ip, by=of.mac)]
-    with pytest.raises(subprocess.TimeoutExpired):
-        heard(house, to_it, of.ip4("end", source=of.ip))
+    frames = [of.ip4("to-one", source=of.address, to=of.mac2), of.ip4("to-all", source=of.address)]
+    assert heard(house, [*frames, of.arp("arp", sender=of.ip, by=of.mac)]) == []
+    house.phone.berth.succeed("stop", "--all", "--timeout", "1")
+    house.start("net-a", "--bridge", "--isolated")
+    house.start("net-b", "--bridge")
+    assert heard(house, [*frames, of.arp("arp", sender=of.ip, by=of.mac)]) == []

@@ -26,8 +26,10 @@ from berth.network.netlink import (
     index_of,
 )
 
+MAC: Final = mac_of("/")
+"""The bridge's own, which no container's name gives."""
+
 _ALIAS: Final = "berth bridge"
-_MAC: Final = mac_of("/")  # no container is called so
 _NO_NAME: Final = "."  # of a link: the kernel refuses it only after it has found out what a bridge is
 _PERMANENT: Final = 0x80  # NUD_PERMANENT
 _UNKNOWN: Final = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
@@ -68,7 +70,7 @@ def plug_in(netlink: Netlink, member: Member) -> int:
         address6=lease.address6,
         gateway=lease.gateway,
         gateway6=lease.gateway6,
-        bridge=_MAC,
+        bridge=MAC,
         isolated=member.wish.isolated,
     )
     try:
@@ -107,7 +109,7 @@ def remove(netlink: Netlink) -> None:
 def _make(netlink: Netlink, member: Member) -> int:
     """Return the index of the bridge, which is made with the phone's addresses where it is not there."""
     lease = member.lease
-    index = links.make_bridge(netlink, BRIDGE, _ALIAS, mac=_MAC)
+    index = links.make_bridge(netlink, BRIDGE, _ALIAS, mac=MAC)
     sysctls.write_if_there(sysctls.of_link(BRIDGE, ipv6=bool(lease.address6)))
     links.add_gateway(netlink, index, lease)
     links.switch_on(netlink, index)

@@ -180,11 +180,12 @@ class Hub:
         if self.changed is not None and self.members:
             forwarding.keep_on(self.changed.sysctls)
 
-    def mend_firewall(self) -> None:
-        """Put back what another program took away."""
-        if self.members:
-            for family in _FAMILIES:
-                self._settle_firewall(family, check=True)
+    def mend_firewall(self) -> bool:
+        """Put back what another program took away; tell whether there was anything."""
+        if not self.members:
+            return False
+        mended = [self._settle_firewall(family, check=True) for family in _FAMILIES]
+        return any(mended)
 
     def follow(self) -> bool:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
@@ -297,7 +298,7 @@ class Hub:
         uplinks = self.uplinks if family == 4 else self._uplinks6()
         return bool(subnet) and self._tables.settle(family, subnet, self.members.values(), uplinks, check=check)
 
-    def _settle_firewall(self, family: Family, *, check: bool) -> None:
+    def _settle_firewall(self, family: Family, *, check: bool) -> bool:
         assert self.changed is not None
         own = self.facts[family].addresses if family in self.facts else ()
-        self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
+        return self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
