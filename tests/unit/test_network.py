@@ -341,7 +341,7 @@ def test_a_datagram_has_the_checksums_of_its_parts(data: bytes) -> None:
     pseudo = head[12:20] + bytes((0, 17)) + struct.pack("!H", len(rest))
 
     def total(part: bytes) -> int:
-        words = struct.unpack(f"!{(len(part) + 1) // 2}H", part + bytes(len(part) % 2))
+        words: tuple[int, ...] = struct.unpack(f"!{(len(part) + 1) // 2}H", part + bytes(len(part) % 2))
         return sum(words) % 0xFFFF  # a right sum is a multiple of that (RFC 1071)
 
     assert (total(head), total(pseudo + rest)) == (0, 0)

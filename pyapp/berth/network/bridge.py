@@ -103,14 +103,15 @@ def unplug(netlink: Netlink, member: Member) -> None:
 
 def remove(netlink: Netlink) -> None:
     """Remove the bridge; where there is none, nothing happens.  Raises KernelError."""
-    links.remove_link(netlink, BRIDGE, _ALIAS)
+    if links.is_there(BRIDGE):
+        links.remove_link(netlink, BRIDGE, _ALIAS)
 
 
 def _make(netlink: Netlink, member: Member) -> int:
     """Return the index of the bridge, which is made with the phone's addresses where it is not there."""
     lease = member.lease
     index = links.make_bridge(netlink, BRIDGE, _ALIAS, mac=MAC)
-    sysctls.write_if_there(sysctls.of_link(BRIDGE, ipv6=bool(lease.address6)))
+    sysctls.write_if_there(sysctls.of_link(BRIDGE, ipv6=True))  # who has none can't send it
     links.add_gateway(netlink, index, lease)
     links.switch_on(netlink, index)
     return index

@@ -260,23 +260,23 @@ class Hub:
         return [(wish, lease) for wish, lease in held if wish.name != name]
 
     def _begin(self, lease: Lease) -> None:
-        """Change what containers need of the host, each thing told to the record first."""
-        if self.changed is not None:
+        """Change what containers need of the host, or the first with IPv6, each thing told to the record first."""
+        before, prefix6 = self.changed, lease.gateway6.removesuffix("1")
+        if before is not None and (before.prefix6 or not prefix6):
             return
-        wanted = forwarding.settings_for(ipv6=bool(lease.gateway6))
+        wanted = forwarding.settings_for(ipv6=bool(prefix6))
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
-        prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
             boot=boot_id(),
             namespace=os.fstat(self.own_namespace).st_ino,
             subnet=lease.subnet,
             prefix6=prefix6,
-            sysctls=found,
+            sysctls=found if before is None else {**found, **before.sysctls},
             firewall=self.firewalls.kind,
         )
         self.records.save_changed(self.changed)
         forwarding.switch_on(wanted)
-        for family in _FAMILIES:
+        for family in _FAMILIES if before is None else _FAMILIES[1:]:
             self.firewalls.begin(family, self.changed)
 
     def _settle_bridge(self) -> None:
