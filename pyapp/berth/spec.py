@@ -82,6 +82,7 @@ class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     ports: tuple[Port, ...] = ()
     upstream: tuple[str, ...] = ()
     isolated: bool = False
+    bridge: bool = False
     bandwidth_down: int | None = None
     bandwidth_up: int | None = None
     disable_ipv6: bool = False

@@ -4,15 +4,18 @@ import http.client
 
 import pytest
 
-from tests.device.phone.machine import GREETING, INTERNET, Phone
-from tests.device.phone.scene import IMAGE, info
+from tests.device.phone.machine import BERTH, GREETING, INTERNET, Phone
+from tests.device.phone.nat import serves_on_nat, without_iptables
+from tests.device.phone.scene import IMAGE
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 
-ROUTER = "10.0.2.2"
 STATE = """
 ip -brief link && ip -brief address && ip route show table all && ip -6 route show table all && ip rule && ip -6 rule &&
 iptables-save && ip6tables-save && cat /proc/sys/net/ipv4/ip_forward
+"""
+RENAME = """
+ip link set wlan0 down && ip link set wlan0 name eth0 && ip address replace 10.0.2.15/24 dev eth0 && ip link set eth0 up
 """
 
 
@@ -26,20 +29,53 @@ def test_a_container_reaches_the_internet_is_reached_from_there_and_leaves_nothi
     phone.berth("stop", "box")
     before = state(phone)
 
-    phone.berth("start", "--name", "net", "--rootfs-img", IMAGE, "--net=nat", "--port", "8080:80")
+    serves_on_nat(phone, "--port", "8080:80")
 
-    address = info(phone, "net")["address"]
-    assert address in phone.inside("net", "ip", "address", "show", "eth0").out
     assert "BERTH-FORWARD" in phone.output("iptables", "-S", "FORWARD")
-    assert phone.inside("net", "ping", "-c", "1", "-W", "10", ROUTER).code == 0
-    heard = phone.inside("net", "sh", "-c", f"nc -w 10 {INTERNET} 80 </dev/null").out
-    assert heard.strip() == GREETING
-    serve = "mkdir -p /tmp/www && echo berthed >/tmp/www/index.html && httpd -p 80 -h /tmp/www"
-    assert phone.inside("net", "sh", "-c", serve).code == 0
     assert fetch(phone.forward(8080)) == b"berthed\n"
 
     phone.berth("stop", "net")
     phone.wait_until(lambda: state(phone) == before, f"nothing is left; it was {before}")
+
+
+def test_rules_that_netd_flushes_are_put_back_though_the_kernel_does_not_tell_of_it(phone: Phone) -> None:
+    phone.berth("stop", "box")
+    serves_on_nat(phone)
+
+    phone.output("iptables", "-F", "FORWARD")
+
+    phone.wait_until(lambda: "BERTH-FORWARD" in phone.output("iptables", "-S", "FORWARD"), "the rule is back")
+
+
+def test_where_iptables_does_not_work_nftables_keeps_the_rules(phone: Phone) -> None:
+    phone.berth("stop", "box")
+    without_iptables(phone)
+
+    serves_on_nat(phone)
+
+    assert '"firewall":"nftables"' in phone.berth("net", "--json").replace(" ", "")
+
+
+def test_a_kernel_without_macvlan_gives_a_place_on_the_lan_by_ipvlan(phone: Phone) -> None:
+    phone.berth("stop", "box")
+    phone.output("sh", "-c", RENAME)  # on Wi-Fi ipvlan would be the first choice
+
+    phone.berth("start", "--name", "net", "--rootfs-img", IMAGE, "--lan", "--lan-iface=eth0", "--ip=10.0.2.77")
+
+    assert "ipvlan on eth0" in phone.berth("net")
+    assert phone.inside("net", "sh", "-c", f"nc -w 10 {INTERNET} 80 </dev/null").out.strip() == GREETING
+    phone.berth("stop", "net")
+    assert "ipvlan" not in phone.output("ip", "-d", "link")
+
+
+def test_a_kernel_without_bridges_says_so_before_the_start(phone: Phone) -> None:
+    phone.berth("stop", "box")
+    before = state(phone)
+
+    refused = phone.run(BERTH, "start", "--name", "net", "--rootfs-img", IMAGE, "--net=nat", "--bridge")
+
+    assert (refused.code, "--bridge needs a kernel with CONFIG_BRIDGE" in refused.err) == (1, True), refused.err
+    assert state(phone) == before
 
 
 def fetch(port: int) -> bytes:

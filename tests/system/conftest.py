@@ -9,6 +9,9 @@ from tests.house import Factory, House
 from tests.phone import ANDROID, Phone, wait_for
 from tests.program import Berth
 
+PROGRAMS = "/usr/sbin/xtables-nft-multi"
+LEGACY = "/usr/sbin/xtables-legacy-multi"
+
 
 @pytest.fixture
 def phone(berth: Berth, scratch: Path) -> Iterator[Phone]:
@@ -38,3 +41,14 @@ def on_android(rootfs: Factory, phone: Phone) -> Iterator[House]:
     yield House(phone, rootfs)
     phone.berth("stop", "--all", "--timeout", "2")
     phone.put_back()
+
+
+@pytest.fixture(params=("iptables-legacy", "iptables-nft", "nftables"))
+def walled(request: pytest.FixtureRequest, phone: Phone, rootfs: Factory) -> tuple[str, House]:
+    """The firewall's name, and a house on a phone that has no other one."""
+    kind: str = request.param
+    if kind == "iptables-legacy":
+        phone.succeed("mount", "--bind", LEGACY, PROGRAMS)
+    elif kind == "nftables":
+        phone.succeed("mount", "--bind", "/dev/null", PROGRAMS)
+    return kind, House(phone, rootfs)

@@ -61,6 +61,15 @@ def test_without_ipv6_there_is_none(house: House) -> None:
     assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
 
 
+@pytest.mark.parametrize("flags", [(), ("--bridge",)], ids=["routed", "bridged"])
+def test_one_without_ipv6_takes_it_from_no_other(house: House, flags: tuple[str, ...]) -> None:
+    house.start("net-a", "--disable-ipv6", *flags)
+    house.start("net-b", *flags)
+    house.start("net-c", "--disable-ipv6", *flags)
+
+    assert house.fetch("net-b", INTERNET6) == f"wifi {WIFI6}"
+
+
 def test_names_of_containers_and_of_the_internet_are_resolved(house: House) -> None:
     house.start("net-a")
     address = house.start("net-B.1")

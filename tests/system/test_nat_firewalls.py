@@ -10,23 +10,11 @@ from tests.phone import INTERNET, INTERNET6, SECONDS, WIFI, WIFI6, Phone, wait_f
 
 pytestmark = pytest.mark.system
 _PROGRAMS = "/usr/sbin/xtables-nft-multi"
-_LEGACY = "/usr/sbin/xtables-legacy-multi"
 _FLUSH = {
     "iptables-legacy": "iptables -t nat -F POSTROUTING; iptables -F FORWARD; ip rule del priority 5100",
     "iptables-nft": "iptables -t nat -F POSTROUTING; iptables -F FORWARD; ip rule del priority 5100",
     "nftables": "nft flush ruleset",
 }
-
-
-@pytest.fixture(params=_FLUSH)
-def walled(request: pytest.FixtureRequest, phone: Phone, rootfs: Factory) -> tuple[str, House]:
-    """The firewall's name, and a house on a phone that has no other one."""
-    kind: str = request.param
-    if kind == "iptables-legacy":
-        phone.succeed("mount", "--bind", _LEGACY, _PROGRAMS)
-    elif kind == "nftables":
-        phone.succeed("mount", "--bind", "/dev/null", _PROGRAMS)
-    return kind, House(phone, rootfs)
 
 
 def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, House]) -> None:
@@ -35,6 +23,9 @@ def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, H
     address = house.start("net-a", "--port", "8080:80,9081-9082:81-82")
     house.start("net-b", "--port", "80-82:80-82")
     house.start("net-c", "--isolated")
+    bridged = [
+        house.start(name, "--bridge", "--port", port) for name, port in (("net-d", "8083:80"), ("net-e", "84:80"))
+    ]
     assert '"firewall":"' + kind.partition("-")[0] in phone.berth.succeed("net", "--json").replace(" ", "")
 
     def works() -> bool:
@@ -49,6 +40,12 @@ def test_all_of_it_works_and_what_is_taken_away_is_put_back(walled: tuple[str, H
     assert house.fetch("net-b", address) == "net-a"
     assert house.fetch("net-c", address) != "net-a"
     assert house.fetch("net-c", INTERNET) == f"wifi {WIFI}"
+    assert [house.fetch(name, place) for name, place in zip(("net-d", "net-a"), reversed(bridged), strict=True)] == [
+        "net-e",
+        "net-d",
+    ]
+    assert [house.fetch(name, GATEWAY, 8083) for name in ("net-d", "net-e")] == ["net-d"] * 2
+    assert [phone.wifi.fetch(WIFI, 8083), house.fetch("net-d", INTERNET)] == ["net-d", f"wifi {WIFI}"]
     phone.wifi.ip("route", "add", SUBNET, "via", WIFI)
     assert phone.wifi.fetch(address, seconds=1) is None
 
@@ -96,7 +93,21 @@ def test_only_the_first_container_and_those_with_ports_run_iptables(
     house.start("net-b")
     assert log.read_text() == first
     house.start("net-c", "--port", "8080:80")
-    assert log.read_text() == f"{first}iptables-restore\nip6tables-restore\n"
+    then = log.read_text().removeprefix(first).splitlines()
+    assert then[:2] == ["iptables-restore", "ip6tables-restore"]
+    assert {*then[2:]} <= {"iptables-save", "ip6tables-save"}  # what was announced is looked at
+
+
+def test_a_flush_of_the_rules_alone_is_noticed(walled: tuple[str, House]) -> None:
+    kind, house = walled
+    house.start("net-a", "--port", "8080:80")
+    works = {"iptables": "iptables -F FORWARD; iptables -t nat -F", "nftables": "nft flush ruleset"}
+    empty = "iptables -F BERTH-FORWARD" if kind != "nftables" else "nft flush table ip berth"
+
+    for flush in (works[kind.partition("-")[0]], empty):
+        house.phone.shell(flush)
+        wait_for("it is mended", lambda: house.phone.wifi.fetch(WIFI, 8080, seconds=1) == "net-a")
+        wait_for("all of it is", lambda: house.fetch("net-a", INTERNET) == f"wifi {WIFI}")
 
 
 def test_large_segments_are_clamped_to_the_way(walled: tuple[str, House]) -> None:

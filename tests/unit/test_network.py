@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from berth.errors import BerthError
 from berth.host import Lease
 from berth.network import addresses, dhcp, names
+from berth.network.datagrams import datagram
 from berth.network.firewall import ALL_LINKS, SEGMENTS, Ground, Guest, chains_of
-from berth.network.iptables_text import JUMPS, missing_jumps, removal_text, rules_text
+from berth.network.firewall_news import Patience
+from berth.network.iptables_text import JUMPS, emptied, missing_jumps, removal_text, rules_text
 from berth.network.model import Facts, Init, Link, Member, Route, Rule, Uplink, Wish
 from berth.network.nft_expressions import NEW_RULE, removing, replacing
 from berth.network.tables import wanted_routes, wanted_rules
@@ -311,6 +313,40 @@ def test_jumps_that_are_missing_are_found_and_all_is_taken_back() -> None:
     taken_back = "*filter\n-D FORWARD -j BERTH-FORWARD\n-F BERTH-FORWARD\n-X BERTH-FORWARD\nCOMMIT\n"
     assert removal_text(saved) == taken_back
     assert removal_text("*filter\n-A FORWARD -j tether\nCOMMIT\n") == ""
+
+
+def test_a_chain_that_lost_its_rules_is_found() -> None:
+    chains = chains_of(ground(GUEST))
+    whole = "".join(f"-A BERTH-{chain} -j ACCEPT\n" for chain in chains)
+
+    assert not emptied(whole, chains)
+    assert emptied(whole.replace("-A BERTH-PORTS -j ACCEPT\n", ""), chains)
+
+
+def test_what_is_broken_again_and_again_is_mended_less_and_less_often() -> None:
+    patience, now, waited = Patience(0.03), 100.0, []
+    for _ in range(14):
+        waited.append(patience.seconds(now))
+        patience.mended(now := now + waited[-1])
+
+    assert waited[:3] == [0.03, 0.06, 0.12]
+    assert waited[-1] == 60
+    assert patience.seconds(now + 200) == 0.03
+
+
+@given(st.binary(max_size=60))
+def test_a_datagram_has_the_checksums_of_its_parts(data: bytes) -> None:
+    packet = datagram(("172.28.0.1", 67), ("255.255.255.255", 68), data)
+    head, rest = packet[:20], packet[20:]
+    pseudo = head[12:20] + bytes((0, 17)) + struct.pack("!H", len(rest))
+
+    def total(part: bytes) -> int:
+        words: tuple[int, ...] = struct.unpack(f"!{(len(part) + 1) // 2}H", part + bytes(len(part) % 2))
+        return sum(words) % 0xFFFF  # a right sum is a multiple of that (RFC 1071)
+
+    assert (total(head), total(pseudo + rest)) == (0, 0)
+    assert struct.unpack("!HHH", rest[:6]) == (67, 68, 8 + len(data))
+    assert rest[8:] == data
 
 
 # DHCP.

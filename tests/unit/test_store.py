@@ -60,6 +60,7 @@ net = "nat"
 ip = "172.28.0.9"
 upstream = ["wlan0", "rmnet*"]
 isolated = true
+bridge = true
 disable_ipv6 = true
 dns = ["9.9.9.9", "2620:fe::fe"]
 memory = 1073741824
@@ -115,6 +116,7 @@ def test_what_the_first_version_wrote_is_read_by_every_later_one(home: Home) -> 
         ports=(Port(8080, 80, 2, "udp", "127.0.0.1"),),
         upstream=("wlan0", "rmnet*"),
         isolated=True,
+        bridge=True,
         disable_ipv6=True,
         binds=(Bind("/sdcard/Download", "/mnt/download", True),),
         env={"LANG": "C.UTF-8"},

@@ -86,7 +86,8 @@ def _change_ports(invocation: Invocation, what: str, name: str) -> int:
 def _about(member: MemberStatus) -> list[str]:
     lease, uplink = member.lease, member.uplink
     facts = [f"address: {lease.address}" + (f", {lease.address6}" if lease.address6 else "")]
-    facts.append(f"link: {member.link}, gateway {lease.gateway}, network {lease.subnet}")
+    place = f" on the bridge {member.bridge}" if member.bridge else ""
+    facts.append(f"link: {member.link}{place}, gateway {lease.gateway}, network {lease.subnet}")
     facts += [f"port: {_shown(port)}" for port in member.ports]
     facts.append(f"uplink: {uplink.link or 'none'} ({uplink.reason})")
     facts.append(f"traffic: {size(member.traffic.received)} received, {size(member.traffic.sent)} sent")

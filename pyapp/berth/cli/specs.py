@@ -27,6 +27,7 @@ _SWITCHES = {
     "selinux-permissive": "selinux_permissive",
     "autostart": "autostart",
     "isolated": "isolated",
+    "bridge": "bridge",
     "disable-ipv6": "disable_ipv6",
 }
 _TEXTS: dict[str, tuple[str, Callable[[str, str], object]]] = {

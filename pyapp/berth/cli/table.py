@@ -120,6 +120,7 @@ NAT = (
     Flag("ip", "text", "NAT, LAN: its address.", value="ADDRESS", aliases=("nat-ip",)),
     Flag("upstream", "list", "NAT: leave by the first of these interfaces that is up.", value="LINK"),
     Flag("isolated", "switch", "NAT: keep other containers away."),
+    Flag("bridge", "switch", "NAT: a link to the others on the bridge berth0, not to the device alone."),
     Flag("disable-ipv6", "switch", "NAT: without IPv6."),
     Flag("bandwidth-down", "text", "NAT: limit of what it receives a second.", value="SIZE"),
     Flag("bandwidth-up", "text", "NAT: limit of what it sends a second.", value="SIZE"),

@@ -10,6 +10,7 @@ from berth.kernel.call import check, libc
 # sys/inotify.h
 IN_MODIFY: Final = 0x00000002
 IN_ATTRIB: Final = 0x00000004
+IN_CLOSE: Final = 0x00000018  # IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
 IN_MOVED_FROM: Final = 0x00000040
 IN_MOVED_TO: Final = 0x00000080
 IN_CREATE: Final = 0x00000100
@@ -41,6 +42,11 @@ class Inotify:
         """Tell of the events `mask` in `folder`.  Raises KernelError: ENOENT, ENOTDIR, ENOSPC for too many watches."""
         path = os.fsencode(folder)
         check(libc.inotify_add_watch(self._fd, path, ctypes.c_uint32(mask | IN_ONLYDIR)), "inotify_add_watch", folder)
+
+    def watch_file(self, file: str, mask: int) -> None:
+        """Tell of the events `mask` of one file, whose name is not told with them.  Raises KernelError as `watch`."""
+        path = os.fsencode(file)
+        check(libc.inotify_add_watch(self._fd, path, ctypes.c_uint32(mask)), "inotify_add_watch", file)
 
     def fileno(self) -> int:
         """Return the descriptor, for a selector."""

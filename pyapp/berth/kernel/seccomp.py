@@ -1,19 +1,30 @@
 """seccomp filters: rules assembled to classic BPF, and their installation.  See seccomp(2).
 
-A program is built from pieces that each end in a return, so a piece can stand anywhere.  The kernel walks the filter
-for every system call of the container (before 5.11 without a cache), hence a binary search by number.
+The kernel walks the filter for every system call of the container (before 5.11 without a cache), hence a binary search
+by number.
 """
 
 import ctypes
 import errno
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
 from typing import Final, NamedTuple, Protocol
 
 from berth.kernel.call import check, libc, syscall
+from berth.kernel.classic_bpf import (
+    AND,
+    INSTRUCTION_BYTES,
+    JUMP_EQUAL,
+    JUMP_NOT_LESS,
+    LOAD_WORD,
+    RETURN,
+    Code,
+    Instruction,
+    branch,
+    packed,
+)
 from berth.kernel.syscalls import NAMES, Architecture, architectures
 
 PR_SET_SECCOMP: Final = 22
@@ -25,14 +36,6 @@ SECCOMP_SET_MODE_FILTER: Final = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER: Final = 8  # 5.0
 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: Final = 32  # 5.19
 BPF_MAXINSNS: Final = 4096
-
-# linux/bpf_common.h: class | size or operation | operand
-_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_AND: Final = 0x54  # BPF_ALU | BPF_AND | BPF_K
-_JUMP: Final = 0x05  # BPF_JMP | BPF_JA
-_JUMP_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_JUMP_NOT_LESS: Final = 0x35  # BPF_JMP | BPF_JGE | BPF_K
-_RETURN: Final = 0x06  # BPF_RET | BPF_K
 
 # struct seccomp_data; all our architectures are little-endian
 _NUMBER: Final = 0
@@ -66,18 +69,6 @@ class SyscallRule(Protocol):
     def when(self) -> Sequence[ArgumentTest]: ...
 
 
-class Instruction(NamedTuple):
-    """A struct sock_filter; `jt` and `jf` count the instructions that a true and a false comparison leap over."""
-
-    code: int
-    k: int
-    jt: int = 0
-    jf: int = 0
-
-
-Code = tuple[Instruction, ...]
-
-
 def assemble(rules: Iterable[SyscallRule], machine: str) -> bytes:
     """Return the filter for a kernel of `machine` (as in uname) as an array of struct sock_filter.
 
@@ -95,11 +86,11 @@ def _assemble(listed: tuple[SyscallRule, ...], machine: str) -> bytes:
     _refuse_unknown_names(listed)
     code = _answer(errno.ENOSYS)
     for architecture in reversed(architectures(machine)):
-        code = _branch(_JUMP_EQUAL, architecture.audit, _filter_of(architecture, listed), code)
-    code = (Instruction(_LOAD, _ARCHITECTURE), *code)
+        code = branch(JUMP_EQUAL, architecture.audit, _filter_of(architecture, listed), code)
+    code = (Instruction(LOAD_WORD, _ARCHITECTURE), *code)
     if len(code) > BPF_MAXINSNS:
         raise ValueError(f"{len(listed)} rules make a filter of {len(code)} instructions; {BPF_MAXINSNS} are allowed")
-    return _packed(code)
+    return packed(code)
 
 
 def assemble_allowing(calls: Iterable[tuple[int, Sequence[ArgumentTest]]], machine: str) -> bytes:
@@ -110,18 +101,14 @@ def assemble_allowing(calls: Iterable[tuple[int, Sequence[ArgumentTest]]], machi
     refuse = _answer(errno.EPERM)
     code = refuse
     for number, tests in calls:
-        code = _branch(_JUMP_EQUAL, number, _guarded(tests, _ALLOW) + refuse, code)
-    own = (Instruction(_LOAD, _NUMBER), *code)
-    return _packed(
+        code = branch(JUMP_EQUAL, number, _guarded(tests, _ALLOW) + refuse, code)
+    own = (Instruction(LOAD_WORD, _NUMBER), *code)
+    return packed(
         (
-            Instruction(_LOAD, _ARCHITECTURE),
-            *_branch(_JUMP_EQUAL, architectures(machine)[0].audit, own, refuse),
+            Instruction(LOAD_WORD, _ARCHITECTURE),
+            *branch(JUMP_EQUAL, architectures(machine)[0].audit, own, refuse),
         )
     )
-
-
-def _packed(code: Code) -> bytes:
-    return b"".join(struct.pack("=HBBI", one.code, one.jt, one.jf, one.k) for one in code)
 
 
 def install(program: bytes) -> None:
@@ -131,7 +118,7 @@ def install(program: bytes) -> None:
     namespace.  Raises KernelError: EACCES without that capability, EINVAL on a kernel without CONFIG_SECCOMP_FILTER.
     """
     instructions = ctypes.create_string_buffer(program, len(program))
-    argument = _SockFprog(len(program) // struct.calcsize("=HBBI"), ctypes.addressof(instructions))
+    argument = _SockFprog(len(program) // INSTRUCTION_BYTES, ctypes.addressof(instructions))
     check(
         libc.prctl(ctypes.c_int(PR_SET_SECCOMP), ctypes.c_ulong(SECCOMP_MODE_FILTER), ctypes.byref(argument)),
         "prctl(PR_SET_SECCOMP)",
@@ -145,7 +132,7 @@ def install_with_listener(program: bytes) -> int:
     Raises KernelError: EBUSY when the thread is under a filter with a listener already.  See seccomp_unotify(2), 5.19.
     """
     instructions = ctypes.create_string_buffer(program, len(program))
-    argument = _SockFprog(len(program) // struct.calcsize("=HBBI"), ctypes.addressof(instructions))
+    argument = _SockFprog(len(program) // INSTRUCTION_BYTES, ctypes.addressof(instructions))
     return syscall(
         SYS_SECCOMP[os.uname().machine],
         "seccomp",
@@ -175,7 +162,7 @@ _ERRNO: Final = {name: number for number, name in errno.errorcode.items()}
 
 
 def _filter_of(architecture: Architecture, rules: Sequence[SyscallRule]) -> Code:
-    return (Instruction(_LOAD, _NUMBER), *_search(_spans(architecture, rules)))
+    return (Instruction(LOAD_WORD, _NUMBER), *_search(_spans(architecture, rules)))
 
 
 class _Span(NamedTuple):
@@ -206,14 +193,7 @@ def _search(spans: Sequence[_Span]) -> Code:
     if len(spans) == 1:
         return spans[0].code
     middle = len(spans) // 2
-    return _branch(_JUMP_NOT_LESS, spans[middle].first, _search(spans[middle:]), _search(spans[:middle]))
-
-
-def _branch(comparison: int, k: int, yes: Code, no: Code) -> Code:
-    """Go on with `yes` where the comparison holds, else with `no`.  Conditional jumps reach 255 instructions."""
-    if len(yes) <= 255:
-        return (Instruction(comparison, k, jf=len(yes)), *yes, *no)
-    return (Instruction(comparison, k, jt=1), Instruction(_JUMP, len(yes)), *yes, *no)
+    return branch(JUMP_NOT_LESS, spans[middle].first, _search(spans[middle:]), _search(spans[:middle]))
 
 
 def _verdict(rules: Sequence[SyscallRule]) -> Code:
@@ -234,7 +214,7 @@ def _guarded(tests: Sequence[ArgumentTest], code: Code) -> Code:
 
 def _equal(test: ArgumentTest, code: Code) -> Code:
     for half in reversed(_halves(test)):
-        code = (*half.load, Instruction(_JUMP_EQUAL, half.value, jf=_near(code)), *code)
+        code = (*half.load, Instruction(JUMP_EQUAL, half.value, jf=_near(code)), *code)
     return code
 
 
@@ -243,9 +223,9 @@ def _unequal(test: ArgumentTest, code: Code) -> Code:
     comparison: Code = ()
     for half in reversed(_halves(test)):
         jump = (
-            Instruction(_JUMP_EQUAL, half.value, jf=len(comparison))
+            Instruction(JUMP_EQUAL, half.value, jf=len(comparison))
             if comparison
-            else Instruction(_JUMP_EQUAL, half.value, jt=_near(code))
+            else Instruction(JUMP_EQUAL, half.value, jt=_near(code))
         )
         comparison = (*half.load, jump, *comparison)
     return comparison + code
@@ -264,8 +244,8 @@ def _halves(test: ArgumentTest) -> list[_Half]:
     for offset, shift in ((0, 0), (4, 32)):
         mask, value = (test.mask >> shift) & 0xFFFFFFFF, (test.value >> shift) & 0xFFFFFFFF
         if mask or value or (offset == 4 and not halves):
-            load = Instruction(_LOAD, _ARGUMENTS + 8 * test.index + offset)
-            halves.append(_Half((load,) if mask == 0xFFFFFFFF else (load, Instruction(_AND, mask)), value))
+            load = Instruction(LOAD_WORD, _ARGUMENTS + 8 * test.index + offset)
+            halves.append(_Half((load,) if mask == 0xFFFFFFFF else (load, Instruction(AND, mask)), value))
     return halves
 
 
@@ -276,8 +256,8 @@ def _near(code: Code) -> int:
 
 
 def _answer(number: int) -> Code:
-    return (Instruction(_RETURN, SECCOMP_RET_ERRNO | number),)
+    return (Instruction(RETURN, SECCOMP_RET_ERRNO | number),)
 
 
-_ALLOW: Final[Code] = (Instruction(_RETURN, SECCOMP_RET_ALLOW),)
-_ASK: Final[Code] = (Instruction(_RETURN, SECCOMP_RET_USER_NOTIF),)
+_ALLOW: Final[Code] = (Instruction(RETURN, SECCOMP_RET_ALLOW),)
+_ASK: Final[Code] = (Instruction(RETURN, SECCOMP_RET_USER_NOTIF),)

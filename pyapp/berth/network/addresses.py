@@ -12,6 +12,7 @@ SUBNETS = tuple(
 """Where containers live, in order of preference; the last is for a phone that routes all the others."""
 
 LINK_PREFIX = "berth"  # with 8 digits behind it: a link's name has 15 characters at most
+BRIDGE = f"{LINK_PREFIX}0"
 SEGMENT_PREFIX = "bgw"  # of the bridge of a gateway's LAN, which no rule about containers' own links is to meet
 _RESERVED = 2  # the network's own address and the gateway's
 

@@ -47,13 +47,17 @@ Chains = Mapping[str, tuple[Line, ...]]
 
 
 class Guest(Struct, frozen=True, kw_only=True):
-    """A container as the firewall sees it: its link, its address of one family, and what it wants."""
+    """A container as the firewall sees it: by which link it is met, its address of one family, and what it wants.
+
+    Of those that are `bridged` several are met by the same link.
+    """
 
     name: str
     link: str
     address: str
     ports: tuple[Port, ...] = ()
     isolated: bool = False
+    bridged: bool = False
 
 
 class Ground(Struct, frozen=True, kw_only=True):
@@ -87,8 +91,9 @@ def _forward(ground: Ground) -> Iterator[Line]:
     yield Line(verdict="accept", came_by=SEGMENTS, leaves_by=SEGMENTS)
     for guest in ground.guests:
         if guest.isolated:
-            yield Line(verdict="drop", guest=guest.name, came_by=guest.link, leaves_by=ALL_LINKS)
-            yield Line(verdict="drop", guest=guest.name, came_by=ALL_LINKS, leaves_by=guest.link)
+            name, own = guest.name, guest.address
+            yield Line(verdict="drop", guest=name, came_by=guest.link, leaves_by=ALL_LINKS, source=own)
+            yield Line(verdict="drop", guest=name, came_by=ALL_LINKS, leaves_by=guest.link, destination=own)
     yield Line(verdict="accept", came_by=ALL_LINKS, leaves_by=ALL_LINKS)
     yield Line(verdict="accept", leaves_by=ALL_LINKS, state="known")
     for guest in ground.guests:
@@ -151,9 +156,16 @@ def _ports(ground: Ground) -> Iterator[Line]:
 def _postrouting(ground: Ground) -> Iterator[Line]:
     yield Line(verdict="masquerade", source=ground.subnet, leaves_by=f"!{ALL_LINKS}")
     for guest in ground.guests:
-        if guest.ports:  # it may ask for its own
-            own = guest.address
-            yield Line(verdict="masquerade", guest=guest.name, source=own, destination=own, leaves_by=guest.link)
+        if guest.ports:  # it may ask for its own; what others on its bridge ask for, it would answer past the phone
+            own, asking = guest.address, ground.subnet if guest.bridged else guest.address
+            yield Line(
+                verdict="masquerade",
+                guest=guest.name,
+                source=asking,
+                destination=own,
+                leaves_by=guest.link,
+                state="translated",
+            )
 
 
 def _mss(ground: Ground) -> Iterator[Line]:

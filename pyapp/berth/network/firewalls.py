@@ -71,14 +71,15 @@ class Firewalls:
 
     def settle(
         self, family: Family, changed: Changed, members: Collection[Member], own: tuple[str, ...], *, check: bool
-    ) -> None:
+    ) -> bool:
         """Make the rules those of `members`; with `check`, put back what another program took away.
 
-        `own` are the phone's own addresses.  Raises BerthError.
+        `own` are the phone's own addresses.  Tells whether anything had to be done.  Raises BerthError.
         """
         firewall = self._of(family)
-        if changed.subnet_of(family) and firewall is not None:
-            firewall.apply(_ground(family, changed, members, own), check=check)
+        if not changed.subnet_of(family) or firewall is None:
+            return False
+        return firewall.apply(_ground(family, changed, members, own), check=check)
 
     def missing(self, family: Family) -> tuple[str, ...]:
         """Return, in words, what another program has taken away; raises BerthError."""
@@ -118,8 +119,9 @@ def _ground(family: Family, changed: Changed, members: Collection[Member], own: 
 def _guest(member: Member, family: Family) -> Guest:
     return Guest(
         name=member.wish.name,
-        link=member.link,
+        link=member.way,
         address=member.lease.address if family == 4 else member.lease.address6,
         ports=member.wish.ports,
         isolated=member.wish.isolated,
+        bridged=member.wish.bridge,
     )

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
-from berth.network import addresses, forwarding, sysctls, wiring
+from berth.network import addresses, bridge, forwarding, sysctls, wiring
 from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
@@ -27,11 +27,11 @@ from berth.network.records import Abilities, Records, boot_id
 from berth.network.routing import Tables
 from berth.network.servers import Read
 from berth.network.services import Services
+from berth.network.sizes import Sizes
 from berth.network.uplinks import choose_uplink
 from berth.spec import Port
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
-_LEAST_MTU = 1280  # of IPv6
 
 
 class Hub:
@@ -52,7 +52,8 @@ class Hub:
         self.firewalls = Firewalls()
         self._tables = Tables(self.netlink)
         self._looked = False
-        self._services = Services(loop, self.members, self._mtu, complain, read_servers)
+        self._sizes = Sizes(self.netlink, self.members, self.uplinks, self.own_namespace)
+        self._services = Services(loop, self.members, self._sizes.of, complain, read_servers)
 
     # What containers ask for.
 
@@ -64,6 +65,8 @@ class Hub:
         if known is not None and known.boot == boot_id() and known.firewall == Iptables.kind:
             self.firewalls.remember(known.firewall, known.nat6)
         self.firewalls.require(wish.name)
+        if wish.bridge:
+            bridge.require(self.netlink, wish.name)
         abilities = Abilities(boot_id(), self.firewalls.kind, self.firewalls.has_nat6())
         self._look()
         subnet = self._subnet()
@@ -96,11 +99,14 @@ class Hub:
         self.members[name] = member
         self.reserved.pop(name, None)
         self.uplinks[name] = choose_uplink(self.facts[4], member.wish.upstream)  # `follow` sees to the others
-        member = replace(member, index=wiring.make_link(self.netlink, member, self._mtu(name)))
+        size = self._sizes.of(name)
+        member = wiring.make_link(self.netlink, member, size)
         self.members[name] = member
+        self._sizes.made(name, size)
         self.records.save_member(member)
         wiring.set_up_inside(member, self.own_namespace)
         self.settle()
+        self._sizes.settle()
         self._services.add(member)
         return lease
 
@@ -112,6 +118,7 @@ class Hub:
             self.uplinks.pop(name, None)
             self._services.remove(name)
             wiring.remove_link(self.netlink, member)
+            self._settle_bridge()
             if self.members:
                 self.settle()
             wiring.forget(member)
@@ -154,10 +161,12 @@ class Hub:
             return
         self.firewalls.remember(self.changed.firewall)
         self.members.update({member.wish.name: member for member in self.records.members()})
+        self._settle_bridge()
         if self.members:
             self._look()
             self._choose_uplinks()
             self.settle(check=True)
+            self._sizes.settle()
             self._followed = self.facts
             for member in self.members.values():
                 self._services.add(member)
@@ -171,11 +180,12 @@ class Hub:
         if self.changed is not None and self.members:
             forwarding.keep_on(self.changed.sysctls)
 
-    def mend_firewall(self) -> None:
-        """Put back what another program took away."""
-        if self.members:
-            for family in _FAMILIES:
-                self._settle_firewall(family, check=True)
+    def mend_firewall(self) -> bool:
+        """Put back what another program took away; tell whether there was anything."""
+        if not self.members:
+            return False
+        mended = [self._settle_firewall(family, check=True) for family in _FAMILIES]
+        return any(mended)
 
     def follow(self) -> bool:
         """Look at the phone's network again, after it has changed; tell whether containers were led another way."""
@@ -189,8 +199,8 @@ class Hub:
         changed = {name for name, uplink in self.uplinks.items() if uplink != before.get(name)}
         try:
             mended = [self._settle_tables(family, check=True) for family in _FAMILIES]
+            self._sizes.settle()
             for name in changed:
-                wiring.set_mtu(self.netlink, self.members[name], self._mtu(name), self.own_namespace)
                 wiring.end_connections(self.members[name], self.own_namespace)
         except (BerthError, OSError):
             self.uplinks |= before  # what was not done for all is done with the next news
@@ -219,6 +229,7 @@ class Hub:
         self._services.close()
         if self.changed is None:
             return
+        self._settle_bridge()
         for family in _FAMILIES:
             self._tables.clear(family)
             self.firewalls.remove(family)
@@ -249,24 +260,29 @@ class Hub:
         return [(wish, lease) for wish, lease in held if wish.name != name]
 
     def _begin(self, lease: Lease) -> None:
-        """Change what containers need of the host, each thing told to the record first."""
-        if self.changed is not None:
+        """Change what containers need of the host, or the first with IPv6, each thing told to the record first."""
+        before, prefix6 = self.changed, lease.gateway6.removesuffix("1")
+        if before is not None and (before.prefix6 or not prefix6):
             return
-        wanted = forwarding.settings_for(ipv6=bool(lease.gateway6))
+        wanted = forwarding.settings_for(ipv6=bool(prefix6))
         found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
-        prefix6 = lease.gateway6.removesuffix("1")
         self.changed = Changed(
             boot=boot_id(),
             namespace=os.fstat(self.own_namespace).st_ino,
             subnet=lease.subnet,
             prefix6=prefix6,
-            sysctls=found,
+            sysctls=found if before is None else {**found, **before.sysctls},
             firewall=self.firewalls.kind,
         )
         self.records.save_changed(self.changed)
         forwarding.switch_on(wanted)
-        for family in _FAMILIES:
+        for family in _FAMILIES if before is None else _FAMILIES[1:]:
             self.firewalls.begin(family, self.changed)
+
+    def _settle_bridge(self) -> None:
+        """Remove the bridge where nobody is on it."""
+        if not any(member.wish.bridge for member in self.members.values()):
+            bridge.remove(self.netlink)
 
     def _choose_uplinks(self) -> None:
         for name, member in self.members.items():
@@ -275,9 +291,6 @@ class Hub:
     def _uplinks6(self) -> dict[str, Uplink]:
         return {name: choose_uplink(self.facts[6], member.wish.upstream) for name, member in self.members.items()}
 
-    def _mtu(self, name: str) -> int:
-        return max(self.uplinks[name].mtu, _LEAST_MTU)
-
     def _settle_tables(self, family: Family, *, check: bool) -> bool:
         """Make rules and routes what they must be; tell whether anything was missing."""
         assert self.changed is not None
@@ -285,7 +298,7 @@ class Hub:
         uplinks = self.uplinks if family == 4 else self._uplinks6()
         return bool(subnet) and self._tables.settle(family, subnet, self.members.values(), uplinks, check=check)
 
-    def _settle_firewall(self, family: Family, *, check: bool) -> None:
+    def _settle_firewall(self, family: Family, *, check: bool) -> bool:
         assert self.changed is not None
         own = self.facts[family].addresses if family in self.facts else ()
-        self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)
+        return self.firewalls.settle(family, self.changed, self.members.values(), own, check=check)

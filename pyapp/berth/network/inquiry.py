@@ -5,8 +5,10 @@ It waits for answers, so it is done in a process of its own, not in the net proc
 
 import os
 import secrets
+import select
 import socket
 import struct
+import time
 from ipaddress import ip_address
 from typing import Final
 
@@ -22,8 +24,8 @@ from berth.network.resolver import PORT, servers_in
 from berth.network.uplinks import TO_MEMBERS
 from berth.network.wiring import INNER
 
-_SECONDS: Final = 2.0
-_ATTEMPTS: Final = 2
+_SECONDS: Final = 1.0  # until it is asked again
+_ATTEMPTS: Final = 3
 _ROOM: Final = 4096
 _IFF_UP: Final = 0x1
 _MAIN: Final = 254
@@ -45,17 +47,18 @@ def inquire(member: MemberStatus, init: Init, servers: tuple[str, ...], missing:
     lease, link = member.lease, member.link
     target = next((server for server in servers if _is_elsewhere(server)), "")
     with Netlink() as netlink:
-        outer = _end(netlink, link)
+        outer = _outer(netlink, member)
         routes = {route.destination for route in read_own_routes(netlink, 4)}
         rules = {rule.priority for rule in read_own_rules(netlink, 4)}
     root_name = b"\0"
-    phone = bool(target) and _answers(target, root_name, _NS, by=member.uplink.link)
+    by_phone = _Query(target, root_name, _NS, by=member.uplink.link)
     with inside(init, own), Netlink() as netlink:
         inner, default = _end(netlink, INNER), _default(netlink)
-        container = bool(target) and _answers(target, root_name, _NS)
-        resolver = _answers(lease.gateway, _encoded(f"{member.name}.{DOMAIN}"), _A)
-        names = _answers(lease.gateway, root_name, _NS)
+        by_container = _Query(target, root_name, _NS)
+        for_itself = _Query(lease.gateway, _encoded(f"{member.name}.{DOMAIN}"), _A)
+        for_others = _Query(lease.gateway, root_name, _NS)
     os.close(own)
+    _ask((by_phone, by_container, for_itself, for_others))
     return Findings(
         name=member.name,
         lease=lease,
@@ -68,10 +71,10 @@ def inquire(member: MemberStatus, init: Init, servers: tuple[str, ...], missing:
         forwarding=sysctls.read(sysctls.FORWARDING) == "1",
         missing=missing,
         asked=target,
-        phone=phone,
-        container=container,
-        resolver=resolver,
-        names=names,
+        phone=by_phone.answered,
+        container=by_container.answered,
+        resolver=for_itself.answered,
+        names=for_others.answered,
         servers=_servers_inside(init.pid),
     )
 
@@ -88,6 +91,15 @@ def _end(netlink: Netlink, name: str) -> End | None:
     addresses = netlink.dump(RTM_GETADDR, name, family=socket.AF_INET)
     held = (told for told in addresses if told["index"] == found["index"])
     return End(up=bool(found["flags"] & _IFF_UP), addresses=tuple(str(told.get("IFA_LOCAL")) for told in held))
+
+
+def _outer(netlink: Netlink, member: MemberStatus) -> End | None:
+    """The phone's end; of a port it is the bridge that has the addresses."""
+    port = _end(netlink, member.link)
+    if port is None or not member.bridge:
+        return port
+    bridge = _end(netlink, member.bridge)
+    return None if bridge is None else End(up=port.up and bridge.up, addresses=bridge.addresses)
 
 
 def _default(netlink: Netlink) -> str:
@@ -116,30 +128,61 @@ def _servers_inside(pid: int) -> tuple[str, ...]:
         os.close(root)
 
 
-def _answers(server: str, name: bytes, kind: int, *, by: str = "") -> bool:
-    """Whether `server` has an answer to a question, by the link `by` where that is named."""
-    number = secrets.token_bytes(2)
-    query = number + struct.pack("!HHHHH", _RECURSION, 1, 0, 0, 0) + name + struct.pack("!HH", kind, _IN)
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+class _Query:
+    """A question to a name server, from the network namespace in which it is made; "" for a server is nobody."""
+
+    def __init__(self, server: str, name: bytes, kind: int, *, by: str = "") -> None:
+        """Ask by the link `by` where that is named; what can't be sent is not answered."""
+        number = secrets.token_bytes(2)
+        header = number + struct.pack("!HHHHH", _RECURSION, 1, 0, 0, 0)
+        self._message = header + name + struct.pack("!HH", kind, _IN)
+        self.answered = False
+        self.open = bool(server)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
             if by:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, by.encode())
-            sock.settimeout(_SECONDS)
-            sock.connect((server, PORT))
-            return any(_is_answered(sock, query) for _ in range(_ATTEMPTS))
-    except OSError:
-        return False
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, by.encode())
+            if server:
+                self._socket.connect((server, PORT))
+        except OSError:
+            self.open = False
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a poll."""
+        return self._socket.fileno()
+
+    def send(self) -> None:
+        """Ask, or ask again."""
+        try:
+            self._socket.send(self._message)
+        except OSError:
+            self.open = False
+
+    def hear(self) -> None:
+        """Read what has come; it is open no more once there is an answer, or none can come."""
+        try:
+            answer = self._socket.recv(_ROOM)
+        except BlockingIOError:
+            return
+        except OSError:  # ECONNREFUSED where nobody listens
+            self.open = False
+            return
+        if answer[:2] == self._message[:2]:
+            flags = int.from_bytes(answer[2:4], "big")
+            self.answered = bool(flags & _RESPONSE) and flags & _CODE != _SERVFAIL
+            self.open = False
 
 
-def _is_answered(sock: socket.socket, query: bytes) -> bool:
-    try:
-        sock.send(query)
-        while (answer := sock.recv(_ROOM))[:2] != query[:2]:
-            pass
-    except OSError:  # TimeoutError; ECONNREFUSED where nobody listens
-        return False
-    flags = int.from_bytes(answer[2:4], "big")
-    return bool(flags & _RESPONSE) and flags & _CODE != _SERVFAIL
+def _ask(queries: tuple[_Query, ...]) -> None:
+    """Ask all at the same time, some times, until there are answers."""
+    for _ in range(_ATTEMPTS):
+        for query in queries:
+            if query.open:
+                query.send()
+        until = time.monotonic() + _SECONDS
+        while (waiting := [query for query in queries if query.open]) and (left := until - time.monotonic()) > 0:
+            for query in select.select(waiting, (), (), left)[0]:
+                query.hear()
 
 
 def _encoded(name: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final
 
 from berth.errors import BerthError
 from berth.network.firewall import Chains, Ground, chains_of
-from berth.network.iptables_text import missing_jumps, removal_text, rules_text
+from berth.network.iptables_text import emptied, missing_jumps, removal_text, rules_text
 from berth.network.model import Family
 
 _NAMES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
@@ -27,16 +27,19 @@ class Iptables:
         self._restore = [f"{folder}/{_NAMES[family]}-restore", "--noflush", "-w", _WAIT_SECONDS]
         self._applied: Chains | None = None
 
-    def apply(self, ground: Ground, *, check: bool) -> None:
+    def apply(self, ground: Ground, *, check: bool) -> bool:
         """Make the rules those of `ground`; with `check`, put back what another program took away.
 
-        Raises BerthError with what iptables said.
+        Tells whether anything had to be done.  Raises BerthError with what iptables said.
         """
         chains = chains_of(ground)
-        if chains == self._applied and not check:
-            return
+        saved = self._saved() if check else ""
+        missing = missing_jumps(saved) if check else ()
+        if chains == self._applied and not missing and not (check and emptied(saved, chains)):
+            return False
         self._applied = None
-        self._replace(chains, missing_jumps(self._saved()) if check else ())
+        self._replace(chains, missing)
+        return True
 
     def begin(self, ground: Ground) -> None:
         """Make the rules for the first time; raises BerthError.

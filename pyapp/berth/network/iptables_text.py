@@ -45,6 +45,12 @@ def missing_jumps(saved: str) -> tuple[tuple[str, str, str], ...]:
     return tuple(jump for jump in wanted if jump not in there)
 
 
+def emptied(saved: str, chains: Chains) -> bool:
+    """Tell whether `saved` has no rule in one of Berth's chains that is to hold some."""
+    there = {line.split(" ", 2)[1] for line in saved.splitlines() if line.startswith(f"-A {_PREFIX}")}
+    return any(lines and f"{_PREFIX}{chain}" not in there for chain, lines in chains.items())
+
+
 def removal_text(saved: str) -> str:
     """Return the input of `iptables-restore --noflush` that takes away all of Berth's that `saved` has; "" for none."""
     table = ""

@@ -5,6 +5,7 @@ import errno
 import socket
 from typing import Final
 
+from berth.host import Lease
 from berth.kernel.call import KernelError
 from berth.network.model import Family, Route, Rule, Traffic
 from berth.network.netlink import (
@@ -56,11 +57,15 @@ def make_veth(netlink: Netlink, name: str, alias: str, *, namespace: int, inner:
     return index
 
 
-def make_bridge(netlink: Netlink, name: str, alias: str) -> int:
-    """Make the bridge `name` unless it is there; return its index.  Raises KernelError.  See bridge(8)."""
+def make_bridge(netlink: Netlink, name: str, alias: str, *, mac: str | None = None) -> int:
+    """Make the bridge `name` unless it is there; return its index.  Raises KernelError.  See bridge(8).
+
+    Without a `mac` of its own it has that of one of its ports.
+    """
     if not is_there(name):
         info = {"attrs": [["IFLA_INFO_KIND", "bridge"]]}
-        netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, {"IFLA_IFNAME": name, "IFLA_LINKINFO": info})
+        attributes = {"IFLA_IFNAME": name, "IFLA_ADDRESS": mac, "IFLA_LINKINFO": info}
+        netlink.ask(RTM_NEWLINK, name, NLM_F_CREATE | NLM_F_EXCL, attributes)
     index = find(name)
     name_owner(netlink, index, alias)
     return index
@@ -69,6 +74,13 @@ def make_bridge(netlink: Netlink, name: str, alias: str) -> int:
 def enslave(netlink: Netlink, index: int, bridge: int) -> None:
     """Put a link into a bridge; raises KernelError."""
     netlink.ask(RTM_SETLINK, f"link {index}", attrs={"IFLA_MASTER": bridge}, index=index)
+
+
+def reflect(netlink: Netlink, index: int) -> None:
+    """Have the bridge give back to a port what came by it and is meant for it; raises KernelError."""
+    data = {"attrs": [["IFLA_BRPORT_MODE", 1]]}
+    info = {"attrs": [["IFLA_INFO_SLAVE_KIND", "bridge"], ["IFLA_INFO_SLAVE_DATA", data]]}
+    netlink.ask(RTM_NEWLINK, f"link {index}", attrs={"IFLA_LINKINFO": info}, index=index)
 
 
 def make_upper(netlink: Netlink, kind: str, parent: int, *, namespace: int, inner: str, mac: str) -> None:
@@ -165,6 +177,13 @@ def add_address(netlink: Netlink, index: int, address: str, length: int, *, fami
         index=index,
         flags=flags,
     )
+
+
+def add_gateway(netlink: Netlink, index: int, lease: Lease) -> None:
+    """Give the phone's link to containers the addresses that it has among them; raises KernelError."""
+    add_address(netlink, index, lease.gateway, 32)
+    if lease.gateway6:
+        add_address(netlink, index, lease.gateway6, 128, family=6)
 
 
 def remove_address(netlink: Netlink, index: int, address: str, length: int, *, family: Family = 4) -> None:

@@ -30,11 +30,15 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class MemberStatus(Struct, frozen=True, kw_only=True):
-    """A container on the network, and where its traffic goes; `traffic` is counted since its link was made."""
+    """A container on the network, and where its traffic goes; `traffic` is counted since its link was made.
+
+    `bridge` is that in which its link is, "" for none.
+    """
 
     name: str
     lease: Lease
     link: str
+    bridge: str = ""
     ports: tuple[Port, ...]
     uplink: Uplink
     traffic: Traffic

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from berth.host import Lease
+from berth.network.addresses import BRIDGE
 from berth.spec import Network, Port, Spec
 
 
@@ -17,6 +18,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     upstream: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     isolated: bool = False
+    bridge: bool = False
     bandwidth_down: int | None = None
     bandwidth_up: int | None = None
     ipv6: bool = True
@@ -39,13 +41,27 @@ class Init(Struct, frozen=True):
 
 
 class Member(Struct, frozen=True, kw_only=True):
-    """A container on the network; `index` is that of the phone's end of its link."""
+    """A container on the network; `index` is that of the phone's end of its link.
+
+    `bridge` is the index of the bridge in which that is, 0 for a link of its own.
+    """
 
     wish: Wish
     lease: Lease
     link: str
     init: Init
     index: int = 0
+    bridge: int = 0
+
+    @property
+    def way(self) -> str:
+        """The link by which the phone and the container meet: the bridge stands for its ports."""
+        return BRIDGE if self.wish.bridge else self.link
+
+    @property
+    def way_index(self) -> int:
+        """The index of that."""
+        return self.bridge if self.wish.bridge else self.index
 
 
 class Plug(Struct, frozen=True, kw_only=True):
@@ -169,6 +185,7 @@ def wish_of(spec: Spec) -> Wish:
         upstream=spec.upstream,
         dns=spec.dns,
         isolated=spec.isolated,
+        bridge=spec.bridge,
         bandwidth_down=spec.bandwidth_down,
         bandwidth_up=spec.bandwidth_up,
         ipv6=not spec.disable_ipv6,

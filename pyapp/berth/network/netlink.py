@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from berth.kernel.call import KernelError
 from berth.kernel.namespaces import setns
 from berth.kernel.processes import start_time
-from berth.network.codec import fibmsg, ifaddrmsg, ifinfmsg, nlmsg, rtmsg
+from berth.network.codec import fibmsg, ifaddrmsg, ifinfmsg, ndmsg, nlmsg, rtmsg
 from berth.network.model import Init
 
 # linux/netlink.h, linux/rtnetlink.h
@@ -34,6 +34,8 @@ RTM_GETADDR: Final = 22
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_GETROUTE: Final = 26
+RTM_NEWNEIGH: Final = 28
+RTM_DELNEIGH: Final = 29
 RTM_NEWRULE: Final = 32
 RTM_DELRULE: Final = 33
 RTM_NEWQDISC: Final = 36
@@ -45,6 +47,7 @@ _CLASSES: Final[dict[int, type[nlmsg]]] = {
     **dict.fromkeys((RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK), ifinfmsg),
     **dict.fromkeys((RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR), ifaddrmsg),
     **dict.fromkeys((RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE), rtmsg),
+    **dict.fromkeys((RTM_NEWNEIGH, RTM_DELNEIGH), ndmsg),
     **dict.fromkeys((RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE), fibmsg),
 }
 _ROOM: Final = 1 << 18
@@ -74,6 +77,12 @@ class Netlink:
         """
         self._converse(kind, about, mode | NLM_F_ACK, attrs or {}, fields)
 
+    def ask_packed(self, kind: int, about: str, mode: int, body: bytes) -> None:
+        """Send one request whose `body` is packed already, as `ask` does."""
+        self._number += 1
+        header = _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | mode, self._number, 0)
+        self._exchange(header + body, about)
+
     def get(self, kind: int, about: str, **fields: Any) -> Fields:
         """Return one object as `dump` would; raises KernelError."""
         return _told(self._converse(kind, about, NLM_F_ACK, {}, fields)[0])
@@ -93,7 +102,10 @@ class Netlink:
         message["header"]["flags"] = NLM_F_REQUEST | mode
         message["header"]["sequence_number"] = self._number
         message.encode()
-        self._socket.send(bytes(message.data))
+        return self._exchange(bytes(message.data), about)
+
+    def _exchange(self, message: bytes, about: str) -> list[Any]:
+        self._socket.send(message)
         answers: list[Any] = []
         while self._receive(about, answers):
             pass

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from berth.network.attributes import attribute
 from berth.network.firewall import Chains, Line
 from berth.network.model import Family
 
@@ -84,7 +85,7 @@ def _chain(family: Family, name: str) -> Message:
     body = _header(family) + _text(1, TABLE) + _text(3, name)
     if name in _BASES:
         hook, kind, priority, _ = _BASES[name]
-        body += _nest(4, _number(1, _HOOKS[hook]), _attribute(2, struct.pack("!i", priority))) + _text(7, kind)
+        body += _nest(4, _number(1, _HOOKS[hook]), attribute(2, struct.pack("!i", priority))) + _text(7, kind)
     return _NEW_CHAIN, _CREATE, body
 
 
@@ -93,7 +94,7 @@ def _rule(family: Family, chain: str, line: Line) -> Message:
     body = _header(family) + _text(1, TABLE) + _text(2, chain) + _nest(4, expressions)
     if line.guest:
         comment = line.guest.encode() + b"\0"
-        body += _attribute(7, bytes((_COMMENT, len(comment))) + comment)
+        body += attribute(7, bytes((_COMMENT, len(comment))) + comment)
     return NEW_RULE, _CREATE | _APPEND, body
 
 
@@ -170,7 +171,7 @@ def _clamped() -> Iterator[tuple[str, bytes]]:
     yield "rt", _number(1, _REGISTER) + _number(2, _RT_TCPMSS)
     sizes = _number(4, 2) + _number(5, 2)
     yield "byteorder", _number(1, _REGISTER) + _number(2, _REGISTER) + _number(3, 1) + sizes  # NFT_BYTEORDER_HTON
-    where = _attribute(2, bytes((_MAXSEG,))) + _number(3, 2) + _number(4, 2)
+    where = attribute(2, bytes((_MAXSEG,))) + _number(3, 2) + _number(4, 2)
     yield "exthdr", where + _number(6, _TCPOPT) + _number(7, _REGISTER)
 
 
@@ -180,34 +181,29 @@ def _load(base: int, offset: int, size: int) -> tuple[str, bytes]:
 
 def _masked(mask: bytes) -> tuple[str, bytes]:
     registers = _number(1, _REGISTER) + _number(2, _REGISTER) + _number(3, len(mask))
-    return "bitwise", registers + _nest(4, _attribute(1, mask)) + _nest(5, _attribute(1, bytes(len(mask))))
+    return "bitwise", registers + _nest(4, attribute(1, mask)) + _nest(5, attribute(1, bytes(len(mask))))
 
 
 def _compare(data: bytes, how: int = _EQUAL) -> tuple[str, bytes]:
-    return "cmp", _number(1, _REGISTER) + _number(2, how) + _nest(3, _attribute(1, data))
+    return "cmp", _number(1, _REGISTER) + _number(2, how) + _nest(3, attribute(1, data))
 
 
 def _immediate(register: int, data: bytes) -> tuple[str, bytes]:
-    return "immediate", _number(1, register) + _nest(2, _attribute(1, data))
+    return "immediate", _number(1, register) + _nest(2, attribute(1, data))
 
 
 def _verdict(code: int, chain: str = "") -> tuple[str, bytes]:
-    parts = [_attribute(1, struct.pack("!i", code)), *([_text(2, chain)] if chain else [])]
+    parts = [attribute(1, struct.pack("!i", code)), *([_text(2, chain)] if chain else [])]
     return "immediate", _number(1, 0) + _nest(2, _nest(2, *parts))  # NFT_REG_VERDICT
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    size = 4 + len(data)
-    return struct.pack("=HH", size, kind) + data + bytes(-size % 4)
-
-
 def _nest(kind: int, *parts: bytes) -> bytes:
-    return _attribute(kind | _NESTED, b"".join(parts))
+    return attribute(kind | _NESTED, b"".join(parts))
 
 
 def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("!I", value))
+    return attribute(kind, struct.pack("!I", value))
 
 
 def _text(kind: int, value: str) -> bytes:
-    return _attribute(kind, value.encode() + b"\0")
+    return attribute(kind, value.encode() + b"\0")

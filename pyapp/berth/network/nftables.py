@@ -22,7 +22,6 @@ _REQUEST, _ACK = 0x1, 0x4  # NLM_F_*
 _ERROR, _DONE = 2, 3  # NLMSG_*
 _HEADER: Final = struct.Struct("=IHHII")
 _ROOM: Final = 1 << 18
-_NEWS: Final = 7  # NFNLGRP_NFTABLES
 _SO_SNDBUFFORCE: Final = 32
 _TABLE_NAME: Final = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
 _GENMSG: Final = 4
@@ -47,20 +46,22 @@ class Nftables:
         """Its netlink address, by which news of its own changes are known."""
         return int(self._socket.getsockname()[0])
 
-    def apply(self, ground: Ground, *, check: bool) -> None:
+    def apply(self, ground: Ground, *, check: bool) -> bool:
         """Make the rules those of `ground`; with `check`, put back what another program took away.
 
-        All change at once, and between them no packet sees half of them.  Raises BerthError.
+        All change at once, and between them no packet sees half of them.  Tells whether anything was done.  Raises
+        BerthError.
         """
         chains = chains_of(ground)
         if chains == self._applied and not check:
-            return
+            return False
         self._applied = None
         try:
             self._replace(chains)
         except OSError as error:
             raise BerthError(f"nftables: {os.strerror(error.errno or 0)}; the firewall was not changed") from error
         self._applied = chains
+        return True
 
     def begin(self, ground: Ground) -> None:
         """Make the rules for the first time; raises BerthError."""
@@ -117,7 +118,7 @@ class Nftables:
                 length, answered, *_ = _HEADER.unpack_from(data, offset)
                 if answered in (_ERROR, _DONE):
                     return found
-                found += _first_text(data[offset + _HEADER.size + _GENMSG : offset + length]) == TABLE
+                found += table_in(data[offset + _HEADER.size : offset + length]) == TABLE
                 offset += (length + 3) & ~3
 
     def _commit(self, messages: list[Message]) -> None:
@@ -160,46 +161,9 @@ class Nftables:
         return refused
 
 
-class NftablesNews:
-    """Hears what is changed in nftables; `fileno` is for a poll."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER
-        )
-        self._socket.bind((0, 1 << _NEWS - 1))
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._socket.fileno()
-
-    def tells_of_others(self, own: tuple[int, ...]) -> bool:
-        """Read all news; tell whether somebody whose port is not among `own` has changed Berth's tables."""
-        found = False
-        while True:
-            try:
-                data = self._socket.recv(_ROOM)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                found = True  # some of it was lost
-                continue
-            offset = 0
-            while offset < len(data):
-                length, _, _, _, port = _HEADER.unpack_from(data, offset)
-                name = _first_text(data[offset + _HEADER.size + _GENMSG : offset + length])
-                found = found or (name == TABLE and port not in own)
-                offset += (length + 3) & ~3
-
-    def close(self) -> None:
-        """Hear no more."""
-        self._socket.close()
-
-
-def _first_text(attributes: bytes) -> str:
-    """The name of the table, with which every message about tables, chains and rules begins; "" for others."""
+def table_in(body: bytes) -> str:
+    """Return the name of the table, with which every message about tables, chains and rules begins; "" for others."""
+    attributes = body[_GENMSG:]
     if len(attributes) < 4:
         return ""
     size, kind = struct.unpack_from("=HH", attributes)

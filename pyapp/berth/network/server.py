@@ -11,6 +11,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -18,13 +19,14 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.call import explain
 from berth.kernel.processes import start_time
+from berth.network.addresses import BRIDGE
+from berth.network.firewall_news import FirewallNews, Patience, listen_to
 from berth.network.hub import Hub
 from berth.network.links import traffic_of
 from berth.network.loop import Loop
 from berth.network.messages import ROOM, Answer, MemberStatus, Request, send
 from berth.network.model import Init
 from berth.network.news import News
-from berth.network.nftables import Nftables, NftablesNews
 from berth.network.plugs import Plugs
 from berth.network.records import NetFolder
 from berth.network.servers import Read
@@ -57,7 +59,8 @@ class _Server:
         self._hub = Hub(home, self._loop, log, read_servers)
         self._plugs = Plugs(home, self._hub.netlink, self._hub.members, log)
         self._news = News()
-        self._firewall_news: NftablesNews | None = None
+        self._firewall_news: list[FirewallNews] = []
+        self._patience = Patience(_SETTLING_SECONDS)
         self._held: dict[socket.socket, str] = {}
 
     def run(self) -> None:
@@ -157,6 +160,7 @@ class _Server:
                 name=name,
                 lease=member.lease,
                 link=member.link,
+                bridge=BRIDGE if member.wish.bridge else "",
                 ports=member.wish.ports,
                 uplink=self._hub.uplinks[name],
                 traffic=traffic_of(self._hub.netlink, member.index),
@@ -165,15 +169,15 @@ class _Server:
         )
 
     def _listen_to_firewall(self) -> None:
-        """Where the kernel tells what others do to the rules, hear it; iptables is looked at with the routes."""
-        if self._firewall_news is None and self._hub.members and self._hub.firewalls.kind == Nftables.kind:
-            self._firewall_news = NftablesNews()
-            self._loop.watch(self._firewall_news.fileno(), self._hear_of_firewall)
+        """Hear what others do to the rules, once there are some."""
+        if not self._firewall_news and self._hub.members:
+            self._firewall_news = listen_to(self._hub.firewalls.kind, lambda: self._hub.firewalls.ports)
+            for news in self._firewall_news:
+                self._loop.watch(news.fileno(), partial(self._hear_of_firewall, news))
 
-    def _hear_of_firewall(self) -> None:
-        assert self._firewall_news is not None
-        if self._firewall_news.tells_of_others(self._hub.firewalls.ports):
-            self._loop.put_off("mend", _SETTLING_SECONDS, self._mend)
+    def _hear_of_firewall(self, news: FirewallNews) -> None:
+        if news.tells_of_others():
+            self._loop.put_off("mend", self._patience.seconds(time.monotonic()), self._mend)
 
     def _forward(self) -> None:
         try:
@@ -183,7 +187,8 @@ class _Server:
 
     def _mend(self) -> None:
         try:
-            self._hub.mend_firewall()
+            if self._hub.mend_firewall():
+                self._patience.mended(time.monotonic())
         except BerthError as error:
             self._log(f"the firewall could not be mended: {error}")
 

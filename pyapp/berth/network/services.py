@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from berth.kernel.call import explain
-from berth.network.dhcp import Offer
+from berth.network.addresses import BRIDGE
+from berth.network.datagrams import send_by
+from berth.network.dhcp import CLIENT_PORT, SERVER_PORT, Offer, Reply
 from berth.network.dhcp_server import DhcpServer
 from berth.network.loop import Loop
 from berth.network.loopback import LoopbackPorts
@@ -35,6 +37,7 @@ class Services:
         self._complain = complain
         self._resolver: Resolver | None = None
         self._dhcp: dict[str, DhcpServer] = {}
+        self._bridge_dhcp: DhcpServer | None = None
         self._ports: dict[str, LoopbackPorts] = {}
 
     def add(self, member: Member) -> None:
@@ -49,7 +52,7 @@ class Services:
             except OSError as error:
                 self._complain(f"names can't be resolved at {member.lease.gateway}: {explain(error)}")
         try:
-            self._dhcp[name] = DhcpServer(self._loop, member.link, lambda: self._offer(member))
+            self._serve_dhcp(member)
         except OSError as error:
             self._complain(f"container {name}: DHCP can't be served: {explain(error)}")
 
@@ -72,6 +75,9 @@ class Services:
         """Serve container `name` no more."""
         if (dhcp := self._dhcp.pop(name, None)) is not None:
             dhcp.close()
+        if self._bridge_dhcp is not None and not self._bridged():
+            self._bridge_dhcp.close()
+            self._bridge_dhcp = None
         if (ports := self._ports.pop(name, None)) is not None:
             ports.close()
 
@@ -80,6 +86,25 @@ class Services:
         if self._resolver is not None:
             self._resolver.close()
             self._resolver = None
+
+    def _serve_dhcp(self, member: Member) -> None:
+        if not member.wish.bridge:
+            self._dhcp[member.wish.name] = DhcpServer(self._loop, member.link, lambda _: self._offer(member))
+        elif self._bridge_dhcp is None:
+            self._bridge_dhcp = DhcpServer(self._loop, BRIDGE, self._offer_on_bridge, self._send_on_bridge)
+
+    def _offer_on_bridge(self, mac: bytes) -> Offer | None:
+        found = self._bridged().get(mac)
+        return None if found is None else self._offer(found)
+
+    def _send_on_bridge(self, mac: bytes, reply: Reply) -> None:
+        member = self._bridged()[mac]
+        send_by(member.link, mac, (member.lease.gateway, SERVER_PORT), (reply.address, CLIENT_PORT), reply.data)
+
+    def _bridged(self) -> dict[bytes, Member]:
+        """Those on the bridge, by their MAC addresses, which nobody there can lie about."""
+        bridged = (member for member in self._members.values() if member.wish.bridge)
+        return {bytes.fromhex(member.lease.mac.replace(":", "")): member for member in bridged}
 
     def _offer(self, member: Member) -> Offer:
         servers = tuple(server for server in member.wish.dns if ":" not in server)

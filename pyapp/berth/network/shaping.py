@@ -5,12 +5,11 @@ has another one: the kernel has no queue for what arrives.  See tc(8), tc-tbf(8)
 """
 
 import errno
-import socket
 from typing import Final
 
 from berth.errors import BerthError
 from berth.kernel.call import KernelError
-from berth.network import links
+from berth.network import hooks, links
 from berth.network.addresses import LINK_PREFIX
 from berth.network.model import Member
 from berth.network.netlink import (
@@ -24,10 +23,7 @@ from berth.network.netlink import (
 )
 
 _ROOT: Final = 0xFFFFFFFF  # TC_H_ROOT
-_INGRESS: Final = 0xFFFFFFF1
-_INGRESS_HANDLE: Final = 0xFFFF0000
 _HANDLE: Final = 0x10000
-_EVERYTHING: Final = 1 << 16 | socket.htons(3)  # priority 1, ETH_P_ALL
 _LEAST_BURST: Final = 1 << 16  # a packet as large as the link's offload makes it
 _BURSTS_IN_A_SECOND: Final = 50
 _LATENCY: Final = "50ms"
@@ -91,9 +87,11 @@ def _lead_through(netlink: Netlink, member: Member, shaper: int) -> None:
 
     mode = NLM_F_CREATE | NLM_F_EXCL
     name = member.link
-    ingress = {"TCA_KIND": "ingress"}
-    netlink.ask(RTM_NEWQDISC, name, mode, ingress, index=member.index, parent=_INGRESS, handle=_INGRESS_HANDLE)
+    if not member.wish.bridge:  # a port of the bridge has hooks already
+        hooks.open_ingress(netlink, member.index, name)
     action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": shaper}
     options = cls_u32.get_parameters({"target": _HANDLE, "keys": ["0x0/0x0+0"], "action": action})
     filtering = {"TCA_KIND": "u32", "TCA_OPTIONS": options}
-    netlink.ask(RTM_NEWTFILTER, name, mode, filtering, index=member.index, parent=_INGRESS_HANDLE, info=_EVERYTHING)
+    netlink.ask(
+        RTM_NEWTFILTER, name, mode, filtering, index=member.index, parent=hooks.INGRESS, info=hooks.everything(2)
+    )

@@ -23,8 +23,8 @@ def wanted_rules(members: Iterable[Member], uplinks: Mapping[str, Uplink], subne
         uplink = uplinks[member.wish.name]
         if not source:
             continue
-        rules.add(Rule(priority=OWN_SOURCE, action=_GO_TO, goto=TO_MEMBERS, iif=member.link, source=source))
-        rules.add(Rule(priority=OTHER_SOURCE, action=_BLACKHOLE, iif=member.link))
+        rules.add(Rule(priority=OWN_SOURCE, action=_GO_TO, goto=TO_MEMBERS, iif=member.way, source=source))
+        rules.add(Rule(priority=OTHER_SOURCE, action=_BLACKHOLE, iif=member.way))
         for step, table in enumerate(uplink.tables):
             rules.add(Rule(priority=FROM_MEMBER + step, action=_LOOK_UP, table=table, source=source))
         if uplink.closed:
@@ -36,9 +36,9 @@ def wanted_routes(members: Iterable[Member], uplinks: Mapping[str, Uplink], subn
     """Return the routes: one to each member, none to addresses of `subnet` that nobody has, and copies for uplinks."""
     routes = {Route(table=MEMBERS_TABLE, destination=subnet, kind=_UNREACHABLE)}
     for member in members:
-        if member.index and (destination := _whole(member, family)):
+        if member.way_index and (destination := _whole(member, family)):
             scope = _SCOPE_LINK if family == 4 else 0
-            routes.add(Route(table=MEMBERS_TABLE, destination=destination, link=member.index, scope=scope))
+            routes.add(Route(table=MEMBERS_TABLE, destination=destination, link=member.way_index, scope=scope))
         routes |= set(uplinks[member.wish.name].copied)
     return routes
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from berth.network import links, shaping, sysctls
+from berth.network import bridge, links, shaping, sysctls
 from berth.network.connections import forget_all, forget_outgoing, reset_connections
 from berth.network.model import Member
 from berth.network.netlink import Netlink, inside, open_namespace
@@ -15,8 +15,11 @@ from berth.network.netlink import Netlink, inside, open_namespace
 INNER: Final = "eth0"
 
 
-def make_link(netlink: Netlink, member: Member, mtu: int) -> int:
-    """Make the link of `member` and switch the phone's end on; return the index of that.  Raises OSError."""
+def make_link(netlink: Netlink, member: Member, mtu: int) -> Member:
+    """Make the link of `member` and switch the phone's end on; return it with what is known now.
+
+    Raises BerthError, OSError.
+    """
     lease = member.lease
     namespace = open_namespace(member.init)
     try:
@@ -25,13 +28,15 @@ def make_link(netlink: Netlink, member: Member, mtu: int) -> int:
         )
     finally:
         os.close(namespace)
-    sysctls.write_if_there(sysctls.of_link(member.link, ipv6=bool(lease.address6)))
-    links.add_address(netlink, index, lease.gateway, 32)
-    if lease.gateway6:
-        links.add_address(netlink, index, lease.gateway6, 128, family=6)
-    shaping.limit(netlink, replace(member, index=index), _alias(member))
+    made = replace(member, index=index)
+    if member.wish.bridge:
+        made = replace(made, bridge=bridge.plug_in(netlink, made))
+    else:
+        sysctls.write_if_there(sysctls.of_link(member.link, ipv6=bool(lease.address6)))
+        links.add_gateway(netlink, index, lease)
+    shaping.limit(netlink, made, _alias(member))
     links.switch_on(netlink, index)
-    return index
+    return made
 
 
 def set_up_inside(member: Member, own_namespace: int) -> None:
@@ -51,6 +56,8 @@ def remove_link(netlink: Netlink, member: Member) -> None:
     """Remove the link of `member`; one that has gone is fine.  Raises KernelError."""
     links.remove_link(netlink, member.link, _alias(member))
     shaping.lift(netlink, member, _alias(member))
+    if member.wish.bridge:
+        bridge.unplug(netlink, member)
 
 
 def set_mtu(netlink: Netlink, member: Member, mtu: int, own_namespace: int) -> None:

@@ -29,6 +29,8 @@ MODULES = (
     *("ext4", "f2fs", "tcp_diag", "veth", "nf_conntrack_netlink"),
     *("iptable_filter", "iptable_mangle", "iptable_nat", "ip6table_filter", "ip6table_mangle", "ip6table_nat"),
     *("xt_comment", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_TCPMSS", "xt_tcpudp"),
+    *("nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat"),
+    "ipvlan",  # and neither macvlan nor bridge
 )
 EMPTY = (
     "apex", "cache", "config", "data", "data_mirror", "debug_ramdisk", "dev", "linkerconfig", "metadata", "mnt", "odm",
@@ -154,7 +156,9 @@ def _settle_firewall(target: Path) -> None:
         raise RuntimeError(f"{library.name} does not tell where its extensions lie")
     shutil.copytree(os.fsdecode(match[0]), target / "lib64" / EXTENSIONS)
     _replace(library, match[0], f"/system/lib64/{EXTENSIONS}".encode())
-    _replace(target / "bin/iptables", b"/run/xtables.lock", b"/dev/xtables.lock")
+    # Android's is /system/etc/xtables.lock, which this is as well, and there is no room for a longer name.
+    _replace(target / "bin/iptables", b"/run/xtables.lock", b"/etc/xtables.lock")
+    (target / "etc/xtables.lock").touch()
 
 
 def _replace(file: Path, old: bytes, new: bytes) -> None:
