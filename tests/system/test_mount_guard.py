@@ -19,6 +19,7 @@ import pytest
 
 from berth.host import Host, Rootfs
 from berth.kernel import errand
+from berth.kernel.capabilities import set_capabilities
 from berth.kernel.mounts import MS_NODEV, MS_RDONLY, mount, read_mounts
 from berth.kernel.namespaces import unshare
 from berth.kernel.syscalls import I386, X86_64
@@ -212,6 +213,33 @@ def test_without_sys_admin_nothing_is_mounted() -> None:
     assert guarded(body) == errno.EPERM
 
 
+def test_it_is_mounted_as_its_caller_and_with_no_more_rights() -> None:
+    """Without uid 0 for files a process has SYS_ADMIN still, but no folder is open to it any more."""
+
+    def body() -> list[object]:
+        os.makedirs("/mnt/closed/below")
+        os.chmod("/mnt/closed", 0o700)
+        LIBC.setfsgid(1001)
+        LIBC.setfsuid(1000)
+        below = LIBC.mount(b"x", b"/mnt/closed/below", b"tmpfs", ctypes.c_ulong(0), None) and ctypes.get_errno()
+        done, owner = try_mount("x", "tmpfs"), os.stat("/mnt/here")
+        return [below, done, owner.st_uid, owner.st_gid]
+
+    assert guarded(body) == [errno.EACCES, 0, 1000, 1001]
+
+
+def test_a_capability_that_the_caller_gave_up_does_not_serve_it() -> None:
+    def body() -> int:
+        os.makedirs("/mnt/closed/below")
+        os.chmod("/mnt/closed", 0o700)
+        os.chown("/mnt/closed", 1000, 1000)
+        set_capabilities(("SYS_ADMIN",))
+        failed = LIBC.mount(b"x", b"/mnt/closed/below", b"tmpfs", ctypes.c_ulong(0), None)
+        return ctypes.get_errno() if failed else 0
+
+    assert guarded(body) == errno.EACCES
+
+
 def test_a_user_namespace_mounts_by_itself_what_the_kernel_lets_it(disk: Disk) -> None:
     def body() -> list[object]:
         os.mknod("/mnt/node", 0o60666, disk.number)
@@ -364,7 +392,7 @@ def test_a_mount_that_hangs_holds_up_no_other(berth: Berth, rootfs: Factory) -> 
 
 def test_what_a_mount_is_made_of_can_not_be_exchanged() -> None:
     """Root inside may open the descriptors and write to the memory of the process that mounts."""
-    fd = errand.prepare(errand.MountArguments(b"source", b"/target", b"tmpfs", 0, None), 0, 0, 10)
+    fd = errand.sealed(b"\x7fELF".ljust(4096, b"\0"))
     try:
         with open(f"/proc/self/fd/{fd}", "r+b", buffering=0) as file, pytest.raises(OSError, match="not permitted"):
             file.write(b"x")

@@ -6,6 +6,7 @@ import os
 from msgspec import Struct
 
 from berth.kernel.capabilities import NUMBERS
+from berth.kernel.files import read_file
 from berth.kernel.namespaces import open_namespaces
 from berth.kernel.notifications import Question
 from berth.kernel.processes import pidfd_getfd, pidfd_open
@@ -42,8 +43,8 @@ class Caller(Struct, frozen=True, kw_only=True):
 def look_at(question: Question) -> Caller:
     """Return who asks `question`; true only if the caller is found to wait still afterwards.  Raises OSError."""
     place = f"/proc/{question.thread}"
-    with open(f"{place}/status", encoding="utf-8", errors="replace") as file:
-        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    lines = read_file(f"{place}/status").decode(errors="replace").split("\n")
+    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     return Caller(
         pidfd=pidfd_open(int(fields["Tgid"])),
         memory=os.open(f"{place}/mem", os.O_RDONLY | os.O_CLOEXEC),

@@ -1,6 +1,7 @@
 """Whole messages between the monitor and the processes that it sets up: JSON, with descriptors beside it."""
 
 import array
+import contextlib
 import json
 import socket
 from typing import Any, Self
@@ -42,6 +43,11 @@ class Channel:
         for _, _, numbers in ancillary:
             descriptors.frombytes(numbers)
         return (json.loads(data) if data else None), descriptors.tolist()
+
+    def end(self) -> None:
+        """Send nothing more: whoever is at the other end receives that, and may still send."""
+        with contextlib.suppress(OSError):  # the other end is gone
+            self._end.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close this end."""

@@ -5,7 +5,6 @@ see it.
 """
 
 import errno
-import fcntl
 import os
 import re
 import resource
@@ -17,13 +16,12 @@ from msgspec import Struct
 
 from berth.engine.caller import Caller
 from berth.kernel import errand
-from berth.kernel.capabilities import NUMBERS, drop_bounding, set_capabilities
+from berth.kernel.capabilities import NUMBERS, drop_bounding, permitted, set_capabilities
 from berth.kernel.file_systems import MountFlags, create, open_context, read_listed
 from berth.kernel.memory import read_page, read_string
 from berth.kernel.mounts import move_mount
 from berth.kernel.namespaces import setns
 from berth.kernel.notifications import Question, answer, answer_with_descriptor, let_pass, waits
-from berth.kernel.processes import close_all_but
 from berth.kernel.syscalls import number_of
 from berth.plan.model import Plan
 from berth.plan.mounts import may_mount_device, names_a_file, split_options, way_to_mount
@@ -102,7 +100,7 @@ def _mount(call: _MountCall, caller: Caller, plan: Plan) -> int:
         way = way_to_mount(plan.mounts, name, read_listed())
     match way:
         case "plain":
-            return _errno_of(lambda: _run_errand(call, caller))
+            return _errno_of_children(_send_errand(call, caller))
         case "device":
             return _errno_of(lambda: _mount_device(call, caller, plan))
         case _:
@@ -110,7 +108,7 @@ def _mount(call: _MountCall, caller: Caller, plan: Plan) -> int:
 
 
 def _errno_of(work: Callable[[], object]) -> int:
-    """Do `work` in a child; return the errno that it, or the child that it left behind instead, ended with."""
+    """Do `work` in a child; return the errno that it ended with."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -120,6 +118,11 @@ def _errno_of(work: Callable[[], object]) -> int:
             os._exit(error.errno or errno.EIO)
         finally:
             os._exit(errno.EIO)
+    return _errno_of_children(pid)
+
+
+def _errno_of_children(first: int) -> int:
+    """Wait for all children; return the errno that `first` ended with, or the child that it left behind instead."""
     ends = {}
     while True:
         try:
@@ -127,21 +130,22 @@ def _errno_of(work: Callable[[], object]) -> int:
         except ChildProcessError:
             break
         ends[ended] = os.WEXITSTATUS(status) if os.WIFEXITED(status) else errno.EINTR
-    own = ends.pop(pid)
+    own = ends.pop(first)
     return next(iter(ends.values()), own)
 
 
-def _run_errand(call: _MountCall, caller: Caller) -> None:
-    """Mount a file system without a device from inside all of the caller's namespaces."""
+def _send_errand(call: _MountCall, caller: Caller) -> int:
+    """Have a file system without a device mounted from inside all of the caller's namespaces, by the child returned."""
     texts = [text for text in (call.source, call.target, call.data) if text is not None]
     numbers = {int(found) for text in texts for pair in _OWN_DESCRIPTOR.findall(text) for found in pair if found}
-    arguments = errand.MountArguments(call.source, call.target, call.filesystem, call.flags, call.data)
-    ours = errand.prepare(arguments, caller.uid, caller.gid, max(numbers, default=0) + 1)
-    _enter(caller, caller.namespaces)
-    copies = {number: caller.copy(number) for number in numbers}
-    _take_identity(caller)
-    _place(copies, ours)
-    errand.run(ours)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the caller may have been given high numbers
+    return errand.start(
+        errand.MountArguments(call.source, call.target, call.filesystem, call.flags, call.data),
+        errand.Place(caller.namespaces, caller.root, caller.cwd),
+        errand.Identity(caller.uid, caller.gid, caller.groups, caller.capabilities & permitted()),
+        {number: caller.copy(number) for number in numbers},
+    )
 
 
 def _mount_device(call: _MountCall, caller: Caller, plan: Plan) -> None:
@@ -192,16 +196,3 @@ def _open(caller: Caller, path: bytes) -> int:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     fd = caller.copy(int(own[1]))
     return os.open(own[2], os.O_PATH | os.O_CLOEXEC, dir_fd=fd) if own[2] else fd
-
-
-def _place(copies: dict[int, int], keep: int) -> None:
-    """Leave nothing open but `keep` and the copies, these at the numbers that they have in the caller."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, keep + 1) for number, fd in copies.items()}
-    for number, fd in high.items():
-        os.dup2(fd, number)
-    for number in range(3):
-        if number not in copies:
-            os.close(number)
-    close_all_but(keep, *copies)

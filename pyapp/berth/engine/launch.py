@@ -14,7 +14,7 @@ from berth.engine.network import join
 from berth.engine.order import Order, Started, StartFailed
 from berth.engine.recover import clear_remains
 from berth.engine.stages import reached
-from berth.engine.zygote import start_monitor
+from berth.engine.zygote import Expected
 from berth.errors import BerthError
 from berth.host import Host, Rootfs
 from berth.kernel.call import explain
@@ -38,20 +38,23 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
-            host = read_host(home, devices=spec.hw_access, resolvers=True)
-            decided = check(spec, options, host)
-            refuse_useless_gateway(home, spec)
-            member = join(home, spec) if spec.net in JOINED else None
-            if member is not None and member.lease is not None:
-                host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
-            notices = member.notices if member is not None else ()
-            order = Order(
-                state=home.state, run=home.run, spec=spec, options=options, host=host, plan=decided, notices=notices
-            )
-            with saved_unless(StartFailed, home, spec):
-                return start_monitor(order, lock, member)
+            with Expected(home, spec.name, lock) as monitor:
+                return _order(home, spec, options, monitor)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
+
+
+def _order(home: Home, spec: Spec, options: StartOptions, monitor: Expected) -> Started:
+    host = read_host(home, devices=spec.hw_access, resolvers=True)
+    decided = check(spec, options, host)
+    refuse_useless_gateway(home, spec)
+    member = join(home, spec) if spec.net in JOINED else None
+    if member is not None and member.lease is not None:
+        host, decided = replace(host, lease=member.lease), None  # what it has on the network decides too
+    notices = member.notices if member is not None else ()
+    order = Order(state=home.state, run=home.run, spec=spec, options=options, host=host, plan=decided, notices=notices)
+    with saved_unless(StartFailed, home, spec):
+        return monitor.carry_out(order, member)
 
 
 def _refuse_second_start(home: Home, name: str) -> None:

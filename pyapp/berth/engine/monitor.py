@@ -50,8 +50,7 @@ _POWERED_OFF = "powered off"
 class Task(Struct, frozen=True, kw_only=True):
     """What a monitor knows: its container's name, and the home at `state` and `run`.
 
-    `descriptors` says which it was given: the order (a file in memory), where it reports to, the container's lock, and
-    where the container is on the network, its connection to the net process.
+    `descriptors` says which it was given: where its order comes from and it reports to, and the container's lock.
     """
 
     name: str
@@ -65,16 +64,28 @@ def monitor(task: Task) -> NoReturn:
 
     The lock is held until there is a record: a second start must not come between, even if the caller is killed.
     """
-    order, report, lock, *network = task.descriptors
+    report, lock = task.descriptors
     home = Home(task.state, task.run)
     channel = Channel(socket.socket(fileno=report))
-    member = Membership(home, task.name, socket.socket(fileno=network[0])) if network else None
 
     def tell(error: BaseException) -> None:
         why = leave_last_words(home, task.name, error)
         channel.send({"error": f"container {task.name}: its monitor could not go on: {why}"})
 
-    end_with(lambda: Monitor(home, task.name, order, member).run(lock, channel), tell)
+    end_with(lambda: _await_order(home, task.name, lock, channel), tell)
+
+
+def _await_order(home: Home, name: str, lock: int, report: Channel) -> None:
+    """Carry out the order; where the start was refused after all, or its worker killed, there is none."""
+    name_process(f"berth: {name}", f"berth: monitor of {name}")
+    become_subreaper()
+    setsid()
+    _, descriptors = report.receive()
+    if not descriptors:
+        return
+    order, *network = descriptors
+    member = Membership(home, name, socket.socket(fileno=network[0])) if network else None
+    Monitor(home, name, order, member).run(lock, report)
 
 
 class Monitor:
@@ -91,9 +102,6 @@ class Monitor:
 
     def run(self, lock: int, report: Channel) -> NoReturn:
         """Have the container started, which the builder reports, or a failure here; then stay until it ends."""
-        name_process(f"berth: {self.name}", f"berth: monitor of {self.name}")
-        become_subreaper()
-        setsid()
         reached("forked")
         try:
             self.journal = Journal.create(self.folder.journal)

@@ -8,6 +8,7 @@ service runs, a monitor is forked by the worker itself.
 import contextlib
 import os
 import signal
+from typing import Self
 
 import msgspec
 
@@ -18,6 +19,7 @@ from berth.engine.network import Membership
 from berth.engine.order import Order, Started, StartFailed
 from berth.engine.surroundings import leave_surroundings
 from berth.errors import BerthError
+from berth.home import Home
 from berth.kernel.processes import die_with_parent, end_with, fork, name_process
 
 _nearest: list[Channel] = []  # the zygote's, in the service and all that it forks
@@ -68,28 +70,45 @@ def _fork_monitor(task: Task, channel: Channel) -> None:
         end_with(lambda: monitor(task), lambda _: None)
 
 
-def start_monitor(order: Order, lock: int, member: Membership | None) -> Started:
-    """Have a monitor carry out `order` and return what came of it once the container's init has been executed.
+class Expected:
+    """A monitor on its way: forked while its order is still being written, and gone again where none comes."""
 
-    `lock` is the descriptor that holds the container's lock, `member` its place on the network.  Raises StartFailed
-    with the failing step, nothing being left of the attempt, and BerthError when the monitor was killed.
-    """
-    name = order.spec.name
-    ours, theirs = Channel.pair()
-    written = order.write()
-    descriptors = (written, theirs.fileno(), lock, *((member.fileno(),) if member else ()))
-    task = Task(name=name, state=order.state, run=order.run, descriptors=descriptors)
-    if not _ask_zygote(task):
-        _fork_here(task, order)
-    os.close(written)
-    theirs.close()
-    message, _ = ours.receive()
-    if message is None:
-        raise BerthError(f'container {name}: its monitor was killed during the start; run "berth recover"')
-    if "error" in message:
-        ours.receive()  # its end: nothing of the monitor is left either
-        raise StartFailed(message["error"])
-    return msgspec.convert(message["started"], Started)
+    def __init__(self, home: Home, name: str, lock: int) -> None:
+        """Have it forked; `lock` is the descriptor that holds the container's lock.  Raises OSError."""
+        self._name = name
+        self._ours, theirs = Channel.pair()
+        task = Task(name=name, state=home.state, run=home.run, descriptors=(theirs.fileno(), lock))
+        if not _ask_zygote(task):
+            _fork_here(task)
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        """Return, where the start failed or was refused, when nothing is left of the monitor either."""
+        if failure is not None:
+            self._ours.end()
+            while self._ours.receive()[0] is not None:
+                pass
+        self._ours.close()
+
+    def carry_out(self, order: Order, member: Membership | None) -> Started:
+        """Have it carry out `order` and return what came of it once the container's init has been executed.
+
+        `member` is its place on the network.  Raises StartFailed with the failing step, nothing being left of the
+        attempt, and BerthError when the monitor was killed.
+        """
+        written = order.write()
+        with contextlib.suppress(OSError):  # it was killed, which the answer will tell
+            self._ours.send({"order": True}, (written, *((member.fileno(),) if member else ())))
+        os.close(written)
+        message, _ = self._ours.receive()
+        if message is None:
+            raise BerthError(f'container {self._name}: its monitor was killed during the start; run "berth recover"')
+        if "error" in message:
+            raise StartFailed(message["error"])
+        return msgspec.convert(message["started"], Started)
 
 
 def _ask_zygote(task: Task) -> bool:
@@ -100,9 +119,9 @@ def _ask_zygote(task: Task) -> bool:
     return False
 
 
-def _fork_here(task: Task, order: Order) -> None:
+def _fork_here(task: Task) -> None:
     def begin() -> None:
-        leave_surroundings(task.descriptors, order.host.cgroups)
+        leave_surroundings(task.descriptors, read_cgroup_mounts())
         monitor(task)
 
     if fork() == 0:

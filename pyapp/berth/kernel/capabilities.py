@@ -59,7 +59,7 @@ _PR_CAPBSET_READ: Final = 23
 _PR_CAPBSET_DROP: Final = 24
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
-_CAPABILITY_VERSION_3: Final = 0x20080522
+CAPABILITY_VERSION_3: Final = 0x20080522
 
 
 class _Header(ctypes.Structure):
@@ -94,7 +94,7 @@ def set_capabilities(keep: Iterable[str]) -> None:
     another user, and pass by the bounding set at every execve by root.
     """
     wanted = sum(1 << NUMBERS[name] for name in keep)
-    header, data = _Header(_CAPABILITY_VERSION_3, 0), (_Data * 2)()
+    header, data = _Header(CAPABILITY_VERSION_3, 0), (_Data * 2)()
     check(libc.capget(ctypes.byref(header), data), "capget")
     for index in range(2):
         allowed = data[index].permitted & (wanted >> (32 * index))
@@ -105,6 +105,13 @@ def set_capabilities(keep: Iterable[str]) -> None:
     except KernelError as error:
         if error.errno != errno.EINVAL:  # kernels before 4.3 have no ambient set
             raise
+
+
+def permitted() -> int:
+    """Return the calling process's permitted set as a bit mask.  Raises KernelError."""
+    header, data = _Header(CAPABILITY_VERSION_3, 0), (_Data * 2)()
+    check(libc.capget(ctypes.byref(header), data), "capget")
+    return int(data[0].permitted | data[1].permitted << 32)
 
 
 def bounding_set() -> tuple[str, ...]:

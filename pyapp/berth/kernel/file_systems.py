@@ -5,6 +5,7 @@ import os
 from typing import Final, NamedTuple, Self
 
 from berth.kernel.call import syscall
+from berth.kernel.files import read_file
 from berth.kernel.mounts import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOEXEC,
@@ -110,9 +111,8 @@ def create(filesystem: bytes, source: str, flags: MountFlags, options: tuple[tup
 
 def read_listed() -> dict[str, bool]:
     """Return the file systems of /proc/filesystems, each with whether it needs a block device."""
-    with open("/proc/filesystems", encoding="utf-8") as file:
-        pairs = (line.rstrip("\n").split("\t") for line in file)
-        return {name: kind != "nodev" for kind, name in pairs}
+    pairs = (line.split("\t") for line in read_file("/proc/filesystems").decode().splitlines())
+    return {name: kind != "nodev" for kind, name in pairs}
 
 
 def _configure(context: int, command: int, key: str | None, value: str | None = None) -> None:
