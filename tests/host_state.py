@@ -37,14 +37,14 @@ class HostState(NamedTuple):
 def look(home: Path) -> HostState:
     """Return the state of the host now; Berth's processes are those that were started with `home` as BERTH_HOME."""
     mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    ours = _Ownership(home)
+    ours = _Ownership(home, alone=ALONE)
     return HostState(
         mounts=frozenset(mounts),
         loops=frozenset(filter(ours.has_loop, _loops())),
         cgroups=frozenset(_cgroups(mounts, ours)),
         controllers=frozenset(_controllers(mounts)),
         links=frozenset(os.listdir("/sys/class/net")),
-        processes=frozenset(map(_describe_role, processes_of(home))) - {""},
+        processes=frozenset(map(_describe_role, _processes_of(home, ours))) - {""},
     )
 
 
@@ -52,10 +52,11 @@ class _Ownership:
     """Tells what is of this run, whose BERTH_HOME is `home`.
 
     A cgroup carries the tag of the home that its container is of, and the file of a loop device lies in a run's folder.
-    In CI all is ours that is not of the home, or in the folder, of another run.
+    With `alone` every container is ours that is not of another run's home.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, alone: bool) -> None:
+        self._alone = alone
         self._tag = _tag(home)
         others = [folder for folder in RUNS.glob(f"{PREFIX}*") if not home.is_relative_to(folder)]
         self._folders = tuple(f"{folder}/" for folder in others)
@@ -64,7 +65,7 @@ class _Ownership:
     def has_container(self, cgroup: str) -> bool:
         """Whether a container's cgroup with that name, "NAME@TAG", is ours."""
         tag = cgroup.rpartition("@")[2]
-        return tag not in self._tags if ALONE else tag == self._tag
+        return tag not in self._tags if self._alone else tag == self._tag
 
     def has_loop(self, loop: str) -> bool:
         """Whether a loop device is ours; `loop` is its name, a space, and the path of its file."""
@@ -95,7 +96,11 @@ def difference(before: HostState, home: Path) -> list[str]:
 
 def processes_of(home: Path) -> Iterator[int]:
     """Yield the pids of what was started with BERTH_HOME=`home`, and of what is in the cgroups of its containers."""
-    mark, ours = b"BERTH_HOME=" + os.fsencode(home), _Ownership(home)
+    return _processes_of(home, _Ownership(home, alone=False))
+
+
+def _processes_of(home: Path, ours: _Ownership) -> Iterator[int]:
+    mark = b"BERTH_HOME=" + os.fsencode(home)
     for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
         if pid != os.getpid() and (
             any(map(ours.has_container, _containers_of(pid))) or mark in _read(f"/proc/{pid}/environ").split(b"\0")
