@@ -109,11 +109,12 @@ def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_li
     assert berth_home.exists()
 
 
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(("alone", "aside"), [(False, False), (True, False), (False, True)])
 def test_what_another_run_has_is_not_held_against_this_one(
-    berth_home: Path, host_unchanged: host_state.HostState, monkeypatch: pytest.MonkeyPatch, alone: bool
+    berth_home: Path, host_unchanged: host_state.HostState, monkeypatch: pytest.MonkeyPatch, alone: bool, aside: bool
 ) -> None:
     monkeypatch.setattr(host_state, "ALONE", alone)
+    monkeypatch.setattr(host_state, "ASIDE", aside)
     with another_run() as (_, home):
         image = root_file_systems.copy(root_file_systems.image("busybox"), home.parent / "disk.img")
         theirs = Berth(home)
