@@ -61,15 +61,13 @@ class _Ownership:
         self._alone = alone
         self._tag = _tag(home)
         runs = list(RUNS.glob(f"{PREFIX}*"))
-        others = [folder for folder in runs if not home.is_relative_to(folder)]
-        self._others = tuple(f"{folder}/" for folder in others)
-        self._own = tuple(f"{folder}/" for folder in runs if folder not in others)
-        self._tags = {_tag(home_of(folder)) for folder in others}
+        self._folders = tuple(f"{folder}/" for folder in runs if home.is_relative_to(folder))
+        self._others = {_tag(home_of(folder)) for folder in runs if not home.is_relative_to(folder)}
 
     def has_container(self, cgroup: str) -> bool:
         """Whether a container's cgroup with that name, "NAME@TAG", is ours."""
         tag = cgroup.rpartition("@")[2]
-        return tag not in self._tags if self._alone else tag == self._tag
+        return tag not in self._others if self._alone else tag == self._tag
 
     def has_link(self, name: str) -> bool:
         """Whether a network interface may be ours."""
@@ -78,7 +76,7 @@ class _Ownership:
     def has_loop(self, loop: str) -> bool:
         """Whether a loop device is ours; `loop` is its name, a space, and the path of its file."""
         file = loop.partition(" ")[2]
-        return file.startswith(self._own) if ASIDE else not file.startswith(self._others)
+        return file.startswith(self._folders) or not (ASIDE or file.startswith(f"{RUNS}/{PREFIX}"))
 
 
 def home_of(run_folder: Path) -> Path:
