@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from berth.home import Home
+from berth.network.addresses import LINK_PREFIX, SEGMENT_PREFIX
 
 SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
 ROLE = os.environ.get("BERTH_TEST_ROLE")  # tests.side_by_side gives one to each of its processes
 IN_CI = os.environ.get("CI") == "true"
-ALONE = IN_CI and ROLE != "aside"  # all on such a machine is ours, but what is another run's
+ASIDE = ROLE == "aside"  # the other one makes loop devices, links and controllers come and go
+ALONE = IN_CI and not ASIDE  # all on such a machine is ours, but what is another run's
 ONLY_RUN = IN_CI and ROLE is None
 RUNS = Path("/var/tmp")  # where each run has a folder; on disk, and short: a socket's path has 108 bytes at most
 PREFIX = "berth-run-"
@@ -37,13 +39,13 @@ class HostState(NamedTuple):
 def look(home: Path) -> HostState:
     """Return the state of the host now; Berth's processes are those that were started with `home` as BERTH_HOME."""
     mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    ours = _Ownership(home, alone=ALONE)
+    ours = _Ownership(home)
     return HostState(
         mounts=frozenset(mounts),
         loops=frozenset(filter(ours.has_loop, _loops())),
         cgroups=frozenset(_cgroups(mounts, ours)),
-        controllers=frozenset(_controllers(mounts)),
-        links=frozenset(os.listdir("/sys/class/net")),
+        controllers=frozenset() if ASIDE else frozenset(_controllers(mounts)),
+        links=frozenset(filter(ours.has_link, os.listdir("/sys/class/net"))),
         processes=frozenset(map(_describe_role, _noticed(home, ours))) - {""},
     )
 
@@ -52,24 +54,28 @@ class _Ownership:
     """Tells what is of this run, whose BERTH_HOME is `home`.
 
     A cgroup carries the tag of the home that its container is of, and the file of a loop device lies in a run's folder.
-    With `alone` every container is ours that is not of another run's home.
+    On a machine that is CI's alone every container is ours that is not of another run's home.
     """
 
-    def __init__(self, home: Path, *, alone: bool) -> None:
-        self._alone = alone
+    def __init__(self, home: Path) -> None:
         self._tag = _tag(home)
-        others = [folder for folder in RUNS.glob(f"{PREFIX}*") if not home.is_relative_to(folder)]
-        self._folders = tuple(f"{folder}/" for folder in others)
-        self._tags = {_tag(home_of(folder)) for folder in others}
+        runs = list(RUNS.glob(f"{PREFIX}*"))
+        self._folders = tuple(f"{folder}/" for folder in runs if home.is_relative_to(folder))
+        self._others = {_tag(home_of(folder)) for folder in runs if not home.is_relative_to(folder)}
 
     def has_container(self, cgroup: str) -> bool:
         """Whether a container's cgroup with that name, "NAME@TAG", is ours."""
         tag = cgroup.rpartition("@")[2]
-        return tag not in self._tags if self._alone else tag == self._tag
+        return tag not in self._others if ALONE else tag == self._tag
+
+    def has_link(self, name: str) -> bool:
+        """Whether a network interface may be ours."""
+        return name.startswith((LINK_PREFIX, SEGMENT_PREFIX)) or not ASIDE
 
     def has_loop(self, loop: str) -> bool:
         """Whether a loop device is ours; `loop` is its name, a space, and the path of its file."""
-        return not loop.partition(" ")[2].startswith(self._folders)
+        file = loop.partition(" ")[2]
+        return file.startswith(self._folders) or not (ASIDE or file.startswith(f"{RUNS}/{PREFIX}"))
 
 
 def home_of(run_folder: Path) -> Path:

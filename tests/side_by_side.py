@@ -4,8 +4,9 @@
     python3 -m tests.side_by_side ARGUMENT ...      one pytest with these arguments, which choose tests
 
 What changes this machine and compares it with before is in one process.  What does not (pure tests, foreign processors,
-virtual machines, phones made of network namespaces) is in the other one, which gets a mount namespace of its own so
-that this holds; its output is shown when it has ended.  Both start containers: `tests.host_state` tells them apart.
+virtual machines, phones made of network namespaces, Debian's inits) is in the other one, which gets a mount namespace
+of its own so that this holds; its output is shown when it has ended.  Both start containers: `tests.host_state` tells
+them apart.  The service runs on this machine's localhost in one of them only, because tests wait for a port to be free.
 """
 
 import os
@@ -19,13 +20,13 @@ from pathlib import Path
 from tests import host_state
 
 ROOT = Path(__file__).resolve().parents[1]
-ON_PHONES = tuple(
+OF_THE_SYSTEM = tuple(
     str(path.relative_to(ROOT))
-    for name in ("dhcp_clients", "gateway", "lan", "nat*")
+    for name in ("dhcp_clients", "gateway", "inits", "lan", "nat*")
     for path in sorted(ROOT.glob(f"tests/system/test_{name}.py"))
 )
-ON_THIS_MACHINE = ("tests/system", "tests/browser", *(f"--ignore={path}" for path in ON_PHONES))
-ASIDE = ("tests/unit", "tests/flashing", "tests/device", *ON_PHONES)
+ON_THIS_MACHINE = ("tests/system", "tests/browser", *(f"--ignore={path}" for path in OF_THE_SYSTEM))
+ASIDE = ("tests/unit", "tests/flashing", "tests/device", *OF_THE_SYSTEM)
 OUTPUT = ROOT / ".cache" / "aside.log"
 PYTEST = (sys.executable, "-m", "pytest")
 ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # pytest cleans up then; see tests/conftest.py

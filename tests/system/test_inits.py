@@ -24,6 +24,7 @@ pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
 
+IMAGE: Final = "inits"  # its mount point is this machine's, and tests of another process may have a container quay
 FAREWELL: Final = "root/farewell"  # what the orderly shutdown writes
 _SAY_FAREWELL: Final = f"#!/bin/sh\necho orderly >> /{FAREWELL}\n"
 
@@ -241,9 +242,9 @@ def test_a_halt_inside_stops_it(berth: Berth, kind: Kind, root: Path) -> None:
 ONLY_SYSTEMD = pytest.mark.parametrize("kind", ["systemd"], indirect=True)
 
 
-def settled(berth: Berth) -> str:
+def settled(berth: Berth, name: str = "quay") -> str:
     """Wait until systemd can be asked and has booted; return the state that it says it is in."""
-    ask = ("run", "quay", "--", "systemctl", "is-system-running", "--wait")
+    ask = ("run", name, "--", "systemctl", "is-system-running", "--wait")
     return quick.wait_for(lambda: berth(*ask).stdout.strip() or None)
 
 
@@ -330,21 +331,21 @@ def test_a_user_logs_in_on_the_console(berth: Berth, systemd: Path) -> None:
 def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it_anew(
     berth: Berth, image: Factory
 ) -> None:
-    berth.succeed("start", "quay", "--rootfs-img", image("debian-systemd"))
-    assert settled(berth) == "running"
-    before = quick.info(berth)
+    berth.succeed("start", IMAGE, "--rootfs-img", image("debian-systemd"))
+    assert settled(berth, IMAGE) == "running"
+    before = quick.info(berth, IMAGE)
     mounted = Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text()
-    quick.shell(berth, "echo kept > /root/kept")
+    quick.shell(berth, "echo kept > /root/kept", IMAGE)
 
-    berth("run", "quay", "--", "systemctl", "reboot")
-    quick.wait_for(lambda: quick.info(berth)["pid"] not in (before["pid"], None) or None)
+    berth("run", IMAGE, "--", "systemctl", "reboot")
+    quick.wait_for(lambda: quick.info(berth, IMAGE)["pid"] not in (before["pid"], None) or None)
 
-    assert settled(berth) == "running"
-    assert quick.inside(berth, "systemctl", "--failed", "--no-legend") == ""
+    assert settled(berth, IMAGE) == "running"
+    assert quick.inside(berth, "systemctl", "--failed", "--no-legend", name=IMAGE) == ""
     assert Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text() == mounted
-    assert quick.inside(berth, "cat", "/root/kept") == "kept"
-    berth("run", "quay", "--", "poweroff")
-    quick.wait_for(lambda: quick.info(berth)["state"] == "stopped" or None)
+    assert quick.inside(berth, "cat", "/root/kept", name=IMAGE) == "kept"
+    berth("run", IMAGE, "--", "poweroff")
+    quick.wait_for(lambda: quick.info(berth, IMAGE)["state"] == "stopped" or None)
 
 
 @ONLY_SYSTEMD

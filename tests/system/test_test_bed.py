@@ -1,5 +1,7 @@
 """The tests' own ground: what they start from, and that they notice and undo what is left behind."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -78,24 +80,56 @@ with leftovers.run_folder() as folder:
 """
 
 
-def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_lives(berth_home: Path) -> None:
+@contextlib.contextmanager
+def another_run() -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A run in a PID namespace of its own, where its pid says nothing, and its BERTH_HOME."""
     command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", HOLDS_A_FOLDER]
-    with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout
-        folder = Path(other.stdout.readline().strip())
-        home = host_state.home_of(folder)
-        home.mkdir()
-        with start_sleeper(home) as process:
-            leftovers.undo_dead_runs()
-            assert folder.exists()
-            assert process.poll() is None
+    with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            home = host_state.home_of(Path(process.stdout.readline().strip()))
+            home.mkdir()
+            yield process, home
+        finally:
+            process.kill()
+            process.wait()
+            wait_until(lambda: undone(home.parent), "it has been undone")
 
-            other.kill()
-            other.wait()
-            wait_until(lambda: undone(folder), "it has been undone")
-            assert process.wait(10) == -signal.SIGKILL
+
+def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_lives(berth_home: Path) -> None:
+    with another_run() as (other, home), start_sleeper(home) as process:
+        leftovers.undo_dead_runs()
+        assert home.exists()
+        assert process.poll() is None
+
+        other.kill()
+        other.wait()
+        wait_until(lambda: undone(home.parent), "it has been undone")
+        assert process.wait(10) == -signal.SIGKILL
 
     assert berth_home.exists()
+
+
+@pytest.mark.parametrize(("alone", "aside"), [(False, False), (True, False), (False, True)])
+def test_what_another_run_has_is_not_held_against_this_one(
+    berth_home: Path, host_unchanged: host_state.HostState, monkeypatch: pytest.MonkeyPatch, alone: bool, aside: bool
+) -> None:
+    monkeypatch.setattr(host_state, "ALONE", alone)
+    monkeypatch.setattr(host_state, "ASIDE", aside)
+    with another_run() as (_, home):
+        image = root_file_systems.copy(root_file_systems.image("busybox"), home.parent / "disk.img")
+        theirs = Berth(home)
+        theirs.succeed("start", "neighbour", "--rootfs-img", image)
+
+        init = host_state.describe(json.loads(theirs.succeed("info", "neighbour", "--json"))["pid"])
+        assert {"loops", "cgroups", "processes"} <= mentioning(home, str(image), "neighbour@", init)
+        assert not mentioning(berth_home, str(image), "neighbour@", init)
+
+
+def mentioning(home: Path, *words: str) -> set[str]:
+    """Return in which parts of the host's state, as it is of the run with `home`, one of `words` is found."""
+    state = host_state.look(home)._asdict()
+    return {part for part, entries in state.items() if any(word in entry for word in words for entry in entries)}
 
 
 def undone(folder: Path) -> bool:

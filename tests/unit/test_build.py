@@ -26,6 +26,17 @@ def test_the_command_starts_from_any_folder(tmp_path: Path, folder: str) -> None
     assert result.returncode == 0
 
 
+def test_the_command_imports_nothing_that_only_tools_of_developers_bring(tmp_path: Path) -> None:
+    command, told = tmp_path / "berth", tmp_path / "imported"
+    (tmp_path / "typing_extensions.py").write_text(f"open({str(told)!r}, 'w').close()\nfrom typing import *\n")
+    search_path = [str(build.ROOT / "pyapp"), str(tmp_path), sysconfig.get_path("purelib")]
+    build.replace(command, build.launcher(sys.executable, search_path), 0o755)
+
+    subprocess.run([command, "info"], check=True, capture_output=True, env={**os.environ, "BERTH_HOME": str(tmp_path)})
+
+    assert not told.exists()
+
+
 def test_the_command_starts_python_without_a_shell_where_the_kernel_can() -> None:
     assert build.launcher("/a/.venv/bin/python", ["/a/pyapp"]).startswith("#!/a/.venv/bin/python -IS\nimport sys\n")
 

@@ -14,6 +14,7 @@ from berth.engine import cgroups
 from berth.engine.cgroup_trees import identify, processes, read, remove, write
 from berth.kernel.call import KernelError
 from berth.plan.cgroups import own_path
+from tests.faults import wait_until
 from tests.groups import MOUNTS, Made, folder, in_child, sleeper
 
 pytestmark = pytest.mark.system
@@ -27,9 +28,16 @@ def test_undo_leaves_nothing_and_removes_the_shared_folder_with_the_last_contain
     assert not any(os.path.exists(path) for path in cgroups.paths(plan, first.name))
     assert all(os.path.exists(path) for path in cgroups.paths(plan, second.name))
     second.undo()
-    for root in map(own_path, plan):
-        shared = Path(root, "berth")
-        assert not shared.exists() or any(entry.is_dir() for entry in shared.iterdir()), "only others may keep it"
+    shared = [Path(root, "berth") for root in map(own_path, plan)]
+    wait_until(lambda: all(map(gone_or_in_use, shared)), "only others keep a folder that all share")
+
+
+def gone_or_in_use(shared: Path) -> bool:
+    """Others come and go meanwhile, and for a moment theirs is empty, too."""
+    try:
+        return any(entry.is_dir() for entry in shared.iterdir())
+    except FileNotFoundError:
+        return True
 
 
 def test_undo_a_second_time_finds_nothing_to_do(made: Made) -> None:

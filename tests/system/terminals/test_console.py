@@ -30,12 +30,6 @@ pytestmark = pytest.mark.system
 DETACH = "\x1d"
 
 
-@pytest.fixture(scope="module", params=["bare", "served"])
-def berth(request: pytest.FixtureRequest, berth_home: Path) -> Iterator[Berth]:
-    with callers.caller(berth_home, served=request.param == "served") as command:
-        yield command
-
-
 @pytest.fixture
 def root(berth: Berth) -> Iterator[Path]:
     with callers.running(berth, "consoles", "busybox") as folder:

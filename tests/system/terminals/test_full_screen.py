@@ -9,18 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests import callers
-from tests.callers import PROMPT, Terminal, await_true, exit_code, find_process, interactive_shell, with_terminal
+from tests.callers import (
+    INSIDE,
+    PROMPT,
+    Terminal,
+    await_true,
+    exit_code,
+    find_process,
+    interactive_shell,
+    say,
+    with_terminal,
+)
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
 
 EMPTY = "\x1b[32;1H~"  # the last line of an empty file in vim, above the line of commands
-
-
-@pytest.fixture(scope="module", params=["bare", "served"])
-def berth(request: pytest.FixtureRequest, berth_home: Path) -> Iterator[Berth]:
-    with callers.caller(berth_home, served=request.param == "served") as command:
-        yield command
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +43,8 @@ def bash(berth: Berth, root: Path) -> Terminal:
     """A login shell of root's in the container."""
     shell = with_terminal(berth, "enter", "screens")
     shell.sendline("bind 'set enable-bracketed-paste off'; PS1='in''side# '")
-    shell.expect_exact("inside# ")
+    shell.expect_exact(INSIDE)
     return shell
-
-
-def say(shell: Terminal, line: str) -> list[str]:
-    shell.sendline(line)
-    shell.expect_exact("\n")
-    shell.expect_exact("inside# ")
-    assert shell.before is not None
-    return str(shell.before).splitlines()
 
 
 def test_a_login_shell_knows_who_and_where_it_is(bash: Terminal) -> None:
@@ -66,14 +62,14 @@ def test_jobs_in_bash_stop_and_come_back(bash: Terminal) -> None:
     sleeper = find_process("4901")
     bash.send("\x1a")
     bash.expect("Stopped")
-    bash.expect_exact("inside# ")
+    bash.expect_exact(INSIDE)
     assert say(bash, "jobs -r; jobs -s | wc -l") == ["1"]
     say(bash, "bg; jobs -r | grep -q sleep && echo running")
     bash.sendline("fg")
     bash.expect_exact("sleep 4901\r\n")
     os.kill(sleeper, signal.SIGTERM)
     bash.expect("Terminated")
-    bash.expect_exact("inside# ")
+    bash.expect_exact(INSIDE)
     bash.sendline("exit 0")
     assert exit_code(bash) == 0
 
@@ -89,14 +85,14 @@ def test_su_gives_a_shell_with_jobs_and_a_session(bash: Terminal) -> None:
     bash.sendline("su - guest")
     bash.expect_exact("$ ")
     bash.sendline("bind 'set enable-bracketed-paste off'; PS1='in''side# '")
-    bash.expect_exact("inside# ")
+    bash.expect_exact(INSIDE)
     assert say(bash, "id -un; pwd") == ["guest", "/home/guest"]
     bash.sendline("sleep 4902")
     find_process("4902")
     bash.sendintr()
-    bash.expect_exact("inside# ")
+    bash.expect_exact(INSIDE)
     bash.sendline("exit")
-    bash.expect_exact("inside# ")
+    bash.expect_exact(INSIDE)
     bash.sendline("exit 0")
     assert exit_code(bash) == 0
 
@@ -212,6 +208,6 @@ def test_a_session_of_su_is_known_to_logind(bash: Terminal, berth: Berth) -> Non
     await_true(lambda: "guest" in berth.succeed("run", "screens", "--", "loginctl", "list-sessions"))
 
     bash.sendline("exit")
-    bash.expect_exact("inside# ")
+    bash.expect_exact(INSIDE)
     bash.sendline("exit 0")
     assert exit_code(bash) == 0

@@ -5,12 +5,10 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import callers
 from tests.callers import SECONDS, Watched, descriptors_of, find_process, parent_of
 from tests.program import Berth
 
@@ -18,24 +16,6 @@ pytestmark = pytest.mark.system
 
 NOISE = bytes(range(256)) * 4096  # 1 MiB
 SIGNALS = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
-
-
-@pytest.fixture(scope="module", params=["bare", "served"])
-def berth(request: pytest.FixtureRequest, berth_home: Path) -> Iterator[Berth]:
-    with callers.caller(berth_home, served=request.param == "served") as command:
-        yield command
-
-
-@pytest.fixture(scope="module")
-def root(berth: Berth) -> Iterator[Path]:
-    with callers.running(berth, "streams", "busybox") as folder:
-        yield folder
-
-
-@pytest.fixture(params=["inside", "one-off"])
-def run(request: pytest.FixtureRequest, root: Path) -> list[str]:
-    """The words that run a program in the running container, or in a fresh one of its own."""
-    return ["run", "streams", "--"] if request.param == "inside" else ["run", "--rm", "--rootfs", str(root), "--"]
 
 
 def start(berth: Berth, *words: str) -> "subprocess.Popen[bytes]":
@@ -75,7 +55,7 @@ def await_forwarding(process: "subprocess.Popen[bytes]", number: int) -> None:
     [("true", 0), ("exit 7", 7), ("kill -TERM $$; sleep 9", 143), ("kill -KILL $$; sleep 9", 137)],
 )
 def test_the_exit_code_is_the_programs(berth: Berth, root: Path, script: str, code: int) -> None:
-    assert berth("run", "streams", "--", "sh", "-c", script).returncode == code
+    assert berth("run", "terminals", "--", "sh", "-c", script).returncode == code
 
 
 @pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc", 126), ("/etc/passwd", 126)])
@@ -189,7 +169,7 @@ def test_a_signal_that_the_program_does_not_catch_ends_it(berth: Berth, run: lis
 
 
 def test_an_ignored_signal_stays_ignored(berth: Berth, root: Path) -> None:
-    process = start(berth, "run", "streams", "--", "sh", "-c", "trap '' TERM; echo ready; read line; exit 4")
+    process = start(berth, "run", "terminals", "--", "sh", "-c", "trap '' TERM; echo ready; read line; exit 4")
     assert read_line(process) == b"ready\n"
     await_forwarding(process, signal.SIGTERM)
 
@@ -226,7 +206,7 @@ def await_state(pid: int, state: str) -> None:
 
 def test_a_caller_that_vanishes_hangs_up(berth: Berth, root: Path) -> None:
     told = root / "told"
-    process = start(berth, "run", "streams", "--", "sh", "-c", "trap 'echo hup >/told; exit' HUP; echo ready; read x")
+    process = start(berth, "run", "terminals", "--", "sh", "-c", "trap 'echo hup >/told; exit' HUP; echo ready; read x")
     assert read_line(process) == b"ready\n"
 
     process.kill()
@@ -240,7 +220,7 @@ def test_a_caller_that_vanishes_hangs_up(berth: Berth, root: Path) -> None:
 
 
 def test_a_program_that_ignores_the_hang_up_is_killed_after_a_while(berth: Berth, root: Path) -> None:
-    process = start(berth, "run", "streams", "--", "sh", "-c", "trap '' HUP; echo ready; exec sleep 4715")
+    process = start(berth, "run", "terminals", "--", "sh", "-c", "trap '' HUP; echo ready; exec sleep 4715")
     assert read_line(process) == b"ready\n"
     program = Watched(find_process("4715"))
 
@@ -295,7 +275,7 @@ def test_words_arrive_as_they_are(berth: Berth, run: list[str]) -> None:
 
 
 def test_an_unknown_user_is_one_sentence(berth: Berth, root: Path) -> None:
-    for words in (["run", "-u", "nobody-here", "streams", "--", "true"], ["enter", "streams", "nobody-here"]):
+    for words in (["run", "-u", "nobody-here", "terminals", "--", "true"], ["enter", "terminals", "nobody-here"]):
         result = berth(*words)
 
         assert result.returncode == 1
@@ -304,12 +284,12 @@ def test_an_unknown_user_is_one_sentence(berth: Berth, root: Path) -> None:
 
 def test_a_user_has_the_ids_and_the_home_of_the_containers_own_files(berth: Berth, root: Path) -> None:
     script = "id -u; id -G; echo $HOME $USER $SHELL; pwd"
-    output = berth.succeed("run", "-u", "user", "streams", "--", "sh", "-c", script)
+    output = berth.succeed("run", "-u", "user", "terminals", "--", "sh", "-c", script)
 
     assert output.splitlines() == ["1000", "1000", "/home/user user /bin/sh", "/home/user"]
 
 
 def test_enter_runs_a_login_shell_on_a_pipe_too(berth: Berth, root: Path) -> None:
-    result = berth("enter", "streams", stdin="echo $0; exit 9\n")
+    result = berth("enter", "terminals", stdin="echo $0; exit 9\n")
 
     assert (result.stdout, result.returncode) == ("-sh\n", 9)
