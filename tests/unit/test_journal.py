@@ -3,8 +3,10 @@
 import threading
 from pathlib import Path
 
-from berth.engine.journal import LONGEST, Journal, State, is_watched, read_record
+from berth.engine.journal import LONGEST, Journal, RunFolder, State, is_watched, read_record
+from berth.home import Home
 from berth.host import Host
+from berth.kernel.inotify import IN_DELETE, Inotify
 from berth.plan.model import Plan
 from berth.plan.one_off import plan_one_off
 from berth.spec import Spec
@@ -129,3 +131,21 @@ def test_who_looks_while_a_record_is_written_anew_always_finds_it_watched(tmp_pa
 
     assert seen == {(True, None)}
     assert states == {True}
+
+
+def test_what_a_stopped_container_left_is_gone_before_its_lock_is(tmp_path: Path) -> None:
+    """Without its lock another start may be at work there, whose socket would be taken for the old one."""
+    folder = RunFolder(Home(state=str(tmp_path), run=str(tmp_path / "run")), "box")
+    folder.make()
+    left = {f"left-{number}" for number in range(20)}
+    for name in left:
+        Path(folder.path, name).touch()
+
+    with Inotify() as inotify:
+        with folder.locked():
+            inotify.watch(folder.path, IN_DELETE)
+        gone = [event.name for event in inotify.read() if event.mask & IN_DELETE]
+
+    assert set(gone[:-1]) == left
+    assert gone[-1] == "lock"
+    assert not Path(folder.path).exists()

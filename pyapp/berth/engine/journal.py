@@ -255,8 +255,9 @@ class RunFolder:
     def remove(self) -> None:
         """Remove what a stopped container leaves there, while its lock is held."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.path):  # socket, lock, what a killed start had under way
-                os.unlink(os.path.join(self.path, name))
+            for path in {os.path.join(self.path, name) for name in os.listdir(self.path)} - {self.lock}:
+                os.unlink(path)  # socket, what a killed start had under way
+            os.unlink(self.lock)  # last: from here on another start may make its own things here
             os.rmdir(self.path)
 
     @contextlib.contextmanager
