@@ -1,10 +1,19 @@
 """The run record: what is written of a state, and what is read back of it."""
 
+import multiprocessing
+import os
 import threading
+from collections import Counter
 from pathlib import Path
 
-from berth.engine.journal import LONGEST, Journal, State, is_watched, read_record
+from msgspec.structs import replace
+
+from berth.engine.containers import look_up
+from berth.engine.journal import LONGEST, Journal, RunFolder, State, boot_id, is_watched, read_record
+from berth.home import Home
 from berth.host import Host
+from berth.kernel.inotify import IN_DELETE, Inotify
+from berth.kernel.processes import start_time
 from berth.plan.model import Plan
 from berth.plan.one_off import plan_one_off
 from berth.spec import Spec
@@ -129,3 +138,46 @@ def test_who_looks_while_a_record_is_written_anew_always_finds_it_watched(tmp_pa
 
     assert seen == {(True, None)}
     assert states == {True}
+
+
+def test_what_a_stopped_container_left_is_gone_before_its_lock_is(tmp_path: Path) -> None:
+    """Without its lock another start may be at work there, whose socket would be taken for the old one."""
+    folder = RunFolder(Home(state=str(tmp_path), run=str(tmp_path / "run")), "box")
+    folder.make()
+    left = {f"left-{number}" for number in range(20)}
+    for name in left:
+        Path(folder.path, name).touch()
+
+    with Inotify() as inotify:
+        with folder.locked():
+            inotify.watch(folder.path, IN_DELETE)
+        gone = [event.name for event in inotify.read() if event.mask & IN_DELETE]
+
+    assert set(gone[:-1]) == left
+    assert gone[-1] == "lock"
+    assert not Path(folder.path).exists()
+
+
+def test_who_looks_while_containers_come_and_go_never_sees_a_crash(tmp_path: Path) -> None:
+    home = Home(state=str(tmp_path), run=str(tmp_path / "run"))
+    folder, own = RunFolder(home, "kept"), (os.getpid(), start_time(os.getpid()) or 0)
+    folder.make()
+    running = replace(state("running", planned("/bin/true")), boot=boot_id(), monitor=own)
+
+    def come_and_go() -> None:
+        while True:
+            journal = Journal.create(folder.journal)
+            journal.save(running)
+            journal.remove()
+
+    coming = multiprocessing.get_context("fork").Process(target=come_and_go)
+    coming.start()
+    seen = Counter[str]()
+    try:
+        while seen["running"] < 100:
+            seen[look_up(home, "kept").condition] += 1
+    finally:
+        coming.kill()
+        coming.join()
+
+    assert seen.keys() <= {"stopped", "starting", "running"}

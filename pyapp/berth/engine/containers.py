@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from berth.engine.journal import RunFolder, State, boot_id, is_watched, read_record
+from berth.engine.journal import RunFolder, State, boot_id, look_at
 from berth.errors import BerthError
 from berth.kernel.processes import start_time
 from berth.plan.model import Plan
@@ -57,12 +57,10 @@ class Alive(Struct, frozen=True, kw_only=True):
 def look_up(home: Home, name: str) -> Container:
     """Return what is known of the container `name`, which need not exist."""
     folder = RunFolder(home, name)
-    path = folder.journal
     try:
-        record, _ = read_record(path)
+        record, watched = look_at(folder.journal)
     except FileNotFoundError:
         return Container(name=name, condition="stopped", socket=folder.socket)
-    watched = is_watched(path)
     if record is None or (not watched and record.boot != boot_id()):
         return Container(name=name, condition="starting" if watched else "crashed", socket=folder.socket)
     watched = watched and _is_monitored(record)

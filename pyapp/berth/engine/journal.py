@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.home import Home
-from berth.kernel.files import read_file
+from berth.kernel.files import read_descriptor, read_file
 from berth.kernel.locks import is_locked, lock, try_to_lock
 from berth.plan.model import Plan
 from berth.spec import StartOptions
@@ -64,16 +64,17 @@ class Journal:
 
     @classmethod
     def create(cls, path: str) -> Self:
-        """Start a new record and lock it, while the container's lock is held.
+        """Start a new record, which is locked from the moment it is there, while the container's lock is held.
 
         Raises OSError when the run folder can't be written.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd, beside = _open_beside(path)
         try:
             lock(fd)
-            os.ftruncate(fd, 0)
+            os.rename(beside, path)
         except OSError:
             os.close(fd)
+            os.unlink(beside)
             raise
         return cls(path, fd)
 
@@ -86,7 +87,7 @@ class Journal:
             except FileNotFoundError:
                 return None
             locked = try_to_lock(fd)
-            if locked and _is_at(fd, path):
+            if locked and _is_there(fd, path):
                 break
             os.close(fd)
             if not locked:
@@ -129,9 +130,8 @@ class Journal:
         if os.fstat(self.fd).st_size <= longest:
             return
         state, effects = read_record(self.path)
-        beside = f"{self.path}.new"
         try:
-            fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fd, beside = _open_beside(self.path)
         except OSError:
             return
         try:
@@ -160,14 +160,39 @@ class Journal:
         os.close(self.fd)
 
 
+def _open_beside(path: str) -> tuple[int, str]:
+    beside = f"{path}.new"
+    return os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600), beside
+
+
 def read_record(path: str) -> tuple[State | None, list[Effect]]:
     """Return what a record says: the last state, and the effects that were not taken back, oldest first.
 
     A torn last line, left by a crash, is passed over.  Raises FileNotFoundError.
     """
+    return _understand(read_file(path))
+
+
+def look_at(path: str) -> tuple[State | None, bool]:
+    """Return the last state in the record at `path`, and whether a living monitor holds it, both of one moment.
+
+    So a record that is removed meanwhile is not taken for what a crash left.  Raises FileNotFoundError.
+    """
+    while True:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            watched = is_locked(fd)
+            state, _ = _understand(read_descriptor(fd))
+            if watched == is_locked(fd) and (watched or _is_there(fd, path)):
+                return state, watched
+        finally:
+            os.close(fd)
+
+
+def _understand(data: bytes) -> tuple[State | None, list[Effect]]:
     state: State | None = None
     effects: dict[int, Effect] = {}
-    for line in _lines(path):
+    for line in _lines(data):
         if line.state is not None:
             known = state.plan if state else None
             state = line.state if line.state.plan else msgspec.structs.replace(line.state, plan=known)
@@ -197,8 +222,8 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _encode_line = msgspec.json.Encoder().encode
 
 
-def _lines(path: str) -> Iterator[_Line]:
-    for raw in read_file(path).split(b"\n"):
+def _lines(data: bytes) -> Iterator[_Line]:
+    for raw in data.split(b"\n"):
         try:
             yield _decode_line(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -220,18 +245,18 @@ def is_watched(path: str) -> bool:
         try:
             if is_locked(fd):
                 return True
-            if _is_at(fd, path):
+            if _is_there(fd, path):
                 return False
         finally:
             os.close(fd)
 
 
-def _is_at(fd: int, path: str) -> bool:
-    """Whether `path` still leads to the file behind `fd`: a record that was written anew leaves an unlocked one."""
+def _is_there(fd: int, path: str) -> bool:
+    """Whether `path` leads to the file behind `fd`: one that was removed or written anew says nothing any more."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
-        return True  # it was removed as it is
+        return False
 
 
 class RunFolder:
@@ -255,8 +280,9 @@ class RunFolder:
     def remove(self) -> None:
         """Remove what a stopped container leaves there, while its lock is held."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.path):  # socket, lock, what a killed start had under way
-                os.unlink(os.path.join(self.path, name))
+            for path in {os.path.join(self.path, name) for name in os.listdir(self.path)} - {self.lock}:
+                os.unlink(path)  # socket, what a killed start had under way
+            os.unlink(self.lock)  # last: from here on another start may make its own things here
             os.rmdir(self.path)
 
     @contextlib.contextmanager
