@@ -6,9 +6,7 @@ interface's number, which can be chosen.
 
 import fcntl
 import os
-import socket
 import stat
-import struct
 import subprocess
 import time
 import uuid
@@ -27,6 +25,7 @@ from berth.plan.cgroups import own_path, plan_cgroups
 from berth.plan.model import DevicePolicy, DeviceRule
 from berth.spec import Spec
 from tests.program import Berth
+from tests.uevents import a_device_came, say
 
 pytestmark = pytest.mark.system
 
@@ -110,20 +109,6 @@ def as_on_host(path: str) -> tuple[str, str]:
     found = os.stat(f"/dev/{path}")
     number = f"{os.major(found.st_rdev):x}:{os.minor(found.st_rdev):x}"
     return f"{found.st_mode:x} {found.st_uid} {found.st_gid}", number
-
-
-def say(text: bytes) -> None:
-    """Have the kernel repeat a uevent of our making to everybody who listens (Linux 4.18)."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15) as sender:
-        request_and_acknowledge = 5
-        sender.send(struct.pack("=IHHII", 16 + len(text), 16, request_and_acknowledge, 1, 0) + text)
-        error = struct.unpack_from("=i", sender.recv(4096), 16)[0]
-        assert error == 0, os.strerror(-error)
-
-
-def a_device_came(name: str, *fields: str) -> bytes:
-    lines = (f"add@/devices/virtual/misc/{name}", "ACTION=add", "SUBSYSTEM=misc", f"DEVNAME={name}", *fields)
-    return "".join(f"{line}\0" for line in lines).encode()
 
 
 def test_the_host_s_harmless_nodes_are_there_with_their_owner_and_mode(container: Container) -> None:

@@ -1,4 +1,4 @@
-"""Commands that are given the name of one container: the others are none of their business, and a wrong name is told."""
+"""Commands that get the name of one container: the others are none of their business, and a wrong name is told."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -77,8 +77,7 @@ def _watch(home: Home, name: str, report: Channel) -> None:
         Awake(record.plan.wakelock, lambda sentence: None).watch_by(board)
     with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
         board.console = Console(*renew_terminal(look_up_alive(home, name), "/dev/console"), home.log(name))
-    with contextlib.suppress(BerthError):  # it has ended, which `_serve` sees
-        _renew_terminals(look_up_alive(home, name))
+        _renew_getties(look_up_alive(home, name))
     plan = record.plan
     Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel
@@ -88,13 +87,15 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     _finish(home, record, journal, folder)
 
 
-def _renew_terminals(container: Alive) -> None:
-    """Give the container's getties terminals again, whose other ends stay open as long as this process lives."""
+def _renew_getties(container: Alive) -> None:
+    """Give the container's getties terminals again, whose other ends stay open as long as this process lives.
+
+    Raises BerthError and OSError for the first that can't be had: each of the others might take as long.
+    """
     for step in container.plan.steps:
         if isinstance(step, GettyTerminal):
-            with contextlib.suppress(BerthError, OSError):
-                _, slave = renew_terminal(container, step.target)
-                os.close(slave)
+            _, slave = renew_terminal(container, step.target)
+            os.close(slave)
 
 
 def _serve(board: Switchboard, init: Process) -> None:

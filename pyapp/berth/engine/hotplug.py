@@ -17,8 +17,8 @@ from berth.engine.inspect import device_folders, read_device_nodes
 from berth.host import DeviceNode, Host
 from berth.kernel.call import KernelError
 from berth.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, Inotify
-from berth.kernel.mounts import fd_path
-from berth.kernel.paths import make_in_root, open_in_root
+from berth.kernel.mounts import fd_path, read_mounts
+from berth.kernel.paths import make_in_root, mount_id, open_in_root
 from berth.kernel.uevents import UeventSocket
 from berth.plan.devices import hardware_nodes, plan_devices
 from berth.plan.model import DevicePolicy
@@ -128,12 +128,25 @@ class Hotplug:
 
 
 def _open_dev(pid: int) -> int:
-    """Take hold of the container's /dev.  What it mounts over that later is its own affair."""
+    """Take hold of the container's /dev.  What it mounts over that later is its own affair.
+
+    Init may have mounted something there already: a file system of its own (FUSE) could keep the monitor waiting for
+    ever.  Raises OSError then.
+    """
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return open_in_root(root, "/dev", os.O_PATH | os.O_DIRECTORY, follow=False)
+        dev = open_in_root(root, "/dev", os.O_PATH | os.O_DIRECTORY, follow=False)
     finally:
         os.close(root)
+    if _is_tmpfs(pid, dev):
+        return dev
+    os.close(dev)
+    raise OSError(errno.EXDEV, "its /dev has been replaced inside")
+
+
+def _is_tmpfs(pid: int, fd: int) -> bool:
+    number = mount_id(fd)
+    return any(entry.id == number and entry.filesystem == "tmpfs" for entry in read_mounts(pid))
 
 
 def _identity(node: DeviceNode) -> tuple[str, int, int, int]:
@@ -148,7 +161,7 @@ def _show(dev: int, node: DeviceNode) -> None:
             os.mknod(name, stat.S_IFMT(node.mode), os.makedev(node.major, node.minor), dir_fd=above)
         except FileExistsError:
             pass
-        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        found = open_in_root(above, name, follow=False, across_mounts=False)
         try:
             if _is(node, os.fstat(found)):
                 os.chown(fd_path(found), node.uid, node.gid)
@@ -163,29 +176,30 @@ def _take_away(dev: int, node: DeviceNode) -> None:
     """Remove `node` if it is still that device."""
     try:
         above, name = _open_above(dev, node, make=False)
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return
-        raise
-    try:
-        if _is(node, os.stat(name, dir_fd=above, follow_symlinks=False)):
-            os.unlink(name, dir_fd=above)
-    except FileNotFoundError:
-        pass
-    finally:
-        os.close(above)
+        try:
+            found = open_in_root(above, name, follow=False, across_mounts=False)
+            try:
+                if _is(node, os.fstat(found)):
+                    os.unlink(name, dir_fd=above)
+            finally:
+                os.close(found)
+        finally:
+            os.close(above)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
 
 
 def _open_above(dev: int, node: DeviceNode, *, make: bool) -> tuple[int, str]:
-    """Open the folder of `node` inside /dev, out of which no link leads; return it and the node's name there."""
+    """Open the folder of `node` inside /dev, out of which no link or mount leads; return it and the node's name."""
     *folders, name = node.path.split("/")
     for depth in range(1, len(folders) + 1 if make else 1):
         try:
-            os.close(make_in_root(dev, "/".join(folders[:depth]), folder=True))
+            os.close(make_in_root(dev, "/".join(folders[:depth]), folder=True, across_mounts=False))
         except KernelError as error:
             if error.errno != errno.EEXIST:
                 raise
-    return open_in_root(dev, "/".join(folders) or ".", os.O_PATH | os.O_DIRECTORY), name
+    return open_in_root(dev, "/".join(folders) or ".", os.O_PATH | os.O_DIRECTORY, across_mounts=False), name
 
 
 def _is(node: DeviceNode, found: os.stat_result) -> bool:
