@@ -196,6 +196,24 @@ def test_a_kernel_that_is_too_old_is_told_of(folder: Path) -> None:
     assert "needs Linux 3.18 or newer" in result.stdout
 
 
+@pytest.mark.full
+def test_what_an_older_kernel_lacks_is_told_in_words(folder: Path) -> None:
+    bare = Bare(folder)
+    uname = folder / "system/bin/uname"
+    uname.unlink()
+    uname.write_text("#!/system/bin/sh\necho 4.4.302-perf\n")
+    uname.chmod(0o755)
+
+    shown = bare.flash(product.zip_file("x86_64"), instead=["/system/bin/mksh"]).stdout
+
+    told = shown.partition("- Kernel 4.4.302-perf\n")[2].partition("- Processor")[0]
+    assert ["cgroup2", "cgroup namespaces", "kernel keyrings"] == [
+        next(word for word in ("cgroup2", "cgroup namespaces", "kernel keyrings") if word in line)
+        for line in told.splitlines()
+    ]
+    assert "Done. After the reboot" in shown
+
+
 def test_a_zip_that_was_cut_off_is_refused(folder: Path, scratch: Path) -> None:
     cut = scratch / "cut.zip"
     whole = product.zip_file("x86_64").read_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import build
-from packing import archive, assemble, licences, wheels
+from packing import archive, assemble, front_end, licences, wheels
 from packing.abi import ABIS
 from packing.apt import Mirrors, choose_mirrors
 from packing.errors import PackingError
@@ -83,6 +83,17 @@ def test_a_wheel_that_the_lock_does_not_know_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(PackingError, match=r"flask 3\.0\.0 is not in .* with a hash that some\.lock has"):
         wheels.recall(lock, ABIS["x86_64"], tmp_path)
+
+
+def test_a_package_of_the_page_that_the_lock_does_not_know_is_refused_and_thrown_away(tmp_path: Path) -> None:
+    version, integrity = front_end.read_lock(build.WEBROOT / "packages.lock")["htm"]
+    other = tmp_path / f"htm-{version}.tgz"
+    other.write_text("something else")
+
+    with pytest.raises(PackingError, match=r"htm .* is not what the lock file says"):
+        front_end.fetched("htm", version, integrity, tmp_path)
+
+    assert not other.exists()
 
 
 def test_the_packages_of_the_page_bring_their_licences(tmp_path: Path) -> None:
