@@ -207,10 +207,8 @@ def test_what_an_older_kernel_lacks_is_told_in_words(folder: Path) -> None:
     shown = bare.flash(product.zip_file("x86_64"), instead=["/system/bin/mksh"]).stdout
 
     told = shown.partition("- Kernel 4.4.302-perf\n")[2].partition("- Processor")[0]
-    assert ["cgroup2", "cgroup namespaces", "kernel keyrings"] == [
-        next(word for word in ("cgroup2", "cgroup namespaces", "kernel keyrings") if word in line)
-        for line in told.splitlines()
-    ]
+    lacking = ("cgroup2", "cgroup namespaces", "kernel keyrings")
+    assert [word in line for word, line in zip(lacking, told.splitlines(), strict=True)] == [True, True, True]
     assert "Done. After the reboot" in shown
 
 
