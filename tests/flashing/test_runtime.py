@@ -31,7 +31,7 @@ pyapp = pathlib.Path("{MODULE}/pyapp")
 sys.path += [str(pyapp), "{MODULE}/runtime/lib/packages"]
 names = [str(p.relative_to(pyapp).with_suffix("")).replace("/", ".") for p in pyapp.glob("*/**/*.pyc")]
 names += ["flask", "jinja2", "msgspec.json", "psutil", "tomli_w", "waitress", "werkzeug.serving"]
-names += ["http.client", "tarfile", "tomllib", "urllib.request", "zipfile"]
+names += ["http.client", "pyroute2.netlink.rtnl.tcmsg", "tarfile", "tomllib", "urllib.request", "zipfile"]
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name.removesuffix(".__init__"))
