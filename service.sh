@@ -27,7 +27,8 @@ uptime_seconds() {
 # service says there stays: KernelSU may run this again within a boot.
 describe() {
   [ -f "$MODDIR/module.prop" ] || return
-  sed "s|^description=\(\[${DEATH}[^]]*\] \)*|description=${1:+[$DEATH $1] }|" "$MODDIR/module.prop" >"$MODDIR/module.prop.new" &&
+  sed "s|^description=\(\[${DEATH}[^]]*\] \)*|description=${1:+[$DEATH $1] }|" \
+    "$MODDIR/module.prop" >"$MODDIR/module.prop.new" &&
     mv -f "$MODDIR/module.prop.new" "$MODDIR/module.prop"
 }
 

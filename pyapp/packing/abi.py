@@ -21,6 +21,10 @@ ABIS = {
     )
 }
 DEFAULT = "arm64-v8a"
+WITHOUT_PARTS = {
+    "armeabi-v7a": "msgspec, which reads what Berth is told, has no wheel for 32-bit ARM and no package in Debian 13"
+}
+"""What a zip can't be made for, and what is missing for it."""
 
 
 def of_machine(machine: str) -> Abi | None:

@@ -18,7 +18,7 @@ from packing.errors import PackingError
 from packing.order import Order, from_word
 from packing.tree import files, make_tree
 
-LIMIT: Final = 12_000_000  # bytes for each ABI, its share of the common part included
+LIMIT: Final = 12_000_000  # bytes of the zip for one ABI
 MODULE_FILES: Final = (
     "LICENSE",
     "META-INF",
@@ -40,8 +40,6 @@ def assemble(order: Order) -> None:
     parts |= {abi: {name: path for name, path in files(tree) if is_elf(path)} for abi, tree in trees.items()}
     with ThreadPoolExecutor() as threads:  # lzma runs without the interpreter's lock
         packed = dict(zip(parts, threads.map(archive.tar_xz, parts.values()), strict=True))
-    for abi in trees:
-        _check_size(abi, len(packed["common"]) + len(packed[abi]))
     archives = {f"{name}.tar.xz": content for name, content in packed.items()}
     loose = {name: path.read_bytes() for name, path in _module_files(order)}
     loose["licenses.json"] = parts["common"]["licenses.json"].read_bytes()
@@ -50,6 +48,8 @@ def assemble(order: Order) -> None:
         loose["module.prop"] += f"updateJson={order.releases}/update.json\n".encode()
         order.target.with_name("update.json").write_text(update_json(order, loose["module.prop"].decode()))
     archive.write_zip(order.target, archives | loose)
+    for abi in trees:
+        _check_size(abi, order.target, sum(len(packed[other]) for other in trees if other != abi))
 
 
 def update_json(order: Order, module_prop: str) -> str:
@@ -103,9 +103,12 @@ def _manifest(order: Order, archives: Mapping[str, bytes]) -> bytes:
     return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
-def _check_size(abi: str, size: int) -> None:
+def _check_size(abi: str, target: Path, of_others: int) -> None:
+    """Tell how large the zip at `target` is without the bytes `of_others`; throw it away when that is too large."""
+    size = target.stat().st_size - of_others
     print(f"==> {abi}: {size / 1e6:.2f} MB in the zip", flush=True)
     if size > LIMIT:
+        target.unlink()
         raise PackingError(f"{abi} takes {size} bytes in the zip, more than {LIMIT}; leave more out in contents.py")
 
 

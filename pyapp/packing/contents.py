@@ -54,16 +54,18 @@ def _words(text: str) -> tuple[str, ...]:
 # Parts of the standard library that neither Berth nor its wheels import; tests import all of those with what is left.
 UNUSED_FOLDERS: Final = frozenset(
     _words("""
-    __phello__ __pycache__ _pyrepl curses dbm ensurepip idlelib lib2to3 msilib pydoc_data sqlite3 test tests tkinter
-    turtledemo venv xmlrpc zoneinfo
+    __phello__ __pycache__ _pyrepl asyncio curses dbm ensurepip idlelib lib2to3 msilib pydoc_data sqlite3 test
+    tests tkinter turtledemo unittest venv wsgiref xml xmlrpc zoneinfo
     """)
 )
 UNUSED_MODULES: Final = _words("""
     _aix_support _android_support _apple_support _ios_support _osx_support _pydatetime _pydecimal _pyio
-    _sysconfigdata__* antigravity cProfile doctest ftplib imaplib mailbox modulefinder pdb pickletools poplib profile
-    pstats pyclbr pydoc rlcompleter smtplib sitecustomize tabnanny this trace turtle webbrowser zipapp
+    _sysconfigdata__* antigravity bdb cProfile cmd code codeop compileall configparser doctest filecmp fileinput ftplib
+    imaplib mailbox modulefinder optparse pdb pickletools plistlib poplib profile pstats pyclbr pydoc rlcompleter
+    sitecustomize smtplib statistics symtable tabnanny this timeit trace turtle wave webbrowser zipapp
     _codecs_cn _codecs_hk _codecs_iso2022 _codecs_jp _codecs_kr _codecs_tw _multibytecodec
-    _crypt _ctypes_test _curses* _dbm _gdbm _interp* _lsprof _sqlite3 _test* _tkinter _uuid _xx* _zoneinfo readline xx*
+    _asyncio _crypt _ctypes_test _curses* _dbm _elementtree _gdbm _interp* _lsprof _sqlite3 _test* _tkinter
+    _uuid _xx* _zoneinfo readline xx*
     """)
 ENCODINGS: Final = frozenset(
     _words("""
@@ -75,6 +77,8 @@ ENCODINGS: Final = frozenset(
 UNUSED_IN_WHEELS: Final = _words("""
     *.pyi *.typed *.c *.pyx *.h */tests/* */test/*
     psutil/_psaix.py psutil/_psbsd.py psutil/_psosx.py psutil/_pssunos.py psutil/_pswindows.py
-    pyroute2/bsd/* pyroute2/decoder/* pyroute2/dhcp/* pyroute2/ethtool/* pyroute2/fixtures/* pyroute2/ndb/*
-    pyroute2/nftables/* pyroute2/plan9/* pyroute2/wirouting/*
+    pyroute2/bsd/* pyroute2/decoder/* pyroute2/dhcp/* pyroute2/ethtool/* pyroute2/fixtures/* pyroute2/ipdb/*
+    pyroute2/iproute/* pyroute2/ipset.py pyroute2/iwutil.py pyroute2/ndb/* pyroute2/netns/* pyroute2/nftables/*
+    pyroute2/nslink/* pyroute2/plan9/* pyroute2/requests/* pyroute2/wirouting/* pyroute2/wiset.py
+    werkzeug/_reloader.py werkzeug/debug/*
     """)

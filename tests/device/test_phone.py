@@ -23,6 +23,8 @@ from tests.device.phone.scene import (
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 
 RIGHT_LABEL = "u:object_r:vold_data_file:s0"
+MODULES_LABEL = "u:object_r:system_file:s0"
+PYTHON = f"{MODULE}/runtime/bin/python3"
 TOOLS = "/system/etc/bench/busybox"
 LOOP = "/dev/block/loop5"
 NAME_SERVER = "10.0.2.3"
@@ -41,6 +43,7 @@ def test_after_flash_and_reboot_the_service_and_the_container_are_up(phone: Phon
     assert serves(phone)
     assert state(phone, "box") == "running"
     assert label(phone, IMAGE) == RIGHT_LABEL
+    assert label(phone, PYTHON) == MODULES_LABEL
     assert "[" not in description(phone)
 
 
@@ -110,7 +113,6 @@ def test_a_shell_in_a_container_has_a_terminal_and_its_exit_code_comes_back(phon
     assert "/dev/pts/" in said
 
 
-PYTHON = f"{MODULE}/runtime/bin/python3"
 # As adb's shell or Termux: a program at a terminal, into which somebody types when it shows its prompt.
 AT_A_TERMINAL = """
 import os, pty, sys
@@ -238,6 +240,17 @@ def test_removed_in_the_manager_the_module_goes_with_the_reboot_and_data_only_wh
 
 
 @pytest.mark.full
+def test_labels_that_were_changed_are_right_after_the_next_boot(phone: Phone) -> None:
+    phone.output("chcon", "-R", "u:object_r:adb_data_file:s0", f"{MODULE}/runtime")
+
+    phone.reboot()
+
+    assert label(phone, PYTHON) == MODULES_LABEL
+    assert f"the SELinux labels of {MODULE} were wrong and are set again" in phone.read(f"{HOME}/service.log")
+    phone.wait_until(lambda: serves(phone), "the service is up")
+
+
+@pytest.mark.full
 def test_the_users_file_keeps_everything_from_starting(phone: Phone) -> None:
     phone.output("touch", f"{HOME}/safe")
     phone.reboot()
@@ -296,7 +309,7 @@ def test_the_service_answers_soon_after_its_script_was_started(
     took = float(ended) - float(began)
     with capsys.disabled():
         print(f"\nservice.sh to the first answer: {took:.2f} s on an emulated processor")
-    assert took < 30
+    assert took < 120, "it is 3 s where nothing else runs"
 
 
 FIRST_ANSWER = """

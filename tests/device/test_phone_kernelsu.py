@@ -42,7 +42,7 @@ def test_stages_that_run_again_within_a_boot_change_nothing(phone: Phone) -> Non
 def scripts(phone: Phone, service: int) -> list[str]:
     """Return the pids of every service.sh but the one that began `service`."""
     first = phone.output("sed", "-n", "s/^PPid:[^0-9]*//p", f"/proc/{service}/status")
-    return [pid for pid in phone.sh("pgrep -f berth/service.sh").out.split() if pid != first]
+    return [pid for pid in phone.sh("pgrep -f [b]erth/service.sh").out.split() if pid != first]
 
 
 def test_uninstalling_takes_the_command_away(phone: Phone) -> None:

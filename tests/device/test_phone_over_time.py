@@ -154,6 +154,19 @@ def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_r
 
 
 @pytest.mark.full
+@pytest.mark.only(cgroups="a12")
+def test_what_the_phone_has_lived_with_for_two_minutes_is_not_blamed_for_its_death(phone: Phone) -> None:
+    marker = f"{HOME}/starting/box"
+    assert phone.run("ls", marker).code == 0
+    phone.wait_until(lambda: phone.run("ls", marker).code != 0, "two minutes have passed", 300.0)
+
+    crash(phone)
+
+    phone.wait_until(lambda: state(phone, "box") == "running", "it starts by itself")
+    assert info(phone)["kept_back"] == {}
+
+
+@pytest.mark.full
 def test_disabled_in_the_manager_the_module_does_nothing_and_touches_no_data(phone: Phone) -> None:
     phone.output("touch", f"{MODULE}/disable")
     phone.reboot()

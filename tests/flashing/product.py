@@ -16,12 +16,12 @@ BUILT = build.CACHE / "flashing"
 LOCK = BUILT / ".lock"
 
 
-def zip_file(abi: str) -> Path:
-    """Return the zip for `abi`, as `build.py zip` makes it."""
+def zip_file(*abis: str) -> Path:
+    """Return the zip for `abis`, as `build.py zip` makes it."""
     with exclusive.held(LOCK):
-        order = _order(abi)
+        order = _order(*abis)
         if not order.target.is_file():
-            for old in BUILT.glob(f"{abi}-*.zip"):
+            for old in BUILT.glob(f"{'+'.join(abis)}-*.zip"):
                 old.unlink()
             place(order, "packing.assemble")
     return order.target
@@ -35,10 +35,10 @@ def tree(abi: str) -> Path:
     return CACHE / "tree" / abi
 
 
-def _order(abi: str) -> Order:
+def _order(*abis: str) -> Order:
     _fetch_once()
-    target = BUILT / f"{abi}-{_digest()[:16]}.zip"
-    return Order(build.ROOT, CACHE, target, build.program_version(), [abi])
+    target = BUILT / f"{'+'.join(abis)}-{_digest()[:16]}.zip"
+    return Order(build.ROOT, CACHE, target, build.program_version(), abis)
 
 
 def _fetch_once() -> None:

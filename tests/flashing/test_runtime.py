@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import build
+from packing import apt
 from packing.abi import ABIS
+from packing.contents import SUITE
 from packing.elf import is_elf
 from packing.order import Order, place
 from packing.tree import files
@@ -29,7 +31,7 @@ pyapp = pathlib.Path("{MODULE}/pyapp")
 sys.path += [str(pyapp), "{MODULE}/runtime/lib/packages"]
 names = [str(p.relative_to(pyapp).with_suffix("")).replace("/", ".") for p in pyapp.glob("*/**/*.pyc")]
 names += ["flask", "jinja2", "msgspec.json", "psutil", "tomli_w", "waitress", "werkzeug.serving"]
-names += ["http.client", "tarfile", "tomllib", "urllib.request", "zipfile"]
+names += ["http.client", "pyroute2.netlink.rtnl.tcmsg", "tarfile", "tomllib", "urllib.request", "zipfile"]
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name.removesuffix(".__init__"))
@@ -198,6 +200,28 @@ def test_everything_that_is_bundled_has_its_licence(phone: Emulated) -> None:
         assert licence["licences"]
         assert all((phone.tree / text).stat().st_size for text in licence["texts"])
     assert (phone.tree / "licenses/common/GPL-2").is_file()
+
+
+@pytest.mark.full
+def test_a_debian_package_that_is_not_the_one_in_the_signed_index_is_fetched_again(scratch: Path) -> None:
+    mirrors = apt.find_mirrors(None)
+    (package,) = apt.fetch(["libuuid1"], "arm64", mirrors, scratch)
+    package.path.write_bytes(b"something else")
+
+    assert apt.fetch(["libuuid1"], "arm64", mirrors, scratch) == [package]
+    assert apt.digest_of(package.path) == package.sha256
+
+
+@pytest.mark.full
+def test_an_index_of_debians_that_somebody_else_has_signed_is_not_believed(scratch: Path) -> None:
+    strangers = scratch / "usr/share/keyrings/strangers.gpg"
+    strangers.parent.mkdir(parents=True)
+    strangers.write_bytes(b"")
+    known = apt.private_root(scratch / "apt", "arm64", apt.find_mirrors(None), SUITE, strangers)
+
+    shown = subprocess.run(["apt-cache", "show", "libuuid1"], check=False, capture_output=True, env=known)
+
+    assert (shown.returncode, shown.stdout) == (100, b"")
 
 
 def test_the_same_downloads_give_the_same_bytes_anywhere(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:

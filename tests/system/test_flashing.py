@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import build
+from packing.abi import ABIS
+from packing.assemble import LIMIT
 from tests import rootfs
 from tests.flashing import product
 from tests.flashing.bare import MAGISK, MANAGERS, MODULE, Bare, Manager
@@ -90,6 +92,14 @@ def test_the_installer_also_runs_in_the_shell_of_android(folder: Path) -> None:
     assert result.stdout.endswith("can do on this phone.\n- Done by the manager\n")
 
 
+def test_the_zip_is_small(capsys: pytest.CaptureFixture[str]) -> None:
+    size = product.zip_file("x86_64").stat().st_size
+
+    with capsys.disabled():
+        print(f"\nthe zip for x86_64: {size / 1e6:.2f} MB")
+    assert size <= LIMIT
+
+
 def test_magisk_finds_the_command_to_put_into_system_bin(phone: Bare) -> None:
     command = phone.root / f".{MODULE}/system/bin/berth"
 
@@ -132,6 +142,21 @@ def test_images_are_made_checked_and_grown_with_what_is_bundled(phone: Bare) -> 
     assert "Block count:              16384" in result.stdout
 
 
+@pytest.mark.full
+def test_of_a_zip_for_several_processors_the_right_runtime_is_unpacked(folder: Path) -> None:
+    bare = Bare(folder)
+    shown = bare.flash(product.zip_file("arm64-v8a", "x86_64")).stdout
+    bare.reboot()
+
+    result = bare.run(BERTH, "version")
+
+    assert (result.stdout, result.stderr) == (f"berth {build.program_version()}\n", ""), shown
+    assert "- Processor x86_64" in shown
+    loaders = sorted(path.name for path in (folder / f".{MODULE}/runtime/lib").glob("ld-linux*"))
+    assert loaders == [ABIS["x86_64"].loader]
+    assert list((folder / f".{MODULE}").glob("*.tar.xz")) == []
+
+
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
@@ -169,6 +194,22 @@ def test_a_kernel_that_is_too_old_is_told_of(folder: Path) -> None:
     assert result.returncode == 1
     assert "- Kernel 2.6." in result.stdout
     assert "needs Linux 3.18 or newer" in result.stdout
+
+
+@pytest.mark.full
+def test_what_an_older_kernel_lacks_is_told_in_words(folder: Path) -> None:
+    bare = Bare(folder)
+    uname = folder / "system/bin/uname"
+    uname.unlink()
+    uname.write_text("#!/system/bin/sh\necho 4.4.302-perf\n")
+    uname.chmod(0o755)
+
+    shown = bare.flash(product.zip_file("x86_64"), instead=["/system/bin/mksh"]).stdout
+
+    told = shown.partition("- Kernel 4.4.302-perf\n")[2].partition("- Processor")[0]
+    lacking = ("cgroup2", "cgroup namespaces", "kernel keyrings")
+    assert [word in line for word, line in zip(lacking, told.splitlines(), strict=True)] == [True, True, True]
+    assert "Done. After the reboot" in shown
 
 
 def test_a_zip_that_was_cut_off_is_refused(folder: Path, scratch: Path) -> None:

@@ -24,7 +24,10 @@ _SHOW = 'mount --bind "$1/power" /sys/power; mount --bind "$1/supplies" /sys/cla
 
 
 class Wakeful:
-    """A machine that has wakelocks and a charger, as far as `berth` sees it: files in the place of the kernel's."""
+    """A machine that has wakelocks and a charger, as far as `berth` sees it: files in the place of the kernel's.
+
+    No kernel of Debian's has wakelocks, so no virtual machine here could have them either.
+    """
 
     def __init__(self, folder: Path, berth: Berth) -> None:
         self.lock, self.unlock = folder / "power" / "wake_lock", folder / "power" / "wake_unlock"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import build
-from packing import archive, assemble, licences, wheels
+from packing import archive, assemble, front_end, licences, wheels
 from packing.abi import ABIS
 from packing.apt import Mirrors, choose_mirrors
 from packing.errors import PackingError
@@ -85,6 +85,17 @@ def test_a_wheel_that_the_lock_does_not_know_is_refused(tmp_path: Path) -> None:
         wheels.recall(lock, ABIS["x86_64"], tmp_path)
 
 
+def test_a_package_of_the_page_that_the_lock_does_not_know_is_refused_and_thrown_away(tmp_path: Path) -> None:
+    version, integrity = front_end.read_lock(build.WEBROOT / "packages.lock")["htm"]
+    other = tmp_path / f"htm-{version}.tgz"
+    other.write_text("something else")
+
+    with pytest.raises(PackingError, match=r"htm .* is not what the lock file says"):
+        front_end.fetched("htm", version, integrity, tmp_path)
+
+    assert not other.exists()
+
+
 def test_the_packages_of_the_page_bring_their_licences(tmp_path: Path) -> None:
     listed = tmp_path / "licences.json"
     listed.write_text(json.dumps([{"name": "@a/b", "version": "1.2", "licence": "MIT", "text": "The text"}]))
@@ -134,4 +145,10 @@ def test_the_zip_says_what_it_can_not_be_built_for(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         build.main(["zip", "--abi", "mips"])
 
-    assert "invalid choice: 'mips' (choose from 'arm64-v8a', 'x86_64')" in capsys.readouterr().err
+    assert "invalid choice: 'mips' (choose from 'arm64-v8a', 'x86_64', 'armeabi-v7a')" in capsys.readouterr().err
+
+
+def test_the_zip_says_what_is_missing_for_32_bit_arm(capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["zip", "--abi", "arm64-v8a", "--abi", "armeabi-v7a"]) == 1
+
+    assert "there can be no zip for armeabi-v7a yet: msgspec" in capsys.readouterr().err

@@ -1,14 +1,16 @@
 """What safe mode concludes from markers; that it does so on a phone is shown by the device tests."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from berth.engine import safe_mode
+from berth.engine.events import Event
 from berth.engine.journal import boot_id
 from berth.engine.safe_mode import Verdict, judge
 from berth.home import Home
-from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, in_order, waiting_for
+from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, Autostart, in_order, waiting_for
 from berth.spec import Bind, Spec
 from berth.store import save_spec
 
@@ -96,6 +98,26 @@ def test_the_users_file_keeps_everything_back_until_it_is_tried_again(home: Home
     assert safe_mode.kept_back(home) == {}
     assert safe_mode.summary(home) == ""
     assert not switch.exists()
+
+
+def test_a_marker_goes_when_the_phone_has_lived_with_the_container_for_two_minutes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    autostart = Autostart(home, lambda _: 0, lambda _: None)
+    safe_mode.mark(home, "web")
+
+    autostart.take_note(Event("running", "web", at=0))
+    autostart.end_probations()
+
+    assert safe_mode.is_marked(home, "web")
+    left = autostart.milliseconds()
+    assert left is not None
+    assert 110_000 < left < 120_002
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 121)
+    autostart.end_probations()
+    assert not safe_mode.is_marked(home, "web")
+    assert autostart.milliseconds() is None
 
 
 def test_a_verdict_that_can_not_be_read_holds_nothing_up(home: Home) -> None:
