@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ CONNECTIONS = 8
 TERMINALS = 20
 PAUSE = 0.05  # seconds that a slow reader takes for a frame
 FLAT_KIB = 8 * 1024
-RING_FRAMES = 16  # until a terminal keeps as much as it ever does, with some to spare
+KEPT_KIB = 512  # the most that a terminal may grow by: the last 256 KiB, and what else moves
 TICKS = os.sysconf("SC_CLK_TCK")
 SUMMARY = {"name": "load-10", "state": "stopped", "root": "/var/lib/a-root", "image": False, "autostart": False}
 BARE = """
@@ -67,11 +67,15 @@ class Answered(NamedTuple):
 
 
 class Streamed(NamedTuple):
-    """How many frames the readers took, the processor's seconds for it, and what went wrong."""
+    """How many frames the readers took, the processor's seconds for it, and what went wrong.
+
+    `grown_kib` is of the web process, `kept_kib` of the terminals' own processes together.
+    """
 
     frames: int
     cpu_seconds: float
     grown_kib: int
+    kept_kib: int
     wrong: list[str]
 
 
@@ -89,6 +93,7 @@ def main(arguments: list[str]) -> int:
     part = streamed.cpu_seconds / options.terminal_seconds
     print(f"{TERMINALS} terminals: {streamed.frames} frames, {part:.1%} of a processor")
     print(f"memory grew by {lists.grown_kib} and by {streamed.grown_kib} KiB; load {os.getloadavg()[0]:.1f}")
+    print(f"the terminals keep {streamed.kept_kib} KiB of what they showed last")
     for sentence in (wrong := [*lists.wrong, *streamed.wrong]):
         print(f"wrong: {sentence}")
     return 1 if wrong else 0
@@ -140,7 +145,7 @@ def _ask(pid: int, port: int, seconds: int, header: str) -> Answered:
     spent = cpu_seconds(pid) - spent
     count = re.findall(r"(\d+) requests in", told)
     wrong = re.findall(r"Socket errors.*|Non-2xx.*", told) if count else [told]
-    return Answered(int(*count), seconds, spent, memory(pid) - before, [*wrong, *unhealthy([pid], before)])
+    return Answered(int(*count), seconds, spent, memory(pid) - before, [*wrong, *unhealthy(pid, before)])
 
 
 def stream_terminals(dashboard: Dashboard, seconds: float) -> Streamed:
@@ -156,28 +161,29 @@ def stream_terminals(dashboard: Dashboard, seconds: float) -> Streamed:
 def _stream(dashboard: Dashboard, seconds: float) -> Streamed:
     body = {"container": "load-yes", "argv": ["yes"]}
     opened = [dashboard.post("/terminals", body, 201)["id"] for _ in range(TERMINALS)]
-    pids, frames = [int(dashboard.published["pid"]), *holders(dashboard)], 0
-    assert len(pids) == 1 + TERMINALS
+    web, held, frames = int(dashboard.published["pid"]), holders(dashboard), 0
+    assert len(held) == TERMINALS
     with contextlib.ExitStack() as closing:
         pages = [
             closing.enter_context(Page(dashboard, {"id": "t", "kind": "terminal", "terminal": identity}))
             for identity in opened
         ]
-        for _ in range(RING_FRAMES):
-            for page in pages:
-                page.until(lambda frame: frame["kind"] == "output")
-        before, spent, until = sum(map(memory, pids)), cpu_seconds(pids[0]), time.monotonic() + seconds
+        for page in pages:
+            page.until(lambda frame: frame["kind"] == "output")
+        before, held_before = memory(web), sum(map(memory, held))
+        spent, until = cpu_seconds(web), time.monotonic() + seconds
         while time.monotonic() < until:
             for page in pages:
                 page.until(lambda frame: frame["kind"] == "output")
                 frames += 1
                 time.sleep(PAUSE / TERMINALS)
-        spent, grown = cpu_seconds(pids[0]) - spent, sum(map(memory, pids)) - before
-        wrong = unhealthy(pids, before)
+        spent, grown, kept = cpu_seconds(web) - spent, memory(web) - before, sum(map(memory, held)) - held_before
+        wrong = [*unhealthy(web, before), *(one for pid in held for one in temporary_files(pid))]
+        wrong += [f"the terminals grew by {kept} KiB"] if kept > TERMINALS * KEPT_KIB else []
     for identity in opened:
         dashboard.delete(f"/terminals/{identity}", 204)
     faults.wait_until(lambda: not dashboard.get("/terminals")["terminals"], "all terminals are closed")
-    return Streamed(frames, spent, grown, wrong)
+    return Streamed(frames, spent, grown, kept, wrong)
 
 
 def holders(dashboard: Dashboard) -> list[int]:
@@ -193,11 +199,15 @@ def _environment(pid: int) -> list[bytes]:
     return []
 
 
-def unhealthy(pids: Sequence[int], before: int) -> list[str]:
-    """Return what is wrong with processes which together had `before` KiB of memory."""
-    grown = sum(map(memory, pids)) - before
-    wrong = [f"{name} is a temporary file" for pid in pids for name in deleted_files(pid)]
-    return [*wrong, *([f"memory grew by {grown} KiB"] if grown > FLAT_KIB else [])]
+def unhealthy(pid: int, before: int) -> list[str]:
+    """Return what is wrong with process `pid`, which had `before` KiB of memory."""
+    grown = memory(pid) - before
+    return [*temporary_files(pid), *([f"memory grew by {grown} KiB"] if grown > FLAT_KIB else [])]
+
+
+def temporary_files(pid: int) -> list[str]:
+    """Return a sentence for each temporary file of process `pid`."""
+    return [f"{name} is a temporary file" for name in deleted_files(pid)]
 
 
 def memory(pid: int) -> int:

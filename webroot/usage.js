@@ -6,7 +6,7 @@ import { subscribe } from "./api/client.js";
 export const SECONDS = 2;
 export const KEPT = 60;
 
-/** The last samples: `at` in seconds, `host`, and `containers` by name with `cpu` in percent of one processor. */
+/** The last samples: `at` in seconds, `host` with `cpu_percent` of all processors, `containers` with `cpu` of one. */
 export const usage = signal({ at: [], host: null, hosts: [], containers: {} });
 
 let lookers = 0;
@@ -43,9 +43,11 @@ export function withSample(before, { at, host, containers }) {
     const past = before.containers[name] ?? [];
     found[name] = [...past, { ...sample, at, ...rates(past.at(-1), sample, at) }].slice(-KEPT);
   }
+  const earlier = before.hosts.at(-1);
+  const busy = earlier && at > earlier.at ? (host.cpu_time - earlier.cpu_time) / (at - earlier.at) : NaN;
   return {
     at: [...before.at, at].slice(-KEPT),
-    host,
+    host: { ...host, cpu_percent: busy >= 0 ? Math.min(100, (busy / host.cpus) * 100) : null },
     hosts: [...before.hosts, { ...host, at }].slice(-KEPT),
     containers: found,
   };

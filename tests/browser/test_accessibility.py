@@ -124,8 +124,9 @@ def test_arrow_keys_walk_through_the_tabs(desktop: Page, seen: None) -> None:
     go(desktop, "containers", "seen")
     desktop.get_by_role("tab", name="Overview").focus()
     desktop.keyboard.press("ArrowLeft")
-    expect(desktop.get_by_role("tab", name="Console")).to_be_focused()
     expect(desktop.get_by_role("tab", name="Console")).to_have_attribute("aria-selected", "true")
+    expect(desktop.locator(".keys")).to_be_visible()  # the console is open
+    expect(desktop.get_by_role("tab", name="Console")).to_be_focused()
     desktop.keyboard.press("ArrowRight")
     expect(desktop.get_by_role("tab", name="Overview")).to_have_attribute("aria-selected", "true")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PHONE, go
+from tests.browser.conftest import PHONE
 from tests.browser.web_view import Bridge, manager_page
 from tests.dashboard import Dashboard
 
@@ -59,18 +59,6 @@ def test_the_page_takes_the_managers_colours(in_manager: Callable[[bool], Page])
 
     colour = "getComputedStyle(document.querySelector('.welcome .filled-button')).backgroundColor"
     assert page.evaluate(colour) == "rgb(18, 52, 86)"  # 0x12, 0x34, 0x56
-
-
-def test_a_refused_call_is_told_by_its_sentence(
-    in_manager: Callable[[bool], Page], dashboard: Dashboard, root: Path
-) -> None:
-    dashboard.post("/containers", {"spec": {"name": "taken", "rootfs": str(root)}}, 201)
-    dashboard.post("/containers", {"spec": {"name": "other", "rootfs": str(root)}}, 201)
-    page = in_manager(False)
-    go(page, "containers", "other")
-    page.get_by_label("New name").fill("taken")
-    page.get_by_role("button", name="Rename").click()
-    expect(page.get_by_role("status").get_by_text("taken")).to_be_visible()
 
 
 def test_a_web_view_that_may_use_tcp_does(

@@ -44,6 +44,8 @@ def test_an_app_that_was_let_in_is_unpaired(page: Page, dashboard: Dashboard, sn
 
     expect(page.get_by_role("button", name=f"Unpair App {APP}")).to_have_count(0)
     expect(page.get_by_role("button", name="Unpair root")).to_be_visible()
+    below = "card => card.getBoundingClientRect().bottom - card.lastElementChild.getBoundingClientRect().bottom"
+    assert page.locator(".paired").first.evaluate(below) < 48  # a card is as large as what is in it
     assert raw_as(APP, dashboard.port, request("GET", "/", dashboard.port)) == b""
 
 

@@ -124,6 +124,8 @@ def test_what_runs_is_seen_and_steered_from_its_card(
 
     expect(desktop.get_by_text("running", exact=True)).to_be_visible()  # without a reload
     expect(desktop.locator(".sparkline path").first).to_be_visible()
+    expect(desktop.locator(".tile").filter(has_text="Processor")).to_contain_text("%")
+    expect(desktop.locator(".tile").filter(has_text="Storage")).to_contain_text("free")
     snap(desktop, "overview")
 
     pid = dashboard.get(f"/containers/{name}")["details"]["pid"]

@@ -92,6 +92,18 @@ def test_rates_need_two_samples_of_the_same_life(call: Call) -> None:
     assert ended["containers"] == {}
 
 
+def test_the_devices_processors_are_busy_for_a_part_of_the_time_between_two_samples(call: Call) -> None:
+    usage: dict[str, Any] = {"at": [], "host": None, "hosts": [], "containers": {}}
+    shown = []
+    for at, cpu_time in ((10, 100), (12, 103), (14, 90), (16, 200)):  # 14: a clock of the kernel that went back
+        usage = call(
+            "usage.js", "withSample", usage, {"at": at, "host": {"cpu_time": cpu_time, "cpus": 4}, "containers": {}}
+        )
+        shown.append(usage["host"]["cpu_percent"])
+
+    assert shown == [None, 37.5, None, 100]
+
+
 @pytest.mark.parametrize(
     ("line", "read"),
     [

@@ -16,8 +16,10 @@ COLOURS = ":root { --primary: #123456; --primaryContainer: #fedcba; }"  # Androi
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".json": "application/json"}
 # What KernelSU's web view offers: answers come by the name of a function, lines of a program by an object's name.
 KSU = """
+let pause = 10;  // ms; longer while nothing is printed and nobody asks for anything
 window.ksu = {
   exec(command, options, name) {
+    pause = 10;
     executed(command).then(([code, output, complaint]) => window[name](code, output, complaint));
   },
   async spawn(command, words, options, name) {
@@ -26,7 +28,8 @@ window.ksu = {
       const [lines, code] = await printed(program);
       for (const line of lines) window[name].stdout.emit('data', line);
       if (code !== null) return window[name].emit('exit', code);
-      await new Promise((keep) => setTimeout(keep, 20));
+      pause = lines.length > 0 ? 10 : Math.min(pause * 1.2, 100);
+      await new Promise((keep) => setTimeout(keep, pause));
     }
   },
 };

@@ -15,7 +15,8 @@ import { state } from "../state.js";
 import { html, useEffect, useId, useState } from "../view.js";
 
 const SOURCES = { demo: "rocket", rootfs: "folder", image: "image" };
-const ROOM = { key: "volatile_size", kind: "size" };
+const EXAMPLES = { rootfs: "/data/local/debian", image: "/data/local/debian.img" };
+const ROOM = { key: "volatile_size", kind: "size", example: "512M" };
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$/; // escaped as the pattern of a field has to be
 
 export function Create({ parts }) {
@@ -103,7 +104,7 @@ function PathField({ source, path, change }) {
   return html`<div class="field">
     <label for=${id}>${t(`option.${source}`)}</label>
     <input id=${id} name="path" required pattern="/.*" autocomplete="off" autocapitalize="off" spellcheck=${false} value=${path}
-      placeholder=${t(`option.${source}.example`)} aria-describedby=${`${id}-help`} onInput=${(event) => change(event.target.value)} />
+      placeholder=${EXAMPLES[source]} aria-describedby=${`${id}-help`} onInput=${(event) => change(event.target.value)} />
     <p id=${`${id}-help`} class="quiet">${t(`option.${source}.help`)}</p>
   </div>`;
 }

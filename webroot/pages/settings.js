@@ -107,7 +107,7 @@ function Apps() {
   const revoke = (token) =>
     takeAway(`/tokens/${encodeURIComponent(token.id)}`, { title: t("settings.revoke_title", { name: token.name }), yes: t("settings.revoke") }, token.current);
   return apps.value.apps.map(
-    (app) => html`<section class="card app" key=${app.uid}>
+    (app) => html`<section class="card paired" key=${app.uid}>
       <div class="card-head">
         <span class="card-title"><b>${nameOf(app)}</b>
           <span class="quiet">${app.used_at ? t("settings.token_used", { used: moment(app.used_at) }) : t("settings.never_used")}</span></span>

@@ -90,7 +90,7 @@ async function open(box, label, resize) {
   const observer = new ResizeObserver(adapt);
   observer.observe(box);
   adapt();
-  terminal.focus();
+  if (!document.querySelector("[role=tab]:focus-visible")) terminal.focus(); // who walks along the tabs is not led away
   return {
     terminal,
     adapt,

@@ -82,7 +82,7 @@ export function Written({ option, value, change }) {
     change(Number.isNaN(read) ? event.target.value : read); // which the service refuses, with a sentence
   };
   const shared = { id, value: text, onInput: input, spellcheck: false, autocapitalize: "off", autocomplete: "off" };
-  const more = { "aria-describedby": `${id}-help`, "aria-invalid": wrong || undefined, placeholder: t(`option.${option.key}.example`) };
+  const more = { "aria-describedby": `${id}-help`, "aria-invalid": wrong || undefined, placeholder: option.example };
   return html`<div class="field">
     <label for=${id}>${t(`option.${option.key}`)}${option.danger && html` <${Icon} name="warning" size=${18} />`}</label>
     ${several
