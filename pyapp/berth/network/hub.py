@@ -23,7 +23,7 @@ from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink
 from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
-from berth.network.records import Abilities, Records, boot_id
+from berth.network.records import Abilities, Book, Records, boot_id
 from berth.network.routing import Tables
 from berth.network.servers import Read
 from berth.network.services import Services
@@ -143,6 +143,18 @@ class Hub:
         own = (*self.facts[4].addresses, *self.facts[6].addresses)
         forget_ports((*add, *remove), wiring.addresses_of(member), own)
 
+    def set_subnet(self, subnet: str) -> None:
+        """Have containers live in `subnet` from the next start on; raises BerthError while any live elsewhere."""
+        book = self.records.book()
+        if (self.changed is not None and self.changed.subnet != subnet) or self.reserved:
+            raise BerthError(
+                f"network {subnet}: containers are in {self._subnet()} now; stop those with --net=nat first"
+            )
+        self._look()
+        addresses.refuse_routed(subnet, self._routed())
+        if book.subnet != subnet:
+            self.records.save_book(Book(subnet, abilities=book.abilities))
+
     # What holds for all of them.
 
     @property
@@ -251,8 +263,11 @@ class Hub:
         """The network of containers; one that is in use stays, whatever the phone has come to route since."""
         if self.changed is not None:
             return self.changed.subnet
-        routed = (route.destination for route in self.facts[4].routes if route.destination)
-        return addresses.choose_subnet(self.records.book().subnet or None, routed)
+        return addresses.choose_subnet(self.records.book().subnet or None, self._routed())
+
+    def _routed(self) -> list[str]:
+        """Where the phone's own routes lead, but for default routes."""
+        return [route.destination for route in self.facts[4].routes if route.destination]
 
     def _held(self, name: str) -> list[tuple[Wish, Lease]]:
         """What containers other than `name` have, or have reserved."""
