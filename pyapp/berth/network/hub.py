@@ -17,13 +17,13 @@ from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.iptables import Iptables
-from berth.network.leases import lease_for
+from berth.network.leases import book_of, lease_for
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Member, Uplink, Wish
 from berth.network.netlink import Netlink
 from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
-from berth.network.records import Abilities, Book, Records, boot_id
+from berth.network.records import Abilities, Records, boot_id
 from berth.network.routing import Tables
 from berth.network.servers import Read
 from berth.network.services import Services
@@ -145,15 +145,12 @@ class Hub:
 
     def set_subnet(self, subnet: str) -> None:
         """Have containers live in `subnet` from the next start on; raises BerthError while any live elsewhere."""
-        book = self.records.book()
-        if (self.changed is not None and self.changed.subnet != subnet) or self.reserved:
-            raise BerthError(
-                f"network {subnet}: containers are in {self._subnet()} now; stop those with --net=nat first"
-            )
+        if self.reserved or (self.changed is not None and self.changed.subnet != subnet):
+            held = self._subnet()
+            raise BerthError(f"network {subnet}: containers are in {held} now; stop those with --net=nat first")
         self._look()
-        addresses.refuse_routed(subnet, self._routed())
-        if book.subnet != subnet:
-            self.records.save_book(Book(subnet, abilities=book.abilities))
+        addresses.refuse_routed(subnet, self.facts[4].routed)
+        self.records.save_book(book_of(subnet, self.records.book()))
 
     # What holds for all of them.
 
@@ -263,11 +260,7 @@ class Hub:
         """The network of containers; one that is in use stays, whatever the phone has come to route since."""
         if self.changed is not None:
             return self.changed.subnet
-        return addresses.choose_subnet(self.records.book().subnet or None, self._routed())
-
-    def _routed(self) -> list[str]:
-        """Where the phone's own routes lead, but for default routes."""
-        return [route.destination for route in self.facts[4].routes if route.destination]
+        return addresses.choose_subnet(self.records.book().subnet or None, self.facts[4].routed)
 
     def _held(self, name: str) -> list[tuple[Wish, Lease]]:
         """What containers other than `name` have, or have reserved."""
