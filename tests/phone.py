@@ -75,12 +75,13 @@ while True:
                 key.fileobj.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n" + label + b" " + port.encode() + b"\\n")
             key.fileobj.close()
         elif kind == "echo":
-            data = key.fileobj.recv(65536)
+            data = b""
+            with contextlib.suppress(OSError):  # whoever leaves with data unread resets it
+                data = key.fileobj.recv(65536)
+                key.fileobj.sendall(data)
             if not data:
                 looks.unregister(key.fileobj)
                 key.fileobj.close()
-            else:
-                key.fileobj.sendall(data)
         else:
             caller, address = key.fileobj.accept()
             if port == 80:

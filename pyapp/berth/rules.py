@@ -134,6 +134,22 @@ def address4(label: str, value: str) -> str:
     return found
 
 
+def subnet(label: str, value: str) -> str:
+    """A network of containers: 65536 private IPv4 addresses, as CIDR."""
+    from ipaddress import IPv4Network
+
+    try:
+        found = IPv4Network(value)
+    except ValueError:
+        found = None
+    private = [IPv4Network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]  # RFC 1918
+    if found is None or found.prefixlen != 16 or not any(found.subnet_of(net) for net in private):
+        raise UsageError(
+            f"{label} {quoted(value)}: this must be a private network such as 172.29.0.0/16 or 10.9.0.0/16"
+        )
+    return str(found)
+
+
 def port(label: str, value: int) -> int:
     """The number of a TCP or UDP port."""
     if 1 <= value <= PORT_MOST:

@@ -8,7 +8,7 @@ import pytest
 from berth.network.addresses import address_of
 from tests import faults, quick
 from tests.house import GATEWAY, SERVER, SUBNET, House
-from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, told, wait_for
+from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, WIFI_ROUTER, told, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -68,6 +68,42 @@ def test_one_without_ipv6_takes_it_from_no_other(house: House, flags: tuple[str,
     house.start("net-c", "--disable-ipv6", *flags)
 
     assert house.fetch("net-b", INTERNET6) == f"wifi {WIFI6}"
+
+
+def test_where_the_phone_has_their_network_already_another_one_is_taken_kept_and_shown(house: House) -> None:
+    phone = house.phone
+    phone.ip("route", "add", "172.28.4.0/24", "via", WIFI_ROUTER)
+    address = house.start("net-a")
+    assert address.startswith("172.29.")
+    assert "gateway 172.29.0.1, network 172.29.0.0/16" in phone.berth.succeed("net")
+
+    phone.berth.succeed("stop", "net-a", "--timeout", "1")
+    phone.ip("route", "del", "172.28.4.0/24")
+    assert house.start("net-a") == address
+    assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+
+def test_their_network_is_what_the_user_says(house: House) -> None:
+    berth = house.phone.berth
+    assert "addresses in 10.9.0.0/16" in berth.succeed("net", "subnet", "10.9.0.0/16")
+    address = house.start("net-a")
+    assert address.startswith("10.9.")
+    assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+    refusals = {
+        "10.8.0.0/16": "network 10.8.0.0/16: containers are in 10.9.0.0/16 now; stop those with --net=nat first",
+        "10.8.0.0/24": "this must be a private network",
+        "8.8.0.0/16": "this must be a private network",
+        "10.8.0.1/16": "this must be a private network",
+    }
+    for network, sentence in refusals.items():
+        refused = berth("net", "subnet", network)
+        assert (refused.returncode != 0, sentence in refused.stderr) == (True, True), refused.stderr
+    berth.succeed("stop", "net-a", "--timeout", "1")
+    house.phone.ip("route", "add", "10.8.4.0/24", "via", WIFI_ROUTER)
+    assert "this device has a route to 10.8.4.0/24 already" in berth("net", "subnet", "10.8.0.0/16").stderr
+    house.phone.ip("route", "del", "10.8.4.0/24")
+    assert house.start("net-a") == address
 
 
 def test_names_of_containers_and_of_the_internet_are_resolved(house: House) -> None:

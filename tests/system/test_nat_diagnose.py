@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,18 @@ def stop_forwarding_for_good(phone: Phone) -> None:
     subprocess.run([*network, "net.ipv4.ip_forward=0"], check=True)
 
 
-def test_each_piece_that_is_broken_is_named_with_a_cure_that_helps(house: House) -> None:
+def flush_for_good(phone: Phone, folder: Path) -> None:
+    """Flush a chain, and have Berth not be able to put back what was in it, which it does at once otherwise."""
+    tools = folder / "tools"
+    tools.mkdir()
+    broken = tools / "iptables-restore"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    phone.succeed("mount", "-t", "overlay", "-o", f"lowerdir={tools}:/usr/sbin", "overlay", "/usr/sbin")
+    phone.succeed("iptables", "-F", "FORWARD")
+
+
+def test_each_piece_that_is_broken_is_named_with_a_cure_that_helps(house: House, scratch: Path) -> None:
     phone, berth = house.phone, house.phone.berth
     address = house.start("la-a")
     link = next(line.split()[1].rstrip(",") for line in berth.succeed("net").splitlines() if "link:" in line)
@@ -78,8 +90,8 @@ def test_each_piece_that_is_broken_is_named_with_a_cure_that_helps(house: House)
         (
             "forward rule",
             "the firewall lacks FORWARD -> BERTH-FORWARD (table filter)",
-            lambda: phone.succeed("iptables", "-F", "FORWARD"),
-            mend,
+            lambda: flush_for_good(phone, scratch),
+            lambda: phone.succeed("umount", "/usr/sbin") + mend(),
         ),
         (
             "forward rule",

@@ -88,14 +88,16 @@ def test_only_the_first_container_and_those_with_ports_run_iptables(
     phone.succeed("mount", "-t", "overlay", "-o", f"lowerdir={tools}:/usr/sbin", "overlay", "/usr/sbin")
     house = House(phone, rootfs)
 
+    def changes() -> list[str]:
+        """Beside these it looks at what is there, whenever anybody on this machine has used iptables."""
+        return [line for line in log.read_text().splitlines() if line.endswith("restore")]
+
     house.start("net-a")
-    first = log.read_text()
+    first = changes()
     house.start("net-b")
-    assert log.read_text() == first
+    assert changes() == first
     house.start("net-c", "--port", "8080:80")
-    then = log.read_text().removeprefix(first).splitlines()
-    assert then[:2] == ["iptables-restore", "ip6tables-restore"]
-    assert {*then[2:]} <= {"iptables-save", "ip6tables-save"}  # what was announced is looked at
+    assert changes() == [*first, "iptables-restore", "ip6tables-restore"]
 
 
 def test_a_flush_of_the_rules_alone_is_noticed(walled: tuple[str, House]) -> None:

@@ -10,7 +10,7 @@ from berth.cli.layout import wrapped
 from berth.cli.output import print_json, room
 from berth.cli.specs import port_of
 from berth.engine.diagnose import diagnose
-from berth.engine.network import status
+from berth.engine.network import set_subnet, status
 from berth.engine.ports import change_ports
 from berth.errors import UsageError
 from berth.home import find_home
@@ -51,9 +51,11 @@ def _do(invocation: Invocation, session: Session) -> int:
             return _diagnose(invocation, session, rules.name("net diagnose", name))
         case ("port", "add" | "remove" as what, name, _, *_):
             return _change_ports(invocation, what, rules.name("net port", name))
+        case ("subnet", text):
+            return _set_subnet(invocation, rules.subnet("net subnet", text))
     raise UsageError(
         f"net: {rules.quoted(' '.join(invocation.words))} is not understood; write net diagnose NAME, "
-        "net port add NAME PORT or net port remove NAME PORT"
+        "net port add NAME PORT, net port remove NAME PORT or net subnet NETWORK"
     )
 
 
@@ -80,6 +82,15 @@ def _change_ports(invocation: Invocation, what: str, name: str) -> int:
         print_json({"name": name, "ports": spec.ports})
     else:
         print(f"{name}: its ports are now {', '.join(map(notation, spec.ports)) or 'none'}")
+    return 0
+
+
+def _set_subnet(invocation: Invocation, subnet: str) -> int:
+    set_subnet(find_home(os.environ), subnet)
+    if invocation.json:
+        print_json({"subnet": subnet})
+    else:
+        print(f"containers with --net=nat get addresses in {subnet} when they start next")
     return 0
 
 

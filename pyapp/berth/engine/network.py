@@ -114,6 +114,14 @@ def change_ports(home: Home, name: str, *, add: tuple[Port, ...], remove: tuple[
     _call(home, Request(call="ports", name=name, add=add, remove=remove))[0].close()
 
 
+def set_subnet(home: Home, subnet: str) -> None:
+    """Have containers live in `subnet` from the next start on.
+
+    Raises BerthError while any live elsewhere, or where the phone has somebody else there.
+    """
+    _call(home, Request(call="subnet", subnet=subnet))[0].close()
+
+
 def settle(home: Home) -> None:
     """Have what a killed net process left behind taken over, or taken back where no container needs it.
 

@@ -31,6 +31,13 @@ def choose_subnet(kept: str | None, routed: Iterable[str]) -> str:
     raise BerthError(f"no network is free for containers: {', '.join(SUBNETS)} are all in use here")
 
 
+def refuse_routed(subnet: str, routed: Iterable[str]) -> None:
+    """Raise BerthError where the phone has somebody else in `subnet`; default routes are not told among `routed`."""
+    others = sorted(route for route in routed if IPv4Network(route).overlaps(IPv4Network(subnet)))
+    if others:
+        raise BerthError(f"network {subnet}: this device has a route to {others[0]} already; choose another network")
+
+
 def gateway_of(subnet: str) -> str:
     """Return the address that the phone has for its containers: gateway, resolver and DHCP server."""
     return str(IPv4Network(subnet).network_address + 1)

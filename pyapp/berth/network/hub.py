@@ -17,7 +17,7 @@ from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
 from berth.network.iptables import Iptables
-from berth.network.leases import lease_for
+from berth.network.leases import book_of, lease_for
 from berth.network.loop import Loop
 from berth.network.model import Changed, Facts, Family, Init, Member, Uplink, Wish
 from berth.network.netlink import Netlink
@@ -143,6 +143,15 @@ class Hub:
         own = (*self.facts[4].addresses, *self.facts[6].addresses)
         forget_ports((*add, *remove), wiring.addresses_of(member), own)
 
+    def set_subnet(self, subnet: str) -> None:
+        """Have containers live in `subnet` from the next start on; raises BerthError while any live elsewhere."""
+        if self.reserved or (self.changed is not None and self.changed.subnet != subnet):
+            held = self._subnet()
+            raise BerthError(f"network {subnet}: containers are in {held} now; stop those with --net=nat first")
+        self._look()
+        addresses.refuse_routed(subnet, self.facts[4].routed)
+        self.records.save_book(book_of(subnet, self.records.book()))
+
     # What holds for all of them.
 
     @property
@@ -251,8 +260,7 @@ class Hub:
         """The network of containers; one that is in use stays, whatever the phone has come to route since."""
         if self.changed is not None:
             return self.changed.subnet
-        routed = (route.destination for route in self.facts[4].routes if route.destination)
-        return addresses.choose_subnet(self.records.book().subnet or None, routed)
+        return addresses.choose_subnet(self.records.book().subnet or None, self.facts[4].routed)
 
     def _held(self, name: str) -> list[tuple[Wish, Lease]]:
         """What containers other than `name` have, or have reserved."""

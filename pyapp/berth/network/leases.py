@@ -16,8 +16,7 @@ def lease_for(wish: Wish, subnet: str, book: Book, in_use: Collection[str], *, i
     `in_use` are addresses that others have at this moment; what they had once is kept for them while there is room.
     Raises BerthError.
     """
-    if book.subnet != subnet:
-        book = Book(subnet, abilities=book.abilities)
+    book = book_of(subnet, book)
     address = _address(wish, subnet, book, in_use)
     prefix6 = addresses.prefix6_of(subnet) if ipv6 else ""
     lease = Lease(
@@ -29,6 +28,11 @@ def lease_for(wish: Wish, subnet: str, book: Book, in_use: Collection[str], *, i
         gateway6=f"{prefix6}1" if prefix6 else "",
     )
     return lease, replace(book, addresses={**book.addresses, wish.name: address})
+
+
+def book_of(subnet: str, book: Book) -> Book:
+    """Return `book` for containers that live in `subnet`; addresses in another one are forgotten."""
+    return book if book.subnet == subnet else Book(subnet, abilities=book.abilities)
 
 
 def _address(wish: Wish, subnet: str, book: Book, in_use: Collection[str]) -> str:

@@ -17,16 +17,17 @@ class Request(Struct, frozen=True, kw_only=True):
     """A request about container `name`.
 
     "reserve" an address for `wish`, "attach" process `pid`, "watch" it (hold on to know when the net process ends),
-    "detach" it, change its "ports"; "status" tells of all, "missing" what the firewall lacks, and "mend" puts back what
-    others took away.
+    "detach" it, change its "ports"; set the "subnet" of all, "status" tells of all, "missing" what the firewall lacks,
+    and "mend" puts back what others took away.
     """
 
-    call: Literal["reserve", "attach", "watch", "detach", "ports", "status", "missing", "mend"]
+    call: Literal["reserve", "attach", "watch", "detach", "ports", "subnet", "status", "missing", "mend"]
     name: str = ""
     wish: Wish | None = None
     pid: int = 0
     add: tuple[Port, ...] = ()
     remove: tuple[Port, ...] = ()
+    subnet: str = ""
 
 
 class MemberStatus(Struct, frozen=True, kw_only=True):

@@ -157,6 +157,11 @@ class Facts(Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...]
     addresses: tuple[str, ...] = ()
 
+    @property
+    def routed(self) -> tuple[str, ...]:
+        """Where the routes lead, as CIDR, but for default routes."""
+        return tuple(route.destination for route in self.routes if route.destination)
+
 
 class Uplink(Struct, frozen=True, kw_only=True):
     """Where a container's traffic goes: tables in which to look, in order; () leaves it to the phone's own rules.

@@ -29,22 +29,24 @@ class Tables:
     ) -> bool:
         """Make rules and routes what `members` need; tell whether anything was missing.
 
+        What is new is there before what is old goes, so that nobody is without a way in between.
+
         With `check`, or where nothing is known yet, the kernel is asked what is there.  Raises KernelError.
         """
         if check or family not in self._rules:
             self._read(family)
         there, found = self._routes.pop(family), self._rules.pop(family)  # not known where it fails half way
         routes = {same_route(route): route for route in wanted_routes(members, uplinks, subnet, family)}
-        for key in there.keys() - routes.keys():
-            links.remove_route(self._netlink, there[key], family=family)
         for key in routes.keys() - there.keys():
             with unless_gone():  # a container that has just ended takes its link along
                 links.add_route(self._netlink, routes[key], family=family)
         rules = wanted_rules(members, uplinks, subnet, family)
-        for rule in found - rules:
-            links.remove_rule(self._netlink, rule, family=family)
         for rule in rules - found:
             links.add_rule(self._netlink, rule, family=family)
+        for rule in found - rules:
+            links.remove_rule(self._netlink, rule, family=family)
+        for key in there.keys() - routes.keys():
+            links.remove_route(self._netlink, there[key], family=family)
         self._routes[family], self._rules[family] = routes, rules
         return bool(rules - found or routes.keys() - there.keys())
 

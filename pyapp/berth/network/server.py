@@ -146,6 +146,8 @@ class _Server:
                     hub.end()
             case "ports":
                 hub.change_ports(request.name, request.add, request.remove)
+            case "subnet":
+                hub.set_subnet(request.subnet)
             case "mend":
                 hub.mend()
             case "missing":
