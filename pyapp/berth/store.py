@@ -18,6 +18,7 @@ from msgspec.structs import fields, replace
 from berth import rules
 from berth.errors import BerthError, MissingError, UsageError
 from berth.home import Home
+from berth.kernel.files import note_file
 from berth.spec import SPEC_VERSION, Spec, checked
 
 __all__ = [
@@ -216,8 +217,7 @@ def remember_end(home: Home, name: str, how: str) -> None:
 
     Not synced, because a stop waits for it.  Raises OSError; nothing is lost but the note.
     """
-    with open(f"{home.container(name)}/last-end", "w", encoding="utf-8") as file:
-        file.write(f"{how}\n")
+    note_file(f"{home.container(name)}/last-end", f"{how}\n".encode())
 
 
 def last_end(home: Home, name: str) -> str | None:

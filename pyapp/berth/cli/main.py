@@ -10,6 +10,7 @@ from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
 from berth.cli.output import room
+from berth.cli.rehearsal import rehearse
 from berth.errors import BerthError, UsageError
 from berth.home import Home, find_home
 from berth.service.operations import end_service
@@ -55,7 +56,7 @@ def serve_if_asked(argv: list[str]) -> int | None:
         if invocation.switch("end"):
             return _end_service(invocation)
         web = None if invocation.switch("no-dashboard") else _serve_web
-        return serve_forever(find_home(os.environ), run, web, background=invocation.switch("background"))
+        return serve_forever(find_home(os.environ), run, rehearse, web, background=invocation.switch("background"))
     except BerthError as error:
         print(f"berth: {error}", file=sys.stderr)
         return error.exit_code

@@ -4,6 +4,7 @@ In every hierarchy a container has `berth/NAME`, which carries limits and device
 holds its processes and is the root of its cgroup namespace.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
@@ -168,7 +169,7 @@ def undo(kind: str, target: str, identity: str | None) -> None:
 def _undo_cgroup(group: str, identity: str | None) -> None:
     found = identify(group)
     if found is not None and found == identity:
-        if not remove_if_empty(group):
+        if not (_remove_as_made(group) or remove_if_empty(group)):
             if stuck := kill(group):
                 raise KernelError("kill", errno.EBUSY, f"{group} (pid {', '.join(map(str, stuck))})")
             remove(group)
@@ -178,6 +179,20 @@ def _undo_cgroup(group: str, identity: str | None) -> None:
     if os.path.isdir(root):
         with locked(root):
             remove_shared(root)
+
+
+def _remove_as_made(group: str) -> bool:
+    """Remove a group in which no process is and nothing but its payload was made; False for another one.
+
+    That is what nearly every container leaves, and takes a tenth of the system calls of a walk.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{group}/payload")
+        os.rmdir(group)
+    except OSError:
+        return False
+    return True
 
 
 def _clear_leftover(group: str, name: str) -> None:

@@ -10,6 +10,7 @@ _MOST_BYTES = 1 << 18
 _MOST_DESCRIPTORS = 16
 _ANCILLARY_BYTES = socket.CMSG_LEN(_MOST_DESCRIPTORS * array.array("i").itemsize)
 _CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
+_buffer = bytearray(_MOST_BYTES)  # one for all, since a new one for each message would be mapped and unmapped again
 
 
 class Channel:
@@ -36,13 +37,13 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """Wait for one message and its descriptors; (None, []) at the end."""
         try:
-            data, ancillary, _, _ = self._end.recvmsg(_MOST_BYTES, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
+            size, ancillary, _, _ = self._end.recvmsg_into([_buffer], _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
         except ConnectionResetError:
             return None, []
         descriptors = array.array("i")
         for _, _, numbers in ancillary:
             descriptors.frombytes(numbers)
-        return (json.loads(data) if data else None), descriptors.tolist()
+        return (json.loads(_buffer[:size]) if size else None), descriptors.tolist()
 
     def end(self) -> None:
         """Send nothing more: whoever is at the other end receives that, and may still send."""

@@ -48,13 +48,22 @@ class Order(Struct, frozen=True, kw_only=True):
         """Return a file in memory (memfd_create(2), Linux 3.17) that holds this; raises OSError."""
         fd = os.memfd_create("order", os.MFD_CLOEXEC)
         with open(fd, "wb", closefd=False) as file:
-            file.write(msgspec.json.encode(self))
+            file.write(self.encode())
         return fd
+
+    def encode(self) -> bytes:
+        """Return this as JSON."""
+        return msgspec.json.encode(self)
 
     @classmethod
     def read(cls, fd: int) -> Self:
         """Return what `write` wrote."""
-        return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=cls)
+        return cls.decode(os.pread(fd, os.fstat(fd).st_size, 0))
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Self:
+        """Return what was encoded."""
+        return msgspec.json.decode(encoded, type=cls)
 
 
 class Started(Struct, frozen=True):

@@ -5,12 +5,13 @@ import os
 
 from berth.engine.journal import boot_id
 from berth.home import Home
+from berth.kernel.files import note_file
 
 
 def note(home: Home, name: str) -> None:
     """Note that somebody ended container `name` in this boot; one that was never saved has no place for it."""
-    with contextlib.suppress(OSError), open(_path(home, name), "w", encoding="utf-8") as file:
-        file.write(f"{boot_id()}\n")
+    with contextlib.suppress(OSError):
+        note_file(_path(home, name), f"{boot_id()}\n".encode())
 
 
 def forget(home: Home, name: str) -> None:

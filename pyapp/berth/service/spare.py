@@ -5,9 +5,9 @@ page by page.  The supervisor hands a caller to the spare that it has, and forks
 """
 
 import socket
+from collections.abc import Callable
 
 from berth.engine.channel import Channel
-from berth.engine.warm import warm_up
 from berth.kernel.processes import end_with, fork, name_process
 from berth.service.worker import Run, leave_parent, serve
 
@@ -15,12 +15,12 @@ from berth.service.worker import Run, leave_parent, serve
 class Spare:
     """A worker that waits for its caller, without waking up; it ends with the process that made it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, rehearse: Callable[[], None]) -> None:
         """Fork it; raises OSError where there is no room for one more process."""
         self._channel, theirs = Channel.pair()
         try:
             if fork() == 0:
-                end_with(lambda: _wait(theirs, run), lambda _: None)
+                end_with(lambda: _wait(theirs, run, rehearse), lambda _: None)
         finally:
             theirs.close()
 
@@ -35,10 +35,10 @@ class Spare:
         return True
 
 
-def _wait(channel: Channel, run: Run) -> None:
+def _wait(channel: Channel, run: Run, rehearse: Callable[[], None]) -> None:
     leave_parent(channel.fileno())
     name_process("berth: spare")
-    warm_up()
+    rehearse()
     _, descriptors = channel.receive()
     if not descriptors:
         return  # the service has ended

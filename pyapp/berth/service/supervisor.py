@@ -22,7 +22,6 @@ from berth.engine import zygote
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.events import EVENTS_SOCKET, NOTIFY_SOCKET, Event
 from berth.engine.surroundings import leave_app, leave_surroundings, set_oom_score_adj
-from berth.engine.warm import warm_up
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import close_all_but, die_with_parent, end_with, fork, name_process, reset_signals
@@ -37,6 +36,7 @@ from berth.service.spare import Spare
 from berth.service.worker import Run, work
 
 _LOG_BYTES = 256 * 1024
+_REHEARSALS = 12  # CPython 3.11 writes to code that has run for less than 8 times
 
 Web = Callable[[Home, socket.socket], None]
 
@@ -50,13 +50,15 @@ class AlreadyServing(BerthError):
 class Supervisor:
     """Listens on the control socket of `home`, has `run` carry requests out, and passes events on.
 
+    `rehearse` does what `run` does, as far as nothing comes of it, so that a request is carried out quickly.
     `web` serves the dashboard on a listening socket, in a process of its own; None for none.
     """
 
-    def __init__(self, home: Home, run: Run, web: Web | None) -> None:
+    def __init__(self, home: Home, run: Run, rehearse: Callable[[], None], web: Web | None) -> None:
         """Take the sockets; raises BerthError when another supervisor has them, or the folder can't be had."""
         self.home = home
         self._run = run
+        self._rehearse = rehearse
         self._spare: Spare | None = None
         self._zygote = 0
         self._subscribers: list[socket.socket] = []
@@ -99,7 +101,8 @@ class Supervisor:
         self._watch(self._control.fileno(), self._accept)
         self._watch(self._notices.fileno(), self._pass_on)
         self._watch(self._events.fileno(), self._subscribe)
-        warm_up()
+        for _ in range(_REHEARSALS):
+            self._rehearse()
         gc.collect()
         gc.freeze()  # what is there now is shared with every fork, and no collection may touch it
         self._renew_zygote()
@@ -165,7 +168,7 @@ class Supervisor:
             if not self._zygote:
                 self._renew_zygote()
             with contextlib.suppress(OSError):
-                self._spare = Spare(self._run)
+                self._spare = Spare(self._run, self._rehearse)
         return self._poller.poll(self._milliseconds())
 
     def _renew_zygote(self) -> None:
@@ -253,14 +256,14 @@ class Supervisor:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
 
 
-def serve_forever(home: Home, run: Run, web: Web | None, *, background: bool) -> int:
+def serve_forever(home: Home, run: Run, rehearse: Callable[[], None], web: Web | None, *, background: bool) -> int:
     """Be the supervisor of `home`; with `background` return at once and leave it to a process of its own.
 
     Raises BerthError when it can't listen; that another one does is fine in the background.
     """
     leave_app()  # the root manager's, when its button has started the service
     try:
-        supervisor = Supervisor(home, run, web)
+        supervisor = Supervisor(home, run, rehearse, web)
     except AlreadyServing as error:
         if not background:
             raise
