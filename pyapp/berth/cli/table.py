@@ -226,7 +226,7 @@ SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselv
 
 MANY = 1 << 16  # more words than a command line holds
 
-NET_USAGE = "[diagnose NAME|port add|remove...|subnet NETWORK]"
+NET_USAGE = "[diagnose|port|subnet ...]"
 
 _ROWS = (
     Command("start", "[NAME]", "Start a container and save it.", containers=(0, 1), flags=START),
