@@ -131,6 +131,7 @@ def test_a_line_is_read(line: str, command: str, names: str, words: str, options
         ("run x --name y -- true", 'run: "x" is one container too many, with --name or --rm given'),
         ("run x --map /a /b -- sh", "run: --map shapes a one-off container; add --rm"),
         ("run x -m 1G -- sh", "run: --memory shapes a one-off container; add --rm"),
+        ("run --rm -u web -- sh", "run: a one-off program is root's, so --user is not for --rm; leave it out"),
         ("start a b", 'start: "b" is one word too many; write: berth start [NAME]'),
         ("start --name a,b", "start takes one container, not a, b"),
         ("enter x user more", 'enter: "more" is one word too many; write: berth enter NAME [USER]'),

@@ -313,6 +313,8 @@ def _check_together(command: str, names: tuple[str, ...], options: Mapping[str, 
         raise UsageError(f"{command}: which container? name a saved one, or give --rootfs or --rootfs-img")
     if options.get("all") and names:
         raise UsageError(f"{command}: --all means every container; leave out {', '.join(names)}")
+    if command == "run" and options.get("rm") and "user" in options:
+        raise UsageError("run: a one-off program is root's, so --user is not for --rm; leave it out")
     if command == "run" and not options.get("rm"):
         for flag in ONE_OFF:
             if options.get(flag.name):

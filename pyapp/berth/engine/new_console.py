@@ -20,7 +20,7 @@ from berth.kernel.namespaces import setns
 from berth.kernel.paths import open_in_root
 from berth.kernel.processes import end_with, fork
 
-_SECONDS: Final = 3.0
+_SECONDS: Final = 6.0
 
 
 def renew_terminal(container: Alive, place: str) -> tuple[int, int]:

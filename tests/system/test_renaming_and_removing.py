@@ -1,0 +1,80 @@
+"""`berth rename` and `berth rm`: what they ask, what they refuse, and what they leave."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import quick
+from tests.program import Berth
+
+pytestmark = pytest.mark.system
+
+Factory = Callable[[str], Path]
+
+
+def test_a_container_is_removed_when_its_name_was_typed(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("busybox")
+    quick.start(berth, root, name="old")
+    refused = berth("rm", "old", "--yes")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        'berth: container old: is running and can\'t be removed; run "berth stop old" first\n',
+    )
+    berth.succeed("stop", "old")
+    for typed in ("", "no\n", "ol\n"):
+        result = berth("rm", "old", stdin=typed)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert f"its root {root} stays" in result.stderr
+        assert "nothing was done, because its name was not typed" in result.stderr
+    assert berth.succeed("rm", "old", stdin="old\n") == f"old: removed; {root} is untouched\n"
+    assert berth.succeed("list", "--names") == ""
+    assert (root / "sbin" / "init").is_symlink()
+
+
+def test_a_renamed_container_starts_under_its_new_name(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"), name="old")
+    refused = berth("rename", "old", "new")
+    assert refused.stderr == 'berth: container old: is running and can\'t be renamed; run "berth stop old" first\n'
+    berth.succeed("stop", "old")
+    assert berth.succeed("rename", "old", "new") == "old: is now new\n"
+    berth.succeed("start", "new")
+    assert quick.inside(berth, "hostname", name="new") == "new"
+    berth.succeed("stop", "new")
+
+
+BAD = (
+    ("rename old taken", 1, '"taken"'),
+    ("rename old a/b", 2, "a container's name has letters"),
+    ("rename nobody new", 1, 'there is no container "nobody"'),
+    ("rm nobody --yes", 1, 'there is no container "nobody"'),
+    ("logs old --lines many", 2, "this is no whole number; write one such as 100"),
+    ("logs old --lines -1", 2, "--lines"),
+    ("stop old --timeout soon", 2, "this is no time in seconds up to a day; write one such as 10"),
+    ("restart old --timeout soon", 2, "this is no time in seconds up to a day; write one such as 10"),
+    ("run --rm --memory lots -- true", 2, "this is no size; write one such as 512M or 1.5G"),
+    ("run --rm --env A -- true", 2, "a variable is written KEY=VALUE"),
+    ("run --rm --net ether -- true", 2, "choose one of"),
+    ("run --rm --cap-drop WINGS -- true", 2, "no such capability"),
+    ("run --rm --hostname a_b.. -- true", 2, "--hostname"),
+    ("run --rm --cpus lots -- true", 2, "--cpus"),
+    ("run --rm --pids-limit 1 -- true", 2, "--pids-limit"),
+    ("run --rm --map /nowhere /x -- true", 1, "it is not there; check the path"),
+    ("run --rm --vol / x -- true", 2, "the path must be absolute"),
+    ("run --rm --user root -- true", 2, "--user"),
+    ("serve --background=maybe", 2, "it takes no value"),
+    ("safe-mode --again=maybe", 2, "it takes no value"),
+)
+
+
+def test_bad_input_gets_its_sentence(berth: Berth) -> None:
+    """One row for each flag of the commands that are not start, whose table is tests/unit/test_values.py's."""
+    for name in ("old", "taken"):
+        folder = berth.home / "containers" / name
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "container.toml").write_text(f'version = 1\nname = "{name}"\nrootfs = "/nowhere"\n')
+    for line, code, sentence in BAD:
+        result = berth(*line.split())
+        assert (result.returncode, result.stdout) == (code, ""), line
+        assert sentence in result.stderr, line
+        assert len(result.stderr.splitlines()) == 1, line
