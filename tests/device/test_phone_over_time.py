@@ -142,7 +142,7 @@ def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_r
     assert list(info(phone)["kept_back"]) == ["box"]
     assert state(phone, "photos") == "stopped"
     phone.output("setprop", "sys.user.0.ce_available", "true")
-    phone.wait_until(lambda: state(phone, "photos") == "running", "it starts with the unlock")
+    phone.wait_until(lambda: state(phone, "photos") == "running", "it starts with the unlock", 180.0)
 
     crash(phone)
 
@@ -162,7 +162,7 @@ def test_what_the_phone_has_lived_with_for_two_minutes_is_not_blamed_for_its_dea
 
     crash(phone)
 
-    phone.wait_until(lambda: state(phone, "box") == "running", "it starts by itself")
+    phone.wait_until(lambda: state(phone, "box") == "running", "it starts by itself", 180.0)
     assert info(phone)["kept_back"] == {}
 
 
