@@ -3,7 +3,7 @@
 import pytest
 
 from tests.device.phone.doors import BROWSER, SHELL, Door, bridge, ticket_shown
-from tests.device.phone.machine import Phone
+from tests.device.phone.machine import HOME, Phone
 from tests.device.phone.scene import MODULE, state
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
@@ -28,6 +28,8 @@ def test_another_app_is_not_even_answered(phone: Phone) -> None:
 
 
 def test_the_modules_button_opens_it_in_the_users_browser_and_in_no_other(phone: Phone) -> None:
+    phone.wait_until(lambda: phone.run("ls", f"{HOME}/run/web.json").code == 0, "the dashboard is served")
+
     said = phone.script(f"{MODULE}/action.sh")
 
     assert "The dashboard opens in org.example.browser." in said
