@@ -107,6 +107,14 @@ def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, roo
     page.get_by_role("button", name="Week").click()
     expect(page.get_by_role("img", name="Memory")).to_be_visible()
     snap(page, "history")
+
+    go(page, "settings")
+    page.get_by_role("link", name="What the device used").click()
+    expect(page.get_by_role("heading", name="What the device used")).to_be_visible()
+    expect(page.get_by_role("img", name="Processor")).to_be_visible()
+    page.get_by_role("button", name="Week").click()
+    expect(page.get_by_role("img", name="Memory")).to_be_visible()
+    snap(page, "device")
     dashboard.ask("PUT", "/settings", {"history": False})
 
 
