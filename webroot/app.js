@@ -24,6 +24,7 @@ const VIEWS = {
   operations: { name: "Operations", load: () => import("./pages/operations.js") },
   check: { name: "Check", load: () => import("./pages/check.js") },
   settings: { name: "Settings", load: () => import("./pages/settings.js") },
+  device: { name: "Device", load: () => import("./pages/device.js") },
   about: { name: "About", load: () => import("./pages/about.js") },
 };
 

@@ -22,6 +22,7 @@ VIEWS = {
     "check": ("check",),
     "settings": ("settings",),
     "about": ("about",),
+    "device": ("device",),
     "container": ("containers", "seen"),
     "configuration": ("containers", "seen", "configuration"),
     "logs": ("containers", "seen", "logs"),

@@ -1,13 +1,16 @@
 """What a user looks after: what did not start, who may come in, what was used in the last days, what takes long."""
 
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Snap, go
-from tests.dashboard import Dashboard, raw_as, request, status_of
+from tests.browser.conftest import PHONE, Snap, go
+from tests.dashboard import Dashboard, raw_as, request, serving, status_of
+from tests.program import Berth
 
 pytestmark = pytest.mark.system
 
@@ -66,6 +69,32 @@ def test_what_starts_by_itself_what_keeps_the_device_awake_and_who_was_turned_aw
     snap(page, "settings")
 
 
+@pytest.fixture
+def cramped(scratch: Path) -> Iterator[Dashboard]:
+    """A service that has hardly any room."""
+    place = scratch / "cramped"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", place], check=True)
+    try:
+        with serving(Berth(place / "home")) as dashboard:
+            yield dashboard
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_what_a_device_lacks_is_told_with_what_that_costs_and_how_to_get_it(
+    browser: Browser, cramped: Dashboard, snap: Snap
+) -> None:
+    (lacking,) = (one for one in cramped.get("/check")["requirements"] if one["state"] == "missing")
+    with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{cramped.port}/#ticket={cramped.ticket()}")
+        page.get_by_role("link", name="Check").click()
+        for words in (lacking["title"], lacking["cost"], lacking["remedy"]):
+            expect(page.get_by_text(words, exact=True)).to_be_visible()
+        snap(page, "lacking")
+
+
 def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:
     dashboard.berth.succeed("start", "--name", "past", "--rootfs", root)
     go(page, "containers", "past", "statistics")
@@ -78,6 +107,14 @@ def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, roo
     page.get_by_role("button", name="Week").click()
     expect(page.get_by_role("img", name="Memory")).to_be_visible()
     snap(page, "history")
+
+    go(page, "settings")
+    page.get_by_role("link", name="What the device used").click()
+    expect(page.get_by_role("heading", name="What the device used")).to_be_visible()
+    expect(page.get_by_role("img", name="Processor")).to_be_visible()
+    page.get_by_role("button", name="Week").click()
+    expect(page.get_by_role("img", name="Memory")).to_be_visible()
+    snap(page, "device")
     dashboard.ask("PUT", "/settings", {"history": False})
 
 

@@ -60,6 +60,7 @@ function Switches({ saved, again }) {
     <${KeptBack} names=${value.kept_back} again=${() => change("safe_mode")(false)} />
     <${Toggle} label=${t("settings.safe_mode")} help=${t("settings.safe_mode_help")} checked=${value.safe_mode} change=${change("safe_mode")} />
     <${Toggle} label=${t("settings.history")} help=${t("settings.history_help")} checked=${value.history} change=${change("history")} />
+    ${value.history && html`<a class="text-button" href=${link("device")}>${t("device.title")}</a>`}
     <div><b>${t("settings.autostart")}</b>
       ${value.autostart.length === 0 && html`<p class="quiet">${t("settings.autostart_none")}</p>`}
       <ol class="points">${value.autostart.map(
