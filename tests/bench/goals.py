@@ -69,11 +69,13 @@ def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
         found = (table.median(name) for table in tables)
         return next((value for value in found if value is not None), None)
 
-    def no_slower(sentence: str, ours: str, theirs: str, times: float = 1.0, held: str = "") -> Goal:
+    def no_slower(sentence: str, ours: str, theirs: str, times: float = 1.0, *, held: str = "") -> Goal:
         goal = _compare(sentence, median(ours), median(theirs), lambda have, want: _ratio(have, want, times))
         return goal._replace(held=held)
 
-    def within(sentence: str, name: str, most: float, unit: str, more_than: str | None = None, held: str = "") -> Goal:
+    def within(
+        sentence: str, name: str, most: float, unit: str, *, more_than: str | None = None, held: str = ""
+    ) -> Goal:
         base = 0.0 if more_than is None else median(more_than)
         goal = _compare(sentence, median(name), base, lambda have, less: _difference(have - less, most, unit))
         return goal._replace(held=held)
@@ -94,7 +96,7 @@ def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
             life_cycle.IMAGE,
             _MOST_IMAGE,
             "ms",
-            life_cycle.DIRECTORY,
+            more_than=life_cycle.DIRECTORY,
         ),
         no_slower(
             "systemd to basic.target: no slower than lxc", life_cycle.BASIC_BERTH, life_cycle.BASIC_LXC, held=_HELD_BOOT
@@ -110,7 +112,7 @@ def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
             life_cycle.STOP,
             _MOST_STOP,
             "ms",
-            life_cycle.OWN_TIME,
+            more_than=life_cycle.OWN_TIME,
             held=_HELD_STOP,
         ),
         within(
@@ -139,7 +141,7 @@ def judge(tables: Sequence[Table]) -> tuple[Goal, ...]:
             network.NAT,
             _MOST_NAT,
             "ms",
-            network.HOST,
+            more_than=network.HOST,
         ),
         _compare(
             f"throughput: at least {_LEAST_SHARE:.0%} of veth and bridge",
