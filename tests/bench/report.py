@@ -36,10 +36,23 @@ def as_page(tables: Sequence[Table], goals: Sequence[Goal], rounds: int) -> str:
     lines = ["# How fast Berth is, beside others", "", _READING.format(rounds=rounds), *_machine(), ""]
     lines += ["## Goals", "", "| Goal | | Measured |", "|---|---|---|"]
     lines += [f"| {goal.sentence} | {_VERDICTS[goal.reached]} | {goal.by} |" for goal in goals]
+    lines += _what_holds(goals)
     for table in tables:
         lines += ["", f"## {table.title}", "", table.how, "", "| | Median | Middle half |", "|---|---:|---:|"]
         lines += [f"| {row.name} | {_median(row)} | {_spread(row)} |" for row in table.rows]
     return "\n".join(lines) + "\n"
+
+
+def _what_holds(goals: Sequence[Goal]) -> list[str]:
+    """Return what holds the goals that are not reached; those that are held by the same are named together."""
+    missed = [goal for goal in goals if goal.reached is False and goal.held]
+    if not missed:
+        return []
+    lines = ["", "## What holds those that are not reached", ""]
+    for held in dict.fromkeys(goal.held for goal in missed):
+        names = "; ".join(f"*{goal.sentence}* ({goal.by})" for goal in missed if goal.held == held)
+        lines.append(f"- {names}. {held}")
+    return lines
 
 
 def _machine() -> list[str]:

@@ -10,6 +10,7 @@ import signal
 
 import msgspec
 
+from berth.engine.allowed import Allowed
 from berth.engine.awake import Awake
 from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
 from berth.engine.channel import Channel
@@ -78,8 +79,9 @@ def _watch(home: Home, name: str, report: Channel) -> None:
     with contextlib.suppress(BerthError, OSError):  # root inside may have put anything in its place
         board.console = Console(*renew_terminal(look_up_alive(home, name), "/dev/console"), home.log(name))
         _renew_getties(look_up_alive(home, name))
-    plan = record.plan
-    Guard(board, lambda: plan)  # for programs that enter from now on; init's listener has died with the first monitor
+    allowed = Allowed(record.plan.mounts, record.plan.devices)
+    # For programs that enter from now on; init's listener has died with the first monitor.
+    Guard(board, lambda: allowed)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever answers in its place is reaped by the kernel
     report.send({"watching": True})
     report.close()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from berth.engine import cgroups, guarded_bpf, guarded_mount
+from berth.engine.allowed import Allowed
 from berth.engine.birth_place import BirthPlace
 from berth.engine.caller import look_at
 from berth.engine.surroundings import leave_surroundings
@@ -26,10 +27,10 @@ class Guard:
 
     _MOST_AT_ONCE = 32  # mounts that hang use up descriptors here; what is asked beyond waits in the kernel
 
-    def __init__(self, board: Switchboard, plan: Callable[[], Plan]) -> None:
-        """Answer by what `plan` says at the time, as long as `board` is served."""
+    def __init__(self, board: Switchboard, allowed: Callable[[], Allowed]) -> None:
+        """Answer by what `allowed` says at the time, as long as `board` is served."""
         self._board = board
-        self._plan = plan
+        self._allowed = allowed
         self._working = 0
         self._listeners: set[int] = set()
         board.take_listener = self.take
@@ -53,7 +54,7 @@ class Guard:
         if question is None:
             return
         try:
-            working = _reply_apart(listener, question, self._plan)
+            working = _reply_apart(listener, question, self._allowed)
         except OSError as error:  # the caller has moved to another cgroup or died, or no process more can be had
             answer(listener, question, errno.EINTR if error.errno == errno.ENOENT else errno.ENOMEM)
             return
@@ -90,6 +91,7 @@ def _stand(listener: int, plan: Plan) -> None:
     os.setsid()
     name_process(f"berth: {plan.name}")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    allowed = Allowed(plan.mounts, plan.devices)
     while True:
         select.select([listener], [], [])
         if not _is_asked(listener):
@@ -98,7 +100,7 @@ def _stand(listener: int, plan: Plan) -> None:
         if question is None:
             continue
         try:
-            working = _reply_apart(listener, question, lambda: plan)
+            working = _reply_apart(listener, question, lambda: allowed)
         except OSError:
             answer(listener, question, errno.ENOMEM)
             continue
@@ -114,7 +116,7 @@ def _is_asked(listener: int) -> bool:
     return any(events & select.POLLIN for _, events in poller.poll(0))
 
 
-def _reply_apart(listener: int, question: Question, plan: Callable[[], Plan]) -> int:
+def _reply_apart(listener: int, question: Question, allowed: Callable[[], Allowed]) -> int:
     """Fork, in the caller's cgroup, a process that answers; return a descriptor that is at its end when that has ended.
 
     There its memory counts as the caller's, and the devices that the kernel opens for it are the container's.  Raises
@@ -125,7 +127,7 @@ def _reply_apart(listener: int, question: Question, plan: Callable[[], Plan]) ->
     try:
         if place.fork() == 0:
             end_with(
-                lambda: _reply_in(place, listener, question, plan, theirs),
+                lambda: _reply_in(place, listener, question, allowed, theirs),
                 lambda error: answer(listener, question, getattr(error, "errno", None) or errno.EIO),
             )
     except OSError:
@@ -136,7 +138,7 @@ def _reply_apart(listener: int, question: Question, plan: Callable[[], Plan]) ->
     return ours
 
 
-def _reply_in(place: BirthPlace, listener: int, question: Question, plan: Callable[[], Plan], alive: int) -> None:
+def _reply_in(place: BirthPlace, listener: int, question: Question, allowed: Callable[[], Allowed], alive: int) -> None:
     reset_signals()
     close_all_but(listener, alive)
     place.enter()
@@ -147,4 +149,4 @@ def _reply_in(place: BirthPlace, listener: int, question: Question, plan: Callab
     if question.number == number_of("bpf", question.audit):
         guarded_bpf.reply(listener, question, caller)
     else:
-        guarded_mount.reply(listener, question, caller, plan())
+        guarded_mount.reply(listener, question, caller, allowed())

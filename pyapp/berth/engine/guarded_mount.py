@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from berth.engine.allowed import Allowed
 from berth.engine.caller import Caller
 from berth.kernel import errand
 from berth.kernel.capabilities import NUMBERS, drop_bounding, permitted, set_capabilities
@@ -23,7 +24,6 @@ from berth.kernel.mounts import move_mount
 from berth.kernel.namespaces import setns
 from berth.kernel.notifications import Question, answer, answer_with_descriptor, let_pass, waits
 from berth.kernel.syscalls import number_of
-from berth.plan.model import Plan
 from berth.plan.mounts import may_mount_device, names_a_file, split_options, way_to_mount
 
 _PATH_MAX: Final = 4096
@@ -46,7 +46,7 @@ class _MountCall(Struct, frozen=True, kw_only=True):
     data: bytes | None
 
 
-def reply(listener: int, question: Question, caller: Caller, plan: Plan) -> None:
+def reply(listener: int, question: Question, caller: Caller, allowed: Allowed) -> None:
     """Answer `question` of `caller`; raises OSError with the errno that is the answer."""
     is_fsopen = question.number == number_of("fsopen", question.audit)
     if caller.in_user_namespace:
@@ -62,7 +62,7 @@ def reply(listener: int, question: Question, caller: Caller, plan: Plan) -> None
     call = _read_call(caller.memory, question.arguments)
     if not waits(listener, question):
         return
-    answer(listener, question, _mount(call, caller, plan))
+    answer(listener, question, _mount(call, caller, allowed))
 
 
 def _give_context(listener: int, question: Question, caller: Caller) -> None:
@@ -91,18 +91,18 @@ def _read_call(memory: int, arguments: tuple[int, ...]) -> _MountCall:
     )
 
 
-def _mount(call: _MountCall, caller: Caller, plan: Plan) -> int:
+def _mount(call: _MountCall, caller: Caller, allowed: Allowed) -> int:
     """Mount, and return the errno that came of it, 0 for success."""
     name = os.fsdecode(call.filesystem)
-    way = way_to_mount(plan.mounts, name, read_listed())
+    way = way_to_mount(allowed.mounts, name, read_listed())
     if way == "unknown":
         os.close(open_context(call.filesystem))  # has the kernel load a module
-        way = way_to_mount(plan.mounts, name, read_listed())
+        way = way_to_mount(allowed.mounts, name, read_listed())
     match way:
         case "plain":
             return _errno_of_children(_send_errand(call, caller))
         case "device":
-            return _errno_of(lambda: _mount_device(call, caller, plan))
+            return _errno_of(lambda: _mount_device(call, caller, allowed))
         case _:
             return errno.EPERM if way == "refused" else errno.ENODEV
 
@@ -148,7 +148,7 @@ def _send_errand(call: _MountCall, caller: Caller) -> int:
     )
 
 
-def _mount_device(call: _MountCall, caller: Caller, plan: Plan) -> None:
+def _mount_device(call: _MountCall, caller: Caller, allowed: Allowed) -> None:
     """Mount a file system on a block device: made where the host's paths hold, shown where the caller's do."""
     own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     mount_namespace = {word: fd for word, fd in caller.namespaces.items() if word == "mount"}
@@ -164,7 +164,7 @@ def _mount_device(call: _MountCall, caller: Caller, plan: Plan) -> None:
     if not stat.S_ISBLK(found.st_mode):
         raise OSError(errno.ENOTBLK, os.strerror(errno.ENOTBLK))
     device = os.major(found.st_rdev), os.minor(found.st_rdev)
-    if not may_mount_device(plan.devices, *device, read_only=flags.read_only or "ro" in dict(options)):
+    if not may_mount_device(allowed.devices, *device, read_only=flags.read_only or "ro" in dict(options)):
         raise PermissionError(errno.EPERM, "the device may not be opened")
     setns(own, "mount")
     tree = create(call.filesystem, f"/proc/self/fd/{source}", flags, options)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from berth.engine import cgroups, rest
+from berth.engine.allowed import read_allowed
 from berth.engine.awake import Awake
 from berth.engine.boot import describe_end
 from berth.engine.builder import Builder, Built, become_builder, explain_failure, read_built
@@ -121,7 +122,7 @@ class Monitor:
             report.close()
             self.loop = built.loop
             self.board = Switchboard(socket.socket(fileno=listener))
-            self.guard = Guard(self.board, self._plan)
+            self.guard = Guard(self.board, partial(read_allowed, self.folder.journal))
             self._take_over(built, descriptors)
             if built.wakelock is not None:
                 Awake(built.wakelock, partial(complain, self.home, self.name)).watch_by(self.board)
