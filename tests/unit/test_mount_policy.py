@@ -33,8 +33,8 @@ def asks(made: Plan) -> set[str]:
 
 
 @pytest.mark.parametrize("kernel", [(6, 6), (6, 12), (7, 0)])
-def test_from_6_6_new_mounts_are_asked_about(kernel: tuple[int, int]) -> None:
-    assert asks(make(kernel)) == {"mount", "fsopen"}
+def test_from_6_6_new_mounts_and_programs_are_asked_about(kernel: tuple[int, int]) -> None:
+    assert asks(make(kernel)) == {"mount", "fsopen", "bpf"}
 
 
 @pytest.mark.parametrize("kernel", [(3, 18), (5, 10), (6, 1), (6, 5)])
