@@ -256,7 +256,8 @@ def lines(draw: st.DrawFn) -> tuple[list[str], Invocation]:
     command: Command = draw(st.sampled_from([COMMANDS[name] for name in ("start", "plan", "stop", "logs", "run")]))
     name = draw(NAMES)
     one_off = command.name == "run"
-    own = [flag for flag in command.flags if flag.name not in ("name", "help", "json", "all", "rm", "rootfs-img")]
+    left_out = ("name", "help", "json", "all", "rm", "rootfs-img", "user")  # the last is not for a one-off
+    own = [flag for flag in command.flags if flag.name not in left_out]
     chosen = draw(st.lists(st.sampled_from(own), unique_by=lambda flag: flag.name, max_size=6))
     options = {flag.name: draw(value_of(flag)) for flag in chosen}
     if "volatile-size" in options:
