@@ -45,9 +45,9 @@ PACKAGES = (
     "libuuid1",
 )
 KERNEL = "linux-image-amd64"
-MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "loop", "overlay", "crc32c_generic", "ext4")
+MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "loop", "overlay", "crc32c_generic", "ext4", "veth", "ipvlan")
 NOT_NEEDED = ("usr/share", f"usr/lib/{PYTHON}/pydoc_data")
-NEEDED_PACKAGES = ("msgspec", "tomli_w")
+NEEDED_PACKAGES = ("msgspec", "pyroute2", "tomli_w")
 
 
 def kernel() -> Path:

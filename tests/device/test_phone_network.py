@@ -4,7 +4,7 @@ import http.client
 
 import pytest
 
-from tests.device.phone.machine import BERTH, GREETING, INTERNET, Phone
+from tests.device.phone.machine import BERTH, Phone
 from tests.device.phone.nat import serves_on_nat, without_iptables
 from tests.device.phone.scene import IMAGE
 
@@ -13,9 +13,6 @@ pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 STATE = """
 ip -brief link && ip -brief address && ip route show table all && ip -6 route show table all && ip rule && ip -6 rule &&
 iptables-save && ip6tables-save && cat /proc/sys/net/ipv4/ip_forward
-"""
-RENAME = """
-ip link set wlan0 down && ip link set wlan0 name eth0 && ip address replace 10.0.2.15/24 dev eth0 && ip link set eth0 up
 """
 
 
@@ -54,18 +51,6 @@ def test_where_iptables_does_not_work_nftables_keeps_the_rules(phone: Phone) -> 
     serves_on_nat(phone)
 
     assert '"firewall":"nftables"' in phone.berth("net", "--json").replace(" ", "")
-
-
-def test_a_kernel_without_macvlan_gives_a_place_on_the_lan_by_ipvlan(phone: Phone) -> None:
-    phone.berth("stop", "box")
-    phone.output("sh", "-c", RENAME)  # on Wi-Fi ipvlan would be the first choice
-
-    phone.berth("start", "--name", "net", "--rootfs-img", IMAGE, "--lan", "--lan-iface=eth0", "--ip=10.0.2.77")
-
-    assert "ipvlan on eth0" in phone.berth("net")
-    assert phone.inside("net", "sh", "-c", f"nc -w 10 {INTERNET} 80 </dev/null").out.strip() == GREETING
-    phone.berth("stop", "net")
-    assert "ipvlan" not in phone.output("ip", "-d", "link")
 
 
 def test_a_kernel_without_bridges_says_so_before_the_start(phone: Phone) -> None:

@@ -169,3 +169,24 @@ def test_after_a_restart_the_limit_holds_again(vm: Machine, box: str) -> None:
     vm.berth("restart", box)
     assert vm.inside(box, "cat", "/proc/self/cgroup").out == "0::/\n"
     assert vm.eat(box, 100).code == 137
+
+
+MAKE_LAN = """
+ip link add lan0 type veth
+for link in /sys/class/net/veth*; do ip link set "${link##*/}" up; done
+ip link set lan0 up
+ip address add 10.9.0.1/24 dev lan0
+"""
+
+
+def test_a_kernel_without_macvlan_gives_places_on_the_lan_by_ipvlan(vm: Machine) -> None:
+    vm.output("sh", "-ec", MAKE_LAN)
+    for name, address in (("one", "10.9.0.2"), ("other", "10.9.0.3")):
+        place = ("--lan", "--lan-iface=lan0", f"--ip={address}")
+        vm.berth("start", "--name", name, "--rootfs", "/srv/busybox", "--volatile", *place)
+
+    assert vm.berth("net").count("ipvlan on lan0") == 2
+    answered = vm.inside("one", "ping", "-c", "1", "-W", "10", "10.9.0.3")
+    vm.berth("stop", "one", "other", "--timeout", "1")
+    vm.output("ip", "link", "del", "lan0")
+    assert (answered.code, "1 packets received" in answered.out) == (0, True), answered.out

@@ -29,8 +29,7 @@ MODULES = (
     *("ext4", "f2fs", "tcp_diag", "veth", "nf_conntrack_netlink"),
     *("iptable_filter", "iptable_mangle", "iptable_nat", "ip6table_filter", "ip6table_mangle", "ip6table_nat"),
     *("xt_comment", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_TCPMSS", "xt_tcpudp"),
-    *("nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat"),
-    "ipvlan",  # and neither macvlan nor bridge
+    *("nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat"),  # and no bridge
 )
 EMPTY = (
     "apex", "cache", "config", "data", "data_mirror", "debug_ramdisk", "dev", "linkerconfig", "metadata", "mnt", "odm",
