@@ -38,7 +38,7 @@ def look(home: Path) -> HostState:
         cgroups=frozenset(_cgroups(mounts, _others_containers(home))),
         controllers=frozenset(_controllers(mounts)),
         links=frozenset(os.listdir("/sys/class/net")),
-        processes=frozenset(_describe_role(pid) for pid in processes_of(home)) - {""},
+        processes=frozenset(_describe_role(pid) for pid in _processes_in(home, _own_containers(home))) - {""},
     )
 
 
@@ -57,14 +57,17 @@ def difference(before: HostState, home: Path) -> list[str]:
 
 def processes_of(home: Path) -> Iterator[int]:
     """Yield the pids of what was started with BERTH_HOME=`home`, and of what is in the cgroups of its containers."""
+    return _processes_in(home, _named_containers(home))
+
+
+def _processes_in(home: Path, containers: set[str]) -> Iterator[int]:
     mark = b"BERTH_HOME=" + os.fsencode(home)
-    own = _own_containers(home)
     for process in _processes():
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue  # it ended meanwhile
-        if mark in variables or own & _containers_of(process):
+        if mark in variables or containers & _containers_of(process):
             yield int(process.name)
 
 
@@ -123,10 +126,15 @@ def _cgroup_mounts(mounts: list[str]) -> Iterator[Path]:
 
 def _own_containers(home: Path) -> set[str]:
     """Return the cgroups' names of the containers that the state in `home` knows; in CI, of all that run as well."""
+    known = _named_containers(home)
+    return known | _running_containers() if ALONE else known
+
+
+def _named_containers(home: Path) -> set[str]:
+    """Return the cgroups' names of the containers that the state in `home` knows: only these may be killed for it."""
     names = {entry.name for folder in ("containers", "run/containers") for entry in (home / folder).glob("*")}
     tag = Home(str(home), f"{home}/run").tag
-    known = names | {f"{name}@{tag}" for name in names}
-    return known | _running_containers() if ALONE else known
+    return names | {f"{name}@{tag}" for name in names}
 
 
 def _others_containers(home: Path) -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from demo import busybox
-from tests import host_state, leftovers
+from tests import host_state, leftovers, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth
 
@@ -76,6 +76,18 @@ def test_what_a_killed_run_left_is_undone_by_the_next(berth_home: Path) -> None:
 
     assert not dead.exists()
     assert berth_home.exists()
+
+
+def test_what_belongs_to_no_run_but_another_is_not_killed_for_it(
+    berth: Berth, rootfs: Callable[[str], Path], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two test processes run side by side in CI, too, where a container that nobody knows counts as left behind."""
+    monkeypatch.setattr(host_state, "ALONE", True)
+    quick.start(berth, rootfs("busybox"))
+    init = quick.info(berth)["pid"]
+
+    assert init in host_state.processes_of(berth.home)
+    assert init not in host_state.processes_of(scratch)
 
 
 def test_a_container_that_a_test_leaves_running_is_stopped_after_it(
