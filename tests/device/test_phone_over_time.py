@@ -135,6 +135,7 @@ def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_r
     phone.output("mkdir", "/data/local/tree/photos")
     photos = ("--bind-mount", "/data/media/0:/photos", "--autostart")
     phone.berth("start", "--name", "photos", "--rootfs", "/data/local/tree", *photos)
+    phone.output("sync")  # or its init is an empty file after the crash
 
     crash(phone)
 
