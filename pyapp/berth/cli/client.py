@@ -65,7 +65,8 @@ def _map_files_read_only() -> None:
     from berth.engine.own_files import map_read_only, return_outside
 
     map_read_only()
-    import_module("berth.cli.main")
+    for name in ("berth.cli.main", "binascii"):  # the one of all that is imported later which is a file of its own
+        import_module(name)
     return_outside()
 
 
