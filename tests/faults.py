@@ -103,6 +103,7 @@ def children(pid: int) -> list[int]:
 
 def kill(pid: int) -> None:
     """Kill process `pid` and return when it has ended."""
+    assert pid > 0, "to kill(2) anything else is a group of processes: this one's, for 0"
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not is_alive(pid), f"{pid} has ended")
 

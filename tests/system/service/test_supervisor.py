@@ -64,10 +64,14 @@ def test_a_new_service_gives_a_monitor_to_containers_that_lost_theirs(
 
 def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: Berth, root: Path) -> None:
     berth.succeed("start", "sup", "--rootfs", root)
-    with calling(berth, "run", "sup", "--", "sleep", "100") as client:
-        faults.wait_until(lambda: len(service.workers()) == 1, "a worker is at work")
-        faults.kill(service.workers()[0])
-        assert "was killed" in client.communicate(timeout=faults.SECONDS)[1]
+    with calling(berth, "run", "sup", "--", "sh", "-c", "echo at work; exec sleep 100") as client:
+        assert client.stdout
+        assert client.stderr
+        assert client.stdout.readline() == "at work\n"
+        (worker,) = service.workers()
+        faults.kill(worker)
+        assert "was killed" in client.stderr.readline()
+        assert client.wait(faults.SECONDS) != 0
 
     assert berth.succeed("run", "sup", "--", "echo", "here") == "here\n"
     berth.succeed("stop", "sup")
@@ -85,7 +89,7 @@ def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Ser
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_spare_worker_and_zygote_end_with_the_service(service: Service, number: int) -> None:
-    faults.wait_until(service.spare, "there is a spare worker")
+    faults.wait_until(lambda: service.spare() and service.zygote(), "there are both")
     children = (service.spare(), service.zygote())
 
     service.end(number)
@@ -96,7 +100,7 @@ def test_spare_worker_and_zygote_end_with_the_service(service: Service, number: 
 def test_monitors_are_small_and_a_zygote_that_is_killed_is_done_without_and_replaced(
     service: Service, berth: Berth, root: Path
 ) -> None:
-    faults.wait_until(service.spare, "there is a spare worker")
+    faults.wait_until(service.zygote, "there is a zygote")
     zygote = service.zygote()
     berth.succeed("start", "first", "--rootfs", root)
     first = monitor_of(berth, "first")
