@@ -108,12 +108,13 @@ def host_unchanged(berth_home: Path, scratch: Path) -> Iterator[host_state.HostS
 
 @pytest.fixture
 def berth(berth_home: Path, host_unchanged: host_state.HostState) -> Iterator[Berth]:
-    """The `berth` command; containers that the test leaves running are stopped, and none stays saved."""
+    """The `berth` command; containers that the test leaves running are stopped, and nothing of them stays saved."""
     command = Berth(berth_home)
     yield command
     if host_state.look(berth_home).processes != host_unchanged.processes:
         leftovers.stop_containers(command)
     shutil.rmtree(berth_home / "containers", ignore_errors=True)
+    (berth_home / "network.json").unlink(missing_ok=True)
 
 
 @pytest.fixture

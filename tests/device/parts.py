@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from demo import busybox
@@ -128,7 +128,7 @@ def _install_busybox(tree: Path) -> None:
 
 
 def _package(name: str) -> Path:
-    spec = find_spec(name)
+    spec = PathFinder.find_spec(name)  # on the disk: in this process berth.network has a pyroute2 of its own
     if spec is None or spec.origin is None:
         raise RuntimeError(f"this Python has no package {name}, which the virtual machine needs; run build.py setup")
     return Path(spec.origin).parent

@@ -21,4 +21,4 @@ def serves_on_nat(phone: Phone, *flags: str) -> None:
 
 def without_iptables(phone: Phone) -> None:
     """Have the phone's iptables work no more."""
-    phone.output("mount", "--bind", "/dev/null", "/system/bin/iptables")
+    phone.output("mount", "-o", "bind", "/dev/null", "/system/bin/iptables")
