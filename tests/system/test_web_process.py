@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from berth.home import Home
 from berth.kernel.processes import status_field
+from berth.service import published
 from tests import faults
 from tests.dashboard import serving
 from tests.program import Berth
@@ -90,6 +92,19 @@ def test_the_next_port_is_taken_when_another_squats_on_ours(berth: Berth) -> Non
             assert dashboard.port > taken
             assert f":{dashboard.port}/#ticket=" in berth.succeed("dashboard")
             assert dashboard.get("/containers") == {"containers": []}
+
+
+def test_the_first_port_is_tried_when_the_last_of_all_was_ours_and_is_taken(tmp_path: Path) -> None:
+    home, last = Home(str(tmp_path), str(tmp_path)), 7675
+    published.write(home, last)
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # somebody else's already
+            squatter.bind(("127.0.0.1", last))
+            squatter.listen()
+
+        with published.bind(home) as found:
+            assert 7575 <= found.getsockname()[1] < last
 
 
 def test_a_web_process_that_comes_back_listens_where_its_pages_look_for_it(berth: Berth) -> None:

@@ -31,7 +31,8 @@ def bind(home: Home) -> socket.socket:
     The last port is tried first: the pages that were served there know no other.
     """
     earlier = last(home)
-    for port in (*(() if earlier is None else (earlier.port,)), *range(_FIRST_PORT, _LAST_PORT + 1)):
+    ports = list(dict.fromkeys((*([earlier.port] if earlier else ()), *range(_FIRST_PORT, _LAST_PORT + 1))))
+    for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -39,7 +40,7 @@ def bind(home: Home) -> socket.socket:
             sock.listen(256)
         except OSError:
             sock.close()
-            if port == _LAST_PORT:
+            if port == ports[-1]:
                 raise
             continue
         return sock
