@@ -33,6 +33,7 @@ def test_the_end_of_a_service_is_waited_for(service: Service, berth: Berth) -> N
     faults.wait_until(service.web, "it has a web process, which it ends first")
     pid, web = service.pid, service.web()
     os.kill(web, signal.SIGSTOP)
+    faults.wait_until(lambda: (status_field(web, "State") or "").startswith("T"), "it stands still")
     ending = threading.Thread(target=faults.end_service, args=(berth,))
     try:
         ending.start()
