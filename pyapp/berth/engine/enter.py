@@ -145,7 +145,7 @@ class Door:
         for listener in descriptors:
             self._hand_over(listener)
         # From here on root inside may have the channel from the program's process, and speak in its place.
-        pid = 0
+        pid, failed = 0, None
         while message is not None:
             message, descriptors = channel.receive()
             for fd in descriptors:
@@ -155,11 +155,13 @@ class Door:
             if "pid" in message and not pid:
                 os.waitpid(joiner, 0)
                 pid = _own_child(message["pid"])
-            elif "exec" in message and pid:
-                os.waitpid(pid, 0)
-                raise ExecError(program.argv[0] if program.argv else "the login shell", message["exec"])
+            elif "exec" in message:
+                failed = message["exec"]  # which may come before the pid: they are told by two processes
             elif "error" in message and not pid:
                 raise BerthError(message["error"])
+            if pid and failed is not None:
+                os.waitpid(pid, 0)
+                raise ExecError(program.argv[0] if program.argv else "the login shell", failed)
         if not pid:
             os.waitpid(joiner, 0)
             raise BerthError("the process that enters the container was killed")

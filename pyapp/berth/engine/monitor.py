@@ -81,6 +81,8 @@ def _await_order(home: Home, name: str, lock: int, report: Channel) -> None:
     name_process(f"berth: {name}", f"berth: monitor of {name}")
     become_subreaper()
     setsid()
+    with contextlib.suppress(OSError):  # whoever wanted it has been killed
+        report.send({"here": True})
     _, descriptors = report.receive()
     if not descriptors:
         return

@@ -75,12 +75,19 @@ class Expected:
 
     def __init__(self, home: Home, name: str, lock: int) -> None:
         """Have it forked; `lock` is the descriptor that holds the container's lock.  Raises OSError."""
+        self._home = home
         self._name = name
-        self._ours, theirs = Channel.pair()
-        task = Task(name=name, state=home.state, run=home.run, descriptors=(theirs.fileno(), lock))
-        if not _ask_zygote(task):
+        self._lock = lock
+        self._ours = self._have_forked(by_zygote=True)
+
+    def _have_forked(self, *, by_zygote: bool) -> Channel:
+        ours, theirs = Channel.pair()
+        descriptors = (theirs.fileno(), self._lock)
+        task = Task(name=self._name, state=self._home.state, run=self._home.run, descriptors=descriptors)
+        if not (by_zygote and _ask_zygote(task)):
             _fork_here(task)
         theirs.close()
+        return ours
 
     def __enter__(self) -> Self:
         return self
@@ -100,8 +107,11 @@ class Expected:
         attempt, and BerthError when the monitor was killed.
         """
         written = order.write()
-        with contextlib.suppress(OSError):  # it was killed, which the answer will tell
-            self._ours.send({"order": True}, (written, *((member.fileno(),) if member else ())))
+        descriptors = (written, *((member.fileno(),) if member else ()))
+        if not self._hand_over(descriptors):  # the zygote was killed before it had forked anything
+            self._ours.close()
+            self._ours = self._have_forked(by_zygote=False)
+            self._hand_over(descriptors)
         os.close(written)
         message, _ = self._ours.receive()
         if message is None:
@@ -109,6 +119,12 @@ class Expected:
         if "error" in message:
             raise StartFailed(message["error"])
         return msgspec.convert(message["started"], Started)
+
+    def _hand_over(self, descriptors: tuple[int, ...]) -> bool:
+        """Give the monitor its order; False where there is none."""
+        with contextlib.suppress(OSError):
+            self._ours.send({"order": True}, descriptors)
+        return self._ours.receive()[0] is not None  # its first word, that it is there
 
 
 def _ask_zygote(task: Task) -> bool:

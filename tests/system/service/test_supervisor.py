@@ -1,5 +1,6 @@
 """The service: what it survives, what survives it, and that it costs nothing while nobody asks."""
 
+import os
 import re
 import signal
 import time
@@ -113,6 +114,22 @@ def test_monitors_are_small_and_a_zygote_that_is_killed_is_done_without_and_repl
     faults.wait_until(lambda: service.zygote() not in (0, zygote), "there is another one")
     assert monitor_of(berth, "first") == first
     berth.succeed("stop", "first,second")
+
+
+def test_a_zygote_that_is_killed_before_it_has_forked_a_monitor_is_done_without(
+    service: Service, berth: Berth, root: Path
+) -> None:
+    faults.wait_until(service.zygote, "there is a zygote")
+    zygote = service.zygote()
+    os.kill(zygote, signal.SIGSTOP)
+    faults.wait_until(lambda: (status_field(zygote, "State") or "").startswith("T"), "it stands still")
+    with calling(berth, "start", "sup", "--rootfs", str(root)) as client:
+        faults.wait_until((berth.home / "run" / "containers" / "sup" / "lock").exists, "the start is under way")
+        faults.kill(zygote)
+        assert client.wait(faults.SECONDS) == 0
+
+    assert faults.condition(berth, "sup") == "running"
+    berth.succeed("stop", "sup")
 
 
 def own_memory(pid: int) -> int:
