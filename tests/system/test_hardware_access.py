@@ -24,6 +24,7 @@ from berth.kernel.call import KernelError
 from berth.plan.cgroups import own_path, plan_cgroups
 from berth.plan.model import DevicePolicy, DeviceRule
 from berth.spec import Spec
+from tests import quick
 from tests.program import Berth
 from tests.uevents import a_device_came, say
 
@@ -265,7 +266,8 @@ def test_systemd_boots_with_hardware_access_and_leaves_the_host_s_terminals(
 ) -> None:
     name = f"hw-{uuid.uuid4().hex[:8]}"
     berth.succeed("start", "--name", name, "--rootfs", rootfs("debian-systemd"), "--hw-access", "--volatile")
-    state = berth("run", name, "--", "systemctl", "is-system-running", "--wait").stdout.strip()
+    ask = ("run", name, "--", "systemctl", "is-system-running", "--wait")
+    state = quick.wait_for(lambda: berth(*ask).stdout.strip() or None)
     failed = berth.succeed("run", name, "--", "systemctl", "--failed", "--no-legend", "--plain")
     assert (state, failed) == ("running", "")
     show = ("systemctl", "show", "--value", "--property=LoadState")

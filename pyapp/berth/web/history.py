@@ -59,7 +59,9 @@ def is_on(home: Home) -> bool:
 
 
 def switch(home: Home, *, on: bool) -> None:
-    """Keep a history from now on, or forget it.  Raises OSError."""
+    """Keep a history from now on, or forget it; one that begins has nothing of an earlier one.  Raises OSError."""
+    if not is_on(home):
+        _forget(home)
     replace_file(_choice(home), msgspec.json.encode(Chosen(on)))
     if not on:
         _forget(home)

@@ -21,4 +21,6 @@ def serves_on_nat(phone: Phone, *flags: str) -> None:
 
 def without_iptables(phone: Phone) -> None:
     """Have the phone's iptables work no more."""
-    phone.output("mount", "-o", "bind", "/dev/null", "/system/bin/iptables")
+    nothing = "/data/local/nothing"
+    phone.output("sh", "-c", f": > {nothing}")  # a file like the other, or toybox would look for a loop device
+    phone.output("mount", "-o", "bind", nothing, "/system/bin/iptables")
