@@ -200,7 +200,15 @@ def serving(berth: Berth) -> Iterator[Dashboard]:
         web = dashboard.published["pid"]
         faults.end_service(berth)
         faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
-        for name in ("access.json", "access.json.lock", "audit.log", "settings.json", "history", "history.1", "service.log"):
+        for name in (
+            "access.json",
+            "access.json.lock",
+            "audit.log",
+            "settings.json",
+            "history",
+            "history.1",
+            "service.log",
+        ):
             (berth.home / name).unlink(missing_ok=True)
 
 

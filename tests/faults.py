@@ -168,7 +168,11 @@ class PausedStart:
     def settle(self) -> str:
         """Wait until nothing changes any more by itself, and return the condition of the container."""
         self.output()
-        wait_until(self._settled, "the start has come to an end")
+        try:
+            wait_until(self._settled, "the start has come to an end")
+        except AssertionError as error:
+            left = ", ".join(f"{role} {host_state.describe(pid) or 'ended'}" for role, pid in self.roles.items())
+            raise AssertionError(f"{error}; it is {condition(self.berth, self.name)}; {left}") from error
         return condition(self.berth, self.name)
 
     def _settled(self) -> bool:
