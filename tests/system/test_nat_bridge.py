@@ -58,6 +58,7 @@ def test_containers_on_the_bridge_have_all_that_others_have(house: House) -> Non
     assert f"Address: {NAMED}" in house.inside("net-a", "nslookup -type=a example.org")
     six = house.inside("net-b", "ip -6 address show eth0 | sed -n 's|.*inet6 \\(fd[^/]*\\)/.*|\\1|p'")
     assert house.fetch("net-a", six) == "net-b"
+    assert six not in house.inside("net-a", "ip -6 neigh"), "it goes by the phone, which did not tell it otherwise"
     member = json.loads(berth.succeed("net", "--json"))["members"][0]
     assert f"link: {member['link']} on the bridge berth0, gateway {GATEWAY}" in berth.succeed("net")
     assert "gateway: ok" in berth.succeed("net", "diagnose", "net-a")

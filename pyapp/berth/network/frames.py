@@ -42,6 +42,7 @@ _IP_HEADER, _IP_FRAGMENT, _IP_PROTOCOL, _IP_SOURCE, _IP_BYTES = 14, 20, 23, 26, 
 _IPV6_PROTOCOL, _IPV6_SOURCE, _IPV6_DESTINATION, _ICMPV6_KIND, _ICMPV6_BYTES = 20, 22, 38, 54, 78
 _FRAGMENT_OFFSET: Final = 0x1FFF
 _NEIGHBOUR_SOLICITATION: Final = 135
+_REDIRECT: Final = 137
 _DESTINATION_PORT: Final = _IP_HEADER + 2  # both behind the IP header, whose length is in the index register
 _CLIENT_MAC: Final = _IP_HEADER + 8 + 28
 _DHCP_SERVER, _DHCP_CLIENT = 67, 68
@@ -76,12 +77,22 @@ def may_receive(port: Port) -> bytes:
     """
     reflected = _from_mac(_TO_MAC, port.mac, _PASS)
     others = _from_mac(_FROM_MAC, port.bridge, _PASS) if port.isolated else _PASS
-    return packed(_mac(_FROM_MAC, port.mac, reflected, others))
+    return packed(_mac(_FROM_MAC, port.mac, reflected, _but_redirects(others)))
 
 
 def solicited(address: str) -> str:
     """Return the group by which the neighbour with that IPv6 address is asked for.  See RFC 4291, 2.7.1."""
     return str(IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | int(IPv6Address(address)) & 0xFFFFFF))
+
+
+def _but_redirects(code: Code) -> Code:
+    """Drop the phone's advice to go straight to another container, which may not answer to that, else go on.
+
+    The kernel gives it whenever it sends an IPv6 packet back where it came from, and has no switch for that.
+    """
+    of_icmp = Instruction(LOAD_BYTE, _ICMPV6_KIND), *branch(JUMP_EQUAL, _REDIRECT, _DROP, code)
+    of_ipv6 = Instruction(LOAD_BYTE, _IPV6_PROTOCOL), *branch(JUMP_EQUAL, socket.IPPROTO_ICMPV6, of_icmp, code)
+    return Instruction(LOAD_HALF, _KIND), *branch(JUMP_EQUAL, _IPV6, of_ipv6, code)
 
 
 def _arp(port: Port) -> Code:
