@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--terminal-seconds", type=int, default=60, help="how long terminals stream (60)")
     options = parser.parse_args(arguments)
     build.make_dashboard()
-    with _dashboard() as dashboard:
+    with own_dashboard() as dashboard:
         lists = ask_for_lists(dashboard, options.seconds)
         print(f"{lists.rate:.0f} requests/s, {lists.cpu_each * 1e6:.0f} us of processor time each")
         streamed = stream_terminals(dashboard, options.terminal_seconds)
@@ -100,7 +100,8 @@ def main(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _dashboard() -> Iterator[Dashboard]:
+def own_dashboard() -> Iterator[Dashboard]:
+    """The dashboard of a service that has nothing yet."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="berth-load-") as folder:
         berth = Berth(Path(folder) / "home")
         with serving(berth) as dashboard:

@@ -10,8 +10,6 @@ from tests import load
 from tests.bench.match import OURS, Failed, Row, Table
 from tests.bench.resident import memory_of, wake_ups_of
 from tests.bench.scene import Scene
-from tests.dashboard import serving
-from tests.program import Berth
 
 LISTS = "berth, GET /containers of 20 containers"
 BARE = "Flask and waitress alone, the same bytes"
@@ -24,10 +22,10 @@ _TERMINAL_SECONDS = 60.0
 _SETTLING_SECONDS = 1.0
 
 
-def matches(scene: Scene, _: int) -> Iterator[Table]:
+def matches(_: Scene, __: int) -> Iterator[Table]:
     """Measure all of this module, once: each is long enough for chance to even out."""
     build.make_dashboard()
-    with serving(Berth(scene.served.home)) as dashboard:
+    with load.own_dashboard() as dashboard:
         web = int(dashboard.published["pid"])
         time.sleep(_SETTLING_SECONDS)
         idle = wake_ups_of([web])
