@@ -181,11 +181,11 @@ class PausedStart:
         It may have yet to see that init has ended.
         """
         monitor_lives = is_alive(self.roles.get("monitor", 0))
-        init_lives = "init" not in self.roles or is_alive(self.roles["init"])
-        now = condition(self.berth, self.name)
-        if now == "running":
-            return init_lives
-        return now != "starting" and not (now == "stopped" and monitor_lives)
+        found = look_up(home_of(self.berth), self.name)
+        if found.condition == "running":
+            init = found.record.init if found.record else None
+            return init is not None and is_alive(init[0])
+        return found.condition != "starting" and not (found.condition == "stopped" and monitor_lives)
 
 
 def _is_paused(pid: int) -> bool:
