@@ -56,9 +56,12 @@ def _entry(path: Path) -> tuple[object, ...]:
 
 
 def run_tree(berth: Berth) -> dict[str, tuple[object, ...]]:
-    """Return what is in the run folder about containers."""
+    """Return what is in the run folder about containers, which may be about to be removed."""
     folder = berth.home / "run" / "containers"
-    return {path: facts for path, facts in tree(folder).items() if path != "."} if folder.exists() else {}
+    while folder.exists():
+        with contextlib.suppress(FileNotFoundError):  # removed while it was looked at
+            return {path: facts for path, facts in tree(folder).items() if path != "."}
+    return {}
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
@@ -89,6 +92,11 @@ def date_stop_back(berth: Berth, name: str) -> None:
 def is_alive(pid: int) -> bool:
     """Tell whether process `pid` runs (a zombie does not)."""
     return bool(host_state.describe(pid))
+
+
+def await_catching(pid: int, number: int) -> None:
+    """Wait until process `pid` catches signal `number`, which the kernel keeps from a PID 1 that does not."""
+    wait_until(lambda: int(status_field(pid, "SigCgt") or "0", 16) & 1 << (number - 1), f"{pid} catches {number}")
 
 
 def end_service(berth: Berth) -> None:

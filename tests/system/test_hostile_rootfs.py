@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -306,7 +307,9 @@ def test_an_init_that_reboots_without_end_is_left_stopped_with_a_reason(berth: B
 @pytest.mark.parametrize("number", [1, 6, 9, 11, 15])
 def test_an_init_that_is_shot_leaves_nothing(berth: Berth, root: Path, number: int) -> None:
     berth.succeed("start", NAME, "--rootfs", root)
-    os.kill(json.loads(berth.succeed("info", NAME, "--json"))["pid"], number)
+    init = json.loads(berth.succeed("info", NAME, "--json"))["pid"]
+    faults.await_catching(init, signal.SIGTERM)
+    os.kill(init, number)
 
     if number not in (9, 15):  # what a PID 1 without a handler dies of, and what this one ends on
         berth("stop", NAME)

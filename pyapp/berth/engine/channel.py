@@ -37,13 +37,16 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """Wait for one message and its descriptors; (None, []) at the end."""
         try:
-            size, ancillary, _, _ = self._end.recvmsg_into([_buffer], _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
-        except ConnectionResetError:
-            return None, []
+            size, ancillary, _, _ = self._receive()
+        except ConnectionResetError:  # told once, of an end that left something unread; what it said still comes
+            size, ancillary, _, _ = self._receive()
         descriptors = array.array("i")
         for _, _, numbers in ancillary:
             descriptors.frombytes(numbers)
         return (json.loads(_buffer[:size]) if size else None), descriptors.tolist()
+
+    def _receive(self) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+        return self._end.recvmsg_into([_buffer], _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
 
     def end(self) -> None:
         """Send nothing more: whoever is at the other end receives that, and may still send."""

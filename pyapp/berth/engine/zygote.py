@@ -8,7 +8,7 @@ service runs, a monitor is forked by the worker itself.
 import contextlib
 import os
 import signal
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -108,23 +108,25 @@ class Expected:
         """
         written = order.write()
         descriptors = (written, *((member.fileno(),) if member else ()))
-        if not self._hand_over(descriptors):  # the zygote was killed before it had forked anything
+        message = self._hand_over(descriptors)
+        if message is None:  # the zygote was killed before it had forked anything
             self._ours.close()
             self._ours = self._have_forked(by_zygote=False)
-            self._hand_over(descriptors)
+            message = self._hand_over(descriptors)
         os.close(written)
-        message, _ = self._ours.receive()
+        if message is not None and "here" in message:
+            message, _ = self._ours.receive()
         if message is None:
             raise BerthError(f'container {self._name}: its monitor was killed during the start; run "berth recover"')
         if "error" in message:
             raise StartFailed(message["error"])
         return msgspec.convert(message["started"], Started)
 
-    def _hand_over(self, descriptors: tuple[int, ...]) -> bool:
-        """Give the monitor its order; False where there is none."""
+    def _hand_over(self, descriptors: tuple[int, ...]) -> dict[str, Any] | None:
+        """Give the monitor its order and return its first word: that it is there, or why not; None of none."""
         with contextlib.suppress(OSError):
             self._ours.send({"order": True}, descriptors)
-        return self._ours.receive()[0] is not None  # its first word, that it is there
+        return self._ours.receive()[0]
 
 
 def _ask_zygote(task: Task) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import faults
 from tests.callers import SECONDS, Watched, descriptors_of, find_process, parent_of
 from tests.program import Berth
 
@@ -37,17 +38,6 @@ def read_line(process: "subprocess.Popen[bytes]") -> bytes:
     assert process.stdout is not None
     assert select.select([process.stdout], [], [], SECONDS)[0], "it says nothing"
     return process.stdout.readline()
-
-
-def await_forwarding(process: "subprocess.Popen[bytes]", number: int) -> None:
-    """Wait until the caller catches signal `number`, as it does as soon as it knows of its program."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-            if line.startswith("SigCgt:") and int(line.split()[1], 16) & 1 << (number - 1):
-                return
-        time.sleep(0.01)
-    raise AssertionError(f"signal {number} is not forwarded")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +136,7 @@ def test_a_signal_is_passed_on_to_the_program(berth: Berth, run: list[str], name
     process = start(berth, *run, "sh", "-c", f"trap 'echo got {name}; exit 3' {name}; echo ready; read line")
     assert read_line(process) == b"ready\n"
     number = getattr(signal, f"SIG{name}")
-    await_forwarding(process, number)
+    faults.await_catching(process.pid, number)
 
     process.send_signal(number)
 
@@ -160,7 +150,7 @@ def test_a_signal_that_the_program_does_not_catch_ends_it(berth: Berth, run: lis
     process = start(berth, *run, "sleep", "4713")
     find_process("4713")
     number = getattr(signal, f"SIG{name}")
-    await_forwarding(process, number)
+    faults.await_catching(process.pid, number)
 
     process.send_signal(number)
     process.communicate(timeout=SECONDS)
@@ -171,7 +161,7 @@ def test_a_signal_that_the_program_does_not_catch_ends_it(berth: Berth, run: lis
 def test_an_ignored_signal_stays_ignored(berth: Berth, root: Path) -> None:
     process = start(berth, "run", "terminals", "--", "sh", "-c", "trap '' TERM; echo ready; read line; exit 4")
     assert read_line(process) == b"ready\n"
-    await_forwarding(process, signal.SIGTERM)
+    faults.await_catching(process.pid, signal.SIGTERM)
 
     process.terminate()
     process.communicate(b"go on\n", SECONDS)
