@@ -71,11 +71,17 @@ def mounts_below(folder: Path) -> list[str]:
 def remove(folder: Path) -> None:
     """Remove `folder` and all in it; raise RuntimeError, and touch nothing, where something is mounted in it.
 
-    A bind that a failed test left in a root file system may show the host's own files.
+    A bind that a failed test left in a root file system may show the host's own files.  A monitor may still be taking
+    away what it made there.
     """
     if mounted := mounts_below(folder):
         raise RuntimeError(f"{folder} is not removed, because something is mounted at {', '.join(mounted)}")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, onerror=_pass_over_gone)
+
+
+def _pass_over_gone(function: object, path: str, raised: tuple[object, BaseException, object]) -> None:
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
 
 
 def _cached(name: str, digest: str, make: Callable[[Path], None]) -> Path:
