@@ -40,16 +40,19 @@ def test_the_end_of_a_service_is_waited_for_by_it_and_by_whoever_asked_in_their_
     try:
         ending.start()
         faults.wait_until(lambda: int(status_field(web, "ShdPnd") or "0", 16), "the web process is asked to end")
-        faults.wait_until(lambda: (status_field(pid, "State") or "").startswith("S"), "the service waits for it")
-        before = status_field(pid, "voluntary_ctxt_switches")
+        before = switches(pid)
         ending.join(0.3)
         assert ending.is_alive()
-        assert status_field(pid, "voluntary_ctxt_switches") == before
+        assert switches(pid) - before < 5, "it looks again and again"
     finally:
         os.kill(web, signal.SIGCONT)
         ending.join(faults.SECONDS)
 
     assert not faults.is_alive(pid)
+
+
+def switches(pid: int) -> int:
+    return int(status_field(pid, "voluntary_ctxt_switches") or 0)
 
 
 def test_no_stranger_is_ended_who_has_the_pid_of_a_service_that_was_killed(service: Service, berth: Berth) -> None:
