@@ -115,7 +115,7 @@ def test_stop_leaves_the_layout_of_the_host_as_it_was(vm: Machine, box: Containe
     assert list(map(vm.read, SETTINGS)) == box.settings
 
 
-# As on a distribution: two controllers in one hierarchy, whose two old ones are gone when the kernel has let go of them.
+# As on a distribution: two controllers in one hierarchy.  The kernel lets go of the old ones a moment later.
 COMOUNT = """
 rmdir /acct/uid_0 /dev/cpuctl/bg_non_interactive
 umount /acct /dev/cpuctl

@@ -224,7 +224,6 @@ EACH_COMMAND = (
     "restart box --timeout 1",
     "stop box --timeout 1",
     "rename box other",
-    "net port add other 8080:80",
     "safe-mode --again",
     "rm other --yes",
 )

@@ -5,7 +5,6 @@ something else, or it would prove nothing.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ EACH_CALL: Final[list[tuple[str, Width]]] = [
     for width, architecture in WIDTHS.items()
     if name in architecture.numbers and name not in NOT_HERE
 ]
+NAMES: Final = ("calls-free", "calls-filtered")
 BINDS: Final = ("/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro")  # this machine's own Python
 CALLER: Final = """\
 import ctypes, json, os, sys
@@ -63,7 +63,7 @@ print(json.dumps([errno_of(*asked) for asked in json.load(sys.stdin)]))
 
 @pytest.fixture(scope="module")
 def answers(berth_home: Path) -> Iterator[dict[str, dict[tuple[str, Width], int]]]:
-    """Return the errno of each call in the containers `filtered` and `free`, 0 for success."""
+    """Return the errno of each call in each of the two containers, 0 for success."""
     berth, folder = Berth(berth_home), Path(tempfile.mkdtemp(dir=berth_home.parent))
     folder.chmod(0o755)
     root = rootfs.copy(rootfs.directory("busybox"), folder / "busybox")
@@ -71,11 +71,13 @@ def answers(berth_home: Path) -> Iterator[dict[str, dict[tuple[str, Width], int]
     (root / "opt/caller.py").write_text(CALLER)
     (root / "opt/calls32.py").write_bytes(Path(__file__).parents[1].joinpath("calls32.py").read_bytes())
     flags = ("-B", ",".join(BINDS))
-    quick.start(berth, root, *flags, "--privileged=nocaps,noseccomp", name="free")
+    quick.start(berth, root, *flags, "--privileged=nocaps,noseccomp", name="calls-free")
     shield = ("--keyring-filter", "--block-nested-namespaces")
-    quick.start(berth, root, *flags, "--privileged=nocaps", *shield, name="filtered")
-    yield {name: ask(berth, name) for name in ("free", "filtered")}
+    quick.start(berth, root, *flags, "--privileged=nocaps", *shield, name="calls-filtered")
+    yield {name: ask(berth, name) for name in NAMES}
     leftovers.stop_containers(berth)
+    for name in NAMES:
+        berth.succeed("rm", name, "--yes")
     rootfs.remove(folder)
 
 
@@ -89,5 +91,5 @@ def ask(berth: Berth, name: str) -> dict[tuple[str, Width], int]:
 def test_a_refused_call_fails_with_its_errno_inside(
     answers: dict[str, dict[tuple[str, Width], int]], name: str, width: Width
 ) -> None:
-    assert answers["filtered"][name, width] == EXPECTED[name], os.strerror(answers["filtered"][name, width])
-    assert answers["free"][name, width] != EXPECTED[name]
+    assert answers["calls-filtered"][name, width] == EXPECTED[name], "inside it is answered otherwise"
+    assert answers["calls-free"][name, width] != EXPECTED[name]

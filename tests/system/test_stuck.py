@@ -25,13 +25,13 @@ INIT = """\
 trap 'echo heard > /root/heard; exit 0' TERM
 while :; do sleep 1000 & wait $!; done
 """
-# Freezes the file system of descriptor 3 until whoever asked for it has gone, by whatever end.
+# Freezes the file system of the descriptor that it is given until whoever asked for it has gone, by whatever end.
 FREEZER = """\
 import fcntl, sys
-fcntl.ioctl(3, 0xC0045877, 0)
+fcntl.ioctl(int(sys.argv[1]), 0xC0045877, 0)
 print("frozen", flush=True)
 sys.stdin.read()
-fcntl.ioctl(3, 0xC0045878, 0)
+fcntl.ioctl(int(sys.argv[1]), 0xC0045878, 0)
 """
 
 
@@ -46,7 +46,7 @@ def frozen(berth: Berth, image: Factory) -> Iterator[int]:
         loop = Path("/sys/block", Path(told["image"]["device"]).name, "dev").read_text().strip()
         found = os.fstat(place).st_dev
         assert f"{os.major(found)}:{os.minor(found)}" == loop, "it must be the image's own"
-        command = ["sh", "-c", f'exec "$@" 3<&{place}', "sh", sys.executable, "-ISc", FREEZER]
+        command = [sys.executable, "-ISc", FREEZER, str(place)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, pass_fds=[place]) as freezer:
             assert freezer.stdout is not None
