@@ -22,7 +22,7 @@ TREES = Path(__file__).resolve().parent / "trees"  # files that are put over wha
 
 _COMMON = ("dbus", "iproute2", "login", "procps", "sudo")
 DEBIAN = {
-    "debian-systemd": ("systemd-sysv", "libpam-systemd", "htop", "less", "vim-tiny", *_COMMON),
+    "debian-systemd": ("systemd-sysv", "libnss-myhostname", "libpam-systemd", "htop", "less", "vim-tiny", *_COMMON),
     "debian-sysvinit": ("sysvinit-core", *_COMMON),
     "debian-openrc": ("openrc", "sysvinit-core", *_COMMON),  # Debian's OpenRC runs below sysvinit's PID 1
     "debian-runit": ("runit-init", *_COMMON),

@@ -113,3 +113,27 @@ def test_stop_leaves_the_layout_of_the_host_as_it_was(vm: Machine, box: Containe
     vm.berth("stop", box.name)
     vm.expect_traces(box.before)
     assert list(map(vm.read, SETTINGS)) == box.settings
+
+
+# As on a distribution: two controllers in one hierarchy.  The kernel lets go of the old ones a moment later.
+COMOUNT = """
+rmdir /acct/uid_0 /dev/cpuctl/bg_non_interactive
+umount /acct /dev/cpuctl
+until mount -t cgroup -o cpu,cpuacct none /dev/cpuctl; do sleep 0.1; done
+"""
+
+
+def test_inside_comounted_controllers_have_a_link_each(vm: Machine, box: Container) -> None:
+    """And what has no prefix on the host has none inside."""
+    vm.output("sh", "-c", COMOUNT)
+    with vm.unchanged():
+        vm.berth("start", "--name", "both", "--rootfs", "/srv/busybox", "--force-cgroupv1", "--cpus", "0.4")
+        top = "/sys/fs/cgroup"
+        links = vm.inside("both", "readlink", f"{top}/cpu", f"{top}/cpuacct").out.split()
+        assert links == ["cpu,cpuacct"] * 2
+        files = (f"{top}/cpuacct/cpu.cfs_quota_us", f"{top}/cpu/cpuacct.usage", f"{top}/cpuset/cpus")
+        own, usage, cpus = vm.inside("both", "cat", *files).out.split()
+        assert (own, cpus) == ("-1", vm.read("/dev/cpuset/cpus")), "the limit is held above"
+        assert int(usage) > 0
+        assert vm.read("/dev/cpuctl/berth/both/cpu.cfs_quota_us") == "40000"
+        vm.berth("stop", "both")

@@ -117,6 +117,39 @@ def test_the_disk_of_the_host_can_not_be_opened(vm: Machine, debian: Container) 
     assert "'/tmp/disk': Operation not permitted" in vm.inside(debian.name, "sh", "-c", tried).err
 
 
+JUMPS = ("1970-01-02 00:00", "2037-12-31 00:00")
+
+
+def test_a_clock_that_jumps_disturbs_neither_service_nor_containers(vm: Machine, debian: Container) -> None:
+    """Back to where a phone's clock is after a dead battery, and far ahead; an image carries such times as well."""
+    vm.output("mke2fs", "-q", "-t", "ext4", "-d", "/srv/busybox", "/tmp/small.img", "32M")
+    began, now = time.monotonic(), int(vm.output("date", "+%s"))
+    debian_before = told(vm, debian.name)
+    try:
+        vm.berth("start", "--name", "small", "--rootfs-img", "/tmp/small.img")
+        for moment in JUMPS:
+            before = told(vm, "small")
+            vm.output("date", "-s", moment)
+            after = told(vm, "small")
+            assert [after[key] for key in ("state", "pid", "monitor_pid")] == [
+                before[key] for key in ("state", "pid", "monitor_pid")
+            ]
+            assert 0 <= after["usage"]["uptime"] < time.monotonic() - began + 60
+            assert vm.inside("small", "echo", "here").out == "here\n"
+            vm.berth("restart", "small", "--timeout", "20")
+            assert told(vm, "small")["last_end"] == "powered off", "it was not killed for a time that had not passed"
+        vm.berth("stop", "small", "--timeout", "20")
+    finally:
+        vm.output("date", "-s", f"@{now + int(time.monotonic() - began)}")
+    assert [told(vm, debian.name)[key] for key in ("state", "pid")] == [debian_before[key] for key in ("state", "pid")]
+    vm.berth("rm", "small", "--yes")
+
+
+def told(vm: Machine, name: str) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(vm.berth("info", name, "--json"))
+    return about
+
+
 def test_stop_leaves_nothing_and_switches_the_controllers_off_again(vm: Machine, debian: Container) -> None:
     assert set(vm.read(f"{ROOT}/cgroup.subtree_control").split()) >= {"cpu", "memory", "pids"}
     vm.berth("stop", debian.name)

@@ -42,6 +42,7 @@ CONTAINERS: Final[dict[str, tuple[str, ...]]] = {
     "plain": ("--hostname", "harbour.example"),
     "alone": ("--net", "none"),
     "unmasked": ("--privileged=nomask",),
+    "full": ("--privileged=full",),
 }
 HERE: Final = [path for path in (*MASKED, *READ_ONLY) if os.path.lexists(path)]
 NUMBERS: Final = architectures(platform.machine())[0].numbers
@@ -241,9 +242,39 @@ def test_dev_has_what_programs_expect(running: Berth) -> None:
         "echo x > /dev/null; head -c 4 /dev/zero | wc -c; head -c 8 /dev/urandom | wc -c; ls /dev/fd /dev/mqueue >&2"
     )
     assert quick.shell(running, script, "plain").split() == ["4", "8"]
+    drivers = [name for name in ("fuse", "net/tun") if has_driver(f"/dev/{name}")]
+    allowed = " ".join(("null", "zero", "full", "random", "urandom", "ptmx", "console", *drivers))
+    opened = f"for node in {allowed}; do exec 3<>/dev/$node || exit; done; echo all"
+    assert quick.shell(running, opened, "plain") == "all"
+    assert "No space left on device" in running("run", "plain", "--", "sh", "-c", "echo x > /dev/full").stderr
     assert quick.shell(running, "echo kept > /dev/shm/x; cat /dev/shm/x; rm /dev/shm/x", "plain") == "kept"
     assert quick.shell(running, "find /dev -type b | wc -l", "plain") == "0"
     assert not os.path.exists("/dev/shm/x")
+
+
+def has_driver(path: str) -> bool:
+    """Whether this machine's kernel can open the device: modules may be missing."""
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+def test_with_all_protections_lifted_nothing_is_kept_from_it(running: Berth) -> None:
+    pid = quick.info(running, "full")["pid"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    (ours,) = re.findall(r"^CapBnd:.*$", Path("/proc/self/status").read_text(), re.MULTILINE)
+
+    assert ours in status.splitlines()
+    assert re.search(r"^Seccomp:\t0$", status, re.MULTILINE)
+    control = "mknod /root/loops c 10 237; (exec 3</root/loops && echo opened); rm /root/loops"
+    assert quick.shell(running, control, "full") == "opened"
+    assert quick.shell(running, control, "plain") == ""
+    setting = "/proc/sys/kernel/domainname"
+    assert quick.shell(running, f"echo x > {setting} && cat {setting}", "full") == "x"
+    warned = running.succeed("info", "full")
+    assert "NOT confined" in warned
 
 
 def disk() -> tuple[int, int]:

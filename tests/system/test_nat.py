@@ -29,6 +29,9 @@ def test_the_address_comes_from_the_name_and_is_told(house: House) -> None:
     info = house.phone.berth.succeed("info", "net-a")
     assert f"address: {address}" in info
     assert "kind: nat" in info
+    (shown,) = json.loads(house.phone.berth.succeed("show", "--json"))
+    assert (shown["network"], shown["address"]) == ("nat", address)
+    assert address in house.phone.berth.succeed("show")
 
 
 def test_address_and_link_survive_a_stop_and_a_reboot_inside(house: House) -> None:

@@ -1,10 +1,12 @@
 """`berth rename` and `berth rm`: what they ask, what they refuse, and what they leave."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from berth.cli.table import COMMANDS
 from tests import quick
 from tests.program import Berth
 
@@ -43,6 +45,23 @@ def test_a_renamed_container_starts_under_its_new_name(berth: Berth, rootfs: Fac
     berth.succeed("stop", "new")
 
 
+def test_nothing_is_removed_or_renamed_in_which_something_is_mounted(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"), name="old")
+    berth.succeed("stop", "old")
+    place = berth.home / "containers" / "old" / "below"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    try:
+        for words, what in ((("rm", "old", "--yes"), "be removed"), (("rename", "old", "new"), "be renamed")):
+            refused = berth(*words)
+            assert refused.returncode == 1
+            assert f"{place} is still mounted, so it can't {what}; unmount that first" in refused.stderr
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+    assert berth.succeed("rm", "old", "--yes").startswith("old: removed")
+
+
 BAD = (
     ("rename old taken", 1, '"taken"'),
     ("rename old a/b", 2, "a container's name has letters"),
@@ -63,6 +82,26 @@ BAD = (
     ("run --rm --vol / x -- true", 2, "the path must be absolute"),
     ("run --rm --user root -- true", 2, "--user"),
     ("serve --background=maybe", 2, "it takes no value"),
+    ("serve --end=maybe", 2, "it takes no value"),
+    ("serve --no-dashboard=maybe", 2, "it takes no value"),
+    ("stop --all=maybe", 2, "it takes no value"),
+    ("logs old --follow=maybe", 2, "it takes no value"),
+    ("list --names=maybe", 2, "it takes no value"),
+    ("list --json=maybe", 2, "it takes no value"),
+    ("rm old --yes=maybe", 2, "it takes no value"),
+    ("run --rm=maybe -- true", 2, "it takes no value"),
+    ("run --rm --init=maybe -- true", 2, "it takes no value"),
+    ("run --rm --privileged all -- true", 2, "choose one of"),
+    ("run --rm --cap-add WINGS -- true", 2, "no such capability"),
+    ("run --rm --block-nested-namespaces=maybe -- true", 2, "it takes no value"),
+    ("run --rm --keyring-filter=maybe -- true", 2, "it takes no value"),
+    ("run --rm --rootfs /nowhere -- true", 1, "there is no such folder"),
+    ("enter --name a/b", 2, "a container's name has letters"),
+    ("enter old --env A", 2, "a variable is written KEY=VALUE"),
+    ("enter old --env-file /nowhere", 2, "/nowhere"),
+    ("dashboard --uid me", 2, "this is no whole number; write one such as 100"),
+    ("api --stream=maybe", 2, "it takes no value"),
+    ("help --help=maybe", 2, "it takes no value"),
     ("safe-mode --again=maybe", 2, "it takes no value"),
 )
 
@@ -78,3 +117,11 @@ def test_bad_input_gets_its_sentence(berth: Berth) -> None:
         assert (result.returncode, result.stdout) == (code, ""), line
         assert sentence in result.stderr, line
         assert len(result.stderr.splitlines()) == 1, line
+
+
+def test_every_flag_of_these_commands_has_a_row() -> None:
+    others = [command for command in COMMANDS.values() if command.name not in ("start", "plan")]
+    flags = {flag.name for command in others for flag in command.flags}
+    tried = {word.partition("=")[0] for line, _, _ in BAD for word in line.split() if word.startswith("--")}
+
+    assert {f"--{name}" for name in flags} <= tried

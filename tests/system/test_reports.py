@@ -16,6 +16,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from berth.cli.table import COMMANDS
 from berth.engine.journal import RunFolder
 from berth.engine.stop import call_monitor
 from berth.home import Home
@@ -185,18 +186,67 @@ def test_list_has_all_containers_and_show_the_running_ones(berth: Berth, demo: P
     assert berth.succeed("show") == "no container runs\n"
 
 
-def test_nothing_is_wider_than_a_phone(berth: Berth, rootfs: Factory) -> None:
+def test_nothing_is_wider_than_a_phone(berth: Berth, rootfs: Factory, scratch: Path) -> None:
     name = "a-name-that-is-as-long-as-names-may-be-" + "x" * 25
     assert len(name) == 64
-    berth.succeed("start", name, "--rootfs", rootfs("busybox"))
-    for command in ("list", "show", "check", "info"):
-        lines = on_a_phone(berth, command).splitlines()
+    binds = ("--bind-mount", f"/no/such/folder:/mnt,{scratch}:/opt/made:ro")
+    berth.succeed("start", name, "--rootfs", rootfs("busybox"), "--memory", "64M", *binds)
+    for command in ("list", "show", "check", "info", f"info {name}", f"plan {name}", "net", "scan", "recover", "help",
+                    "help start", "safe-mode"):  # fmt: skip
+        lines = on_a_phone(berth, *command.split()).splitlines()
         assert lines
         # a word that is wider by itself, such as a path, is left whole
         assert [line for line in lines if len(line) > PHONE and " " in line.strip()] == []
     assert "\na-name-t" in on_a_phone(berth, "show")
     assert name not in on_a_phone(berth, "show")
     assert name in berth.succeed("show")  # a program gets it whole
+
+
+# A line for each command, in an order in which they can be carried out; {} is a root file system.
+EACH_COMMAND = (
+    "version",
+    "check",
+    "safe-mode",
+    "demo tiny",
+    "stop tiny",
+    "plan box --rootfs {}",
+    "start box --rootfs {} --autostart",
+    "list",
+    "list --names",
+    "show",
+    "info",
+    "info box",
+    "net",
+    "net subnet 10.9.0.0/16",
+    "logs box",
+    "scan",
+    "recover",
+    "restart box --timeout 1",
+    "stop box --timeout 1",
+    "rename box other",
+    "safe-mode --again",
+    "rm other --yes",
+)
+# What prints what a program says, what a shell or a person reads, or JSON already; of these others have tests.
+WITHOUT = {"enter", "run", "console", "api", "completion", "help"}
+ELSEWHERE = {"serve", "events", "dashboard"}  # with a service, in their own tests
+
+
+def test_every_command_speaks_json_to_programs(berth: Berth, rootfs: Factory) -> None:
+    root = faults.write_init(rootfs("busybox"), faults.INIT.replace("while", "echo afloat; while", 1))
+    tried = set()
+    for line in EACH_COMMAND:
+        words = line.format(root).split()
+        result = berth(*words, "--json")
+        assert result.returncode == 0, (line, result.stderr)
+        for told in result.stdout.splitlines():
+            json.loads(told)
+        assert result.stdout or line == "safe-mode --again", line
+        tried.add(words[0])
+        if words[0] == "start":
+            faults.wait_until(lambda: berth("logs", "box").stdout, "its init has said something")
+    assert tried == set(COMMANDS) - WITHOUT - ELSEWHERE
+    assert {name for name, command in COMMANDS.items() if command.flag("--json") is None} == WITHOUT
 
 
 def test_a_plan_of_an_image_looks_inside_and_changes_nothing(berth: Berth, image: Factory) -> None:
@@ -361,6 +411,20 @@ def test_followed_logs_end_with_their_caller_and_with_their_reader(berth: Berth,
         berth.succeed("stop", "demo")
         berth.succeed("rm", "demo", "--yes")
         assert process.wait(10) == 0
+
+
+def test_ctrl_c_leaves_a_log_that_is_followed(berth: Berth, demo: Path) -> None:
+    command = [*berth.command, "logs", "-f", "demo"]
+    child = pexpect.spawn(command[0], command[1:], env=berth.environment, timeout=10)
+    say(berth, "heard")
+    child.expect_exact("heard\r\n")
+
+    child.sendintr()
+
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, child.signalstatus) in ((130, None), (None, signal.SIGINT))
+    assert read(berth, "info", "demo")["state"] == "running"
 
 
 def await_end(pid: int) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import faults, quick
+from tests.house import House
+from tests.phone import INTERNET, WIFI, wait_for
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -44,8 +46,44 @@ def test_an_image_whose_record_is_lost_is_adopted_and_given_back(berth: Berth, i
     lose(berth)
     assert "found and adopted" in berth.succeed("scan")
     berth.succeed("stop", NAME)
+    assert not Path("/mnt/berth", NAME).exists()
     berth.succeed("start", NAME)
     berth.succeed("stop", NAME)
+
+
+def test_a_container_whose_record_is_lost_keeps_its_network_and_leaves_nothing_of_it(house: House) -> None:
+    berth, before = house.phone.berth, house.phone.state()
+    address = house.start(NAME)
+    lose(berth)
+
+    assert "found and adopted" in berth.succeed("scan")
+
+    told = quick.info(berth, NAME)
+    assert (told["network"], told["address"]) == ("nat", address)
+    assert house.fetch(NAME, INTERNET) == f"wifi {WIFI}"
+    berth.succeed("stop", NAME)
+    wait_for("the net process has ended", lambda: house.phone.net_process() is None)
+    assert house.phone.state() == before
+
+
+def test_one_that_can_not_be_adopted_holds_up_no_other(berth: Berth, rootfs: Factory) -> None:
+    """Its settings have been changed meanwhile to an init that it has not."""
+    for name in ("alike", NAME):
+        quick.start(berth, rootfs("busybox"), name=name)
+    faults.kill(quick.info(berth, "alike")["monitor_pid"])
+    shutil.rmtree(berth.home / "run" / "containers" / "alike")
+    settings = berth.home / "containers" / "alike" / "container.toml"
+    kept = settings.read_text()
+    settings.write_text(kept.replace(quick.INIT, "/sbin/gone"))
+    lose(berth)
+
+    said = berth.succeed("scan").splitlines()
+
+    assert said[0].startswith("container alike: runs (init is ")
+    assert said[1].startswith(f"container {NAME}: found and adopted")
+    settings.write_text(kept)
+    assert "container alike: found and adopted" in berth.succeed("scan")
+    berth.succeed("stop", f"alike,{NAME}")
 
 
 def test_a_container_whose_settings_are_lost_as_well_is_named(berth: Berth, rootfs: Factory) -> None:

@@ -19,16 +19,18 @@ def dashboard(invocation: Invocation, session: Session) -> int:
     from berth.web.access import TICKET_SECONDS, Access
 
     home = find_home(os.environ)
+    text = invocation.text("uid")
+    uid = None if text is None else values.count("--uid", text)
     found = published.read(home)
     if found is None:
         raise BerthError('dashboard: it is not served now; start it with "berth serve --background"')
-    text = invocation.text("uid")
-    if text is None and not invocation.json and browser.is_android():
+    if uid is None and not invocation.json and browser.is_android():
         chosen = browser.default_browser()
         browser.open_link(chosen, f"{found.url}#ticket={Access(home).make_ticket(chosen.uid)}")
         print(f"The dashboard opens in {chosen.package}.")
         return 0
-    uid = uid_above(session.pid) if text is None else values.count("--uid", text)
+    if uid is None:
+        uid = uid_above(session.pid)
     url = f"{found.url}#ticket={Access(home).make_ticket(uid)}"
     if invocation.json:
         print_json({"url": url, "uid": uid, "seconds": TICKET_SECONDS})

@@ -35,7 +35,7 @@ def _print(groups: dict[str, list[Fact]], session: Session) -> None:
     for title, facts in groups.items():
         told = [(name, text) for name, text in facts if text]
         if told or title == head:
-            print(title)
+            print("\n".join(wrapped(title, width, 0, _INDENT)))
         for name, text in told:
             line = one_line(f"{name}: {text}" if name else text)
             print("\n".join(wrapped(line, width, _INDENT, 2 * _INDENT)))

@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping
 from berth import values
 from berth.android.module import describe
 from berth.cli import specs
+from berth.cli.escapes import one_line
 from berth.cli.flags import Invocation
 from berth.cli.inside import attach
+from berth.cli.layout import wrapped
+from berth.cli.output import room
 from berth.droidspaces import load_conf
 from berth.engine import at_rest, containers, launch
 from berth.engine import recover as recovering
@@ -27,6 +30,7 @@ from berth.store import list_names, load_spec, read_text
 
 _DEMO = "demo"
 _STOP_SECONDS = 30.0
+_HANGING = 2
 
 
 def start(invocation: Invocation, session: Session) -> int:
@@ -188,12 +192,14 @@ def recover(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     for name in set(invocation.names) - set(containers.run_folder_names(home)):
         load_spec(home, name)  # says that there is no such container, where that is so
-    return _report(invocation, recovering.recover(home, invocation.names), "there is nothing to recover")
+    done = recovering.recover(home, invocation.names)
+    return _report(invocation, session, done, "there is nothing to recover")
 
 
 def scan(invocation: Invocation, session: Session) -> int:
     """`berth scan`."""
-    return _report(invocation, scanning.scan(find_home(os.environ)), "no running container is without its record")
+    done = scanning.scan(find_home(os.environ))
+    return _report(invocation, session, done, "no running container is without its record")
 
 
 def safe_mode(invocation: Invocation, session: Session) -> int:
@@ -201,8 +207,9 @@ def safe_mode(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     kept_back = safe.kept_back(home)
     if not invocation.switch("again"):
-        told = "\n".join(f"{name}: does not start by itself, because {why}" for name, why in kept_back.items())
-        _say(invocation, {"kept_back": kept_back}, told or "nothing is kept from starting by itself")
+        sentences = [f"{name}: does not start by itself, because {why}" for name, why in kept_back.items()]
+        told = sentences or ["nothing is kept from starting by itself"]
+        _say(invocation, {"kept_back": kept_back}, _laid_out(told, session))
         return 0
     safe.try_again(home)
     describe("")
@@ -211,6 +218,14 @@ def safe_mode(invocation: Invocation, session: Session) -> int:
     return _each(invocation, names, lambda name: safe.start_on_probation(home, name), "started")
 
 
-def _report(invocation: Invocation, sentences: list[str], otherwise: str) -> int:
-    _say(invocation, {"done": sentences}, "\n".join(sentences) or otherwise)
+def _report(invocation: Invocation, session: Session, sentences: list[str], otherwise: str) -> int:
+    _say(invocation, {"done": sentences}, _laid_out(sentences or [otherwise], session))
     return 0
+
+
+def _laid_out(sentences: list[str], session: Session) -> str:
+    """Each sentence from a line of its own on, as wide as the caller's terminal; a program gets them as they are."""
+    width = room(session)
+    if width is None:
+        return "\n".join(sentences)
+    return "\n".join(line for sentence in sentences for line in wrapped(one_line(sentence), width, hanging=_HANGING))

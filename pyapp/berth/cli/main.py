@@ -9,13 +9,13 @@ from berth.cli import checks, dashboard, info, inside, lifecycle, logs, net, pla
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
-from berth.cli.output import room
+from berth.cli.output import print_json, room
 from berth.cli.rehearsal import rehearse
 from berth.errors import BerthError, UsageError
 from berth.home import Home, find_home
 from berth.service.operations import end_service
 from berth.service.session import Session
-from berth.service.supervisor import serve_forever
+from berth.service.supervisor import AlreadyServing, serve_forever
 
 Action = Callable[[Invocation, Session], int]
 
@@ -55,19 +55,38 @@ def serve_if_asked(argv: list[str]) -> int | None:
             return None
         if invocation.switch("end"):
             return _end_service(invocation)
-        web = None if invocation.switch("no-dashboard") else _serve_web
-        return serve_forever(find_home(os.environ), run, rehearse, web, background=invocation.switch("background"))
+        return _serve(invocation)
     except BerthError as error:
         print(f"berth: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _serve(invocation: Invocation) -> int:
+    """Be the supervisor.  In the background it is as good that another one is it already."""
+    background = invocation.switch("background")
+    web = None if invocation.switch("no-dashboard") else _serve_web
+    try:
+        return serve_forever(find_home(os.environ), run, rehearse, web, background=background)
+    except AlreadyServing as error:
+        if not background:
+            raise
+        _say(invocation, "runs already", str(error))
+        return 0
 
 
 def _end_service(invocation: Invocation) -> int:
     if invocation.switch("background") or invocation.switch("no-dashboard"):
         raise UsageError("serve: --end ends the service that runs, so it goes with no other flag")
     end_service(find_home(os.environ))
-    print("the service has ended; containers go on")
+    _say(invocation, "ended", "the service has ended; containers go on")
     return 0
+
+
+def _say(invocation: Invocation, result: str, sentence: str) -> None:
+    if invocation.json:
+        print_json({"result": result})
+    else:
+        print(sentence)
 
 
 def _serve_web(home: Home, sock: socket.socket) -> None:

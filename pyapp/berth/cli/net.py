@@ -35,9 +35,10 @@ def net(invocation: Invocation, session: Session) -> int:
         fact = f"{plug.kind}: {plug.told}" + (f", MAC {plug.mac}" if plug.mac else "")
         print("\n".join(wrapped(one_line(fact), room(session), _INDENT, 2 * _INDENT)))
     if not told.members and not told.plugs:
-        print("no container is on the network; start one with --net=nat")
+        print("\n".join(wrapped("no container is on the network; start one with --net=nat", room(session))))
     elif told.members and not told.firewall:
-        print("without a firewall: this device has no iptables, so nothing is reached from inside")
+        warning = "without a firewall: this device has no iptables, so nothing is reached from inside"
+        print("\n".join(wrapped(warning, room(session))))
     for member in told.members:
         print(member.name)
         for fact in _about(member):

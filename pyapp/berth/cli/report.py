@@ -11,6 +11,7 @@ from berth.cli.layout import Column, table
 from berth.cli.output import print_json, room
 from berth.engine import containers
 from berth.engine.containers import Container
+from berth.engine.details import network_kind
 from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home, find_home
@@ -101,7 +102,8 @@ def _running(container: Container) -> Running:
         state=container.condition,
         pid=alive.pid,
         usage=read_usage(container),
-        network="none" if "network" in alive.plan.namespaces else "host",
+        network=network_kind(alive.plan),
+        address=alive.plan.lease.address if alive.plan.lease else None,
     )
 
 

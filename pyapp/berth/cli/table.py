@@ -220,6 +220,7 @@ SERVE = (
     Flag("background", "switch", "Detach from the terminal."),
     Flag("end", "switch", "End the service that runs; containers go on."),
     Flag("no-dashboard", "switch", "Without the dashboard, which needs some 30 MB."),
+    JSON,
 )
 
 SAFE_MODE = (Flag("again", "switch", "Start them, and let them start by themselves again."), JSON)

@@ -4,6 +4,7 @@ A container may nest groups as deep as it likes, so trees are walked by descript
 the length of a path nor Python's stack is a limit.  Everything here bears a folder that vanishes meanwhile.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -16,6 +17,7 @@ from berth.kernel.processes import Process
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENODEV)
+_HOLDING = (("cgroup.freeze", "1"), ("freezer.state", "FROZEN"), ("pids.max", "0"))
 _LOOK_AGAIN = 0.1  # seconds: a process that forked while it was killed has left a child
 
 
@@ -70,9 +72,12 @@ def kill(path: str, patience: float = 5.0) -> tuple[int, ...]:
 
     Returns the pids that are still there then (stuck in the kernel); the caller itself is spared.
     """
-    deadline = time.monotonic() + patience
-    while victims := processes(path) - {os.getpid()}:
-        _strike(path, victims)
+    own, deadline = os.getpid(), time.monotonic() + patience
+    while victims := (there := processes(path)) - {own}:
+        if own in there:
+            _kill_each(victims)  # what strikes a whole group would strike the caller as well
+        elif not _wrote(f"{path}/cgroup.kill", "1"):  # 5.14
+            victims = _kill_held(path, deadline)
         while waited_for := processes(path) & victims:
             left = deadline - time.monotonic()
             if left <= 0:
@@ -81,6 +86,8 @@ def kill(path: str, patience: float = 5.0) -> tuple[int, ...]:
                 time.sleep(0.0005)  # it has ended, and leaves the list within moments
             else:
                 break
+        if time.monotonic() > deadline:
+            return tuple(sorted(processes(path) - {own}))
     return ()
 
 
@@ -118,20 +125,30 @@ def _remove_one(name: str, fd: int) -> None:
         os.close(above)
 
 
-def _strike(path: str, victims: set[int]) -> None:
-    together = os.getpid() not in processes(path)  # else the caller would be killed or frozen with them
-    if together and _wrote(f"{path}/cgroup.kill", "1"):  # 5.14
-        return
-    # Frozen, nobody forks while the others are killed.  cgroup2 has it from 5.2, and there the frozen die at once.
-    if together:
-        _wrote(f"{path}/cgroup.freeze", "1")
-        _wrote(f"{path}/freezer.state", "FROZEN")
-    for pid in victims:
-        try:
+def _kill_held(path: str, deadline: float) -> set[int]:
+    """Kill all in the cgroup and below while none of them can fork; return whom.
+
+    The frozen can't (cgroup2 from 5.2; v1's freezer), nor those whose group may hold no more processes (pids).  In
+    another hierarchy of an old kernel whoever forks fast may get away until the PID 1 of its namespace is killed.
+    """
+    for file, value in _HOLDING:
+        _wrote(f"{path}/{file}", value)
+    struck: set[int] = set()
+    try:
+        while fresh := processes(path) - struck:
+            _kill_each(fresh)
+            struck |= fresh
+            if time.monotonic() > deadline:
+                break
+    finally:
+        _thaw(path)
+    return struck
+
+
+def _kill_each(pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    _thaw(path)
 
 
 def _ended(pid: int, seconds: float) -> bool:

@@ -123,7 +123,7 @@ def read_details(home: Home, name: str) -> Details:
         volatile=record.options.volatile if record else False,
         options=record.options if record else None,
         usage=read_usage(container) if container.runs else None,
-        network=spec.net if not made else _network(made),
+        network=spec.net if not made else network_kind(made),
         address=made.lease.address if made and made.lease else None,
         traffic=traffic(home, name) if container.runs and made and made.lease else None,
         binds=spec.binds,
@@ -197,7 +197,8 @@ def _mounted_image(container: Container) -> MountEntry | None:
     return None
 
 
-def _network(made: Plan) -> str:
+def network_kind(made: Plan) -> str:
+    """Return which network a container that was started by `made` has, as `--net` names it."""
     if made.lease is not None:
         return "nat"
     if made.network in JOINED:

@@ -148,6 +148,14 @@ def missing(home: Home) -> tuple[str, ...]:
     return answer.missing
 
 
+def lease_of(home: Home, name: str) -> Lease | None:
+    """Return what container `name` has on the network; None where the net process does not know it.
+
+    Raises BerthError and OSError.
+    """
+    return next((member.lease for member in status(home).members if member.name == name), None)
+
+
 def traffic(home: Home, name: str) -> Traffic | None:
     """Return what container `name` has received and sent; None where the net process does not tell."""
     try:

@@ -9,17 +9,22 @@ import os
 import re
 import time
 
-from berth.engine import cgroups
+from msgspec.structs import replace
+
+from berth.engine import awake, cgroups, selinux
 from berth.engine.attendant import attend
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host
 from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of
 from berth.engine.launch import read_folder
+from berth.engine.network import EFFECT, lease_of
+from berth.engine.order import IMAGE_FOLDER
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import start_time, status_field
 from berth.plan import plan
-from berth.spec import StartOptions
+from berth.plan.model import Plan
+from berth.spec import JOINED, Spec, StartOptions
 from berth.store import load_spec
 
 _PAYLOAD = re.compile(r"/berth/([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@([0-9a-f]{8}))?/payload(?:/|$)", re.MULTILINE)
@@ -31,7 +36,7 @@ def scan(home: Home) -> list[str]:
     for name, pid in sorted(_inits(home).items()):
         with RunFolder(home, name).locked():
             if look_up(home, name).condition == "stopped":
-                said.append(_adopt(home, name, pid))
+                said.append(_adopt_or_explain(home, name, pid))
     return said
 
 
@@ -64,29 +69,51 @@ def _cgroups(pid: int) -> str:
         return ""
 
 
-def _adopt(home: Home, name: str, pid: int) -> str:
+def _adopt_or_explain(home: Home, name: str, pid: int) -> str:
     try:
-        spec = load_spec(home, name)
-    except BerthError as error:
+        _adopt(home, load_spec(home, name), pid)
+    except (BerthError, OSError) as error:
         return f"container {name}: runs (init is {pid}), but {error}"
+    return f"container {name}: found and adopted, init is {pid}"
+
+
+def _adopt(home: Home, spec: Spec, pid: int) -> None:
     host = read_host(home, devices=spec.hw_access, resolvers=True)
-    rootfs = read_folder(f"/proc/{pid}/root", spec.init)
-    journal = Journal.create(RunFolder(home, name).journal)
+    if spec.net == "nat":
+        host = replace(host, lease=lease_of(home, spec.name))
+    made = plan(spec, StartOptions(), host, read_folder(f"/proc/{pid}/root", spec.init))
     state = State(
         stage="running",
-        name=name,
+        name=spec.name,
         boot=boot_id(),
         init=(pid, start_time(pid) or 0),
         rootfs=spec.rootfs or "",
         image=spec.image or "",
         started_at=time.time(),
-        plan=plan(spec, StartOptions(), host, rootfs),
+        plan=made,
     )
+    journal = Journal.create(RunFolder(home, spec.name).journal)
     journal.save(state)
-    assert state.plan is not None
-    for path in cgroups.paths(state.plan.cgroups, name):
-        if os.path.isdir(path):
-            journal.done(journal.intend("cgroup", path), identity_of(os.stat(path)))
+    _write_down_effects(journal, spec, made, home)
     os.close(journal.fd)
-    attend(home, name)
-    return f"container {name}: found and adopted, init is {pid}"
+    attend(home, spec.name)
+
+
+def _write_down_effects(journal: Journal, spec: Spec, made: Plan, home: Home) -> None:
+    """Tell the record what was made on the host for a container that was started by this plan."""
+    if spec.image is not None:
+        for folder in (IMAGE_FOLDER, os.path.join(IMAGE_FOLDER, spec.name)):
+            _write_down(journal, "folder", folder)
+    for path in cgroups.paths(made.cgroups, spec.name):
+        _write_down(journal, "cgroup", path)
+    if made.selinux_permissive:
+        selinux.make_permissive(home.run, spec.name, journal)
+    if made.wakelock is not None:
+        journal.intend(awake.EFFECT, made.wakelock.name)
+    if spec.net in JOINED:
+        journal.intend(EFFECT, spec.name)
+
+
+def _write_down(journal: Journal, kind: str, path: str) -> None:
+    if os.path.isdir(path):
+        journal.done(journal.intend(kind, path), identity_of(os.stat(path)))

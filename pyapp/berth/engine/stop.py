@@ -169,12 +169,14 @@ def _last_argument(pid: int) -> str:
 
 
 def _kill(container: Alive, process: Process) -> None:
+    """Kill all of it; raises BerthError when its PID 1 is still there after five seconds."""
+    until = time.monotonic() + _KILL_SECONDS
     process.send(signal.SIGKILL)
     reach(container.plan.cgroups)
     for cgroup in reversed(container.plan.cgroups):
         with contextlib.suppress(OSError):
-            kill(group_path(cgroup, container.name))
-    if not process.wait(_KILL_SECONDS):
+            kill(group_path(cgroup, container.name), max(0.0, until - time.monotonic()))
+    if not process.wait(max(0.0, until - time.monotonic())):
         raise BerthError(
             f"container {container.name}: PID 1 ({process.pid}) is stuck in the kernel and can't be killed;"
             " it goes with the next reboot"

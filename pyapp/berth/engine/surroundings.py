@@ -70,6 +70,10 @@ def reset_limits(oom_score_adj: int = 0) -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # a real-time process is barred from v1 cgroups
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
-    for kind, limits in _RLIMITS.items():
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, limits)
+    for kind, (soft, hard) in _RLIMITS.items():
+        try:
+            resource.setrlimit(kind, (soft, hard))
+        except (OSError, ValueError):  # more than the caller had; what it had itself may be used whole
+            most = resource.getrlimit(kind)[1]
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(kind, (min(soft, most), most))

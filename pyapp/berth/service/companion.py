@@ -5,6 +5,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from berth.kernel.processes import Process
+
 _FIRST_SECONDS = 0.1
 _MOST_SECONDS = 60.0
 _SETTLED_SECONDS = 60.0
@@ -51,11 +53,9 @@ class Companion:
         """Ask it to end and wait until it has; after a while it is killed."""
         if not self._pid:
             return
-        os.kill(self._pid, signal.SIGTERM)
-        until = time.monotonic() + _END_SECONDS
-        while os.waitpid(self._pid, os.WNOHANG)[0] == 0:
-            if time.monotonic() > until:
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
-                return
-            time.sleep(0.01)
+        process = Process(self._pid)
+        process.send(signal.SIGTERM)
+        if not process.wait(_END_SECONDS):
+            process.send(signal.SIGKILL)
+        process.close()
+        os.waitpid(self._pid, 0)

@@ -259,16 +259,10 @@ class Supervisor:
 def serve_forever(home: Home, run: Run, rehearse: Callable[[], None], web: Web | None, *, background: bool) -> int:
     """Be the supervisor of `home`; with `background` return at once and leave it to a process of its own.
 
-    Raises BerthError when it can't listen; that another one does is fine in the background.
+    Raises AlreadyServing when another one serves it, BerthError when it can't listen.
     """
     leave_app()  # the root manager's, when its button has started the service
-    try:
-        supervisor = Supervisor(home, run, rehearse, web)
-    except AlreadyServing as error:
-        if not background:
-            raise
-        print(error)
-        return 0
+    supervisor = Supervisor(home, run, rehearse, web)
     if background:
         sys.stdout.flush()
         if pid := fork():

@@ -4,13 +4,12 @@ import contextlib
 import errno
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from berth.engine import cgroups
+from berth.engine import cgroup_trees, cgroups
 from berth.engine.cgroup_trees import identify, processes, read, remove, write
 from berth.kernel.call import KernelError
 from berth.plan.cgroups import own_path
@@ -80,24 +79,44 @@ def test_undo_kills_what_is_in_the_groups(made: Made) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("controller", ["cgroup2", "freezer", "pids"])
-def test_kill_ends_a_tree_that_keeps_forking(made: Made, controller: str) -> None:
+HOPPERS = 4
+
+
+def hop() -> None:
+    """Become another process again and again, without a rest: whoever has read this one's pid comes too late."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            if os.fork() > 0:
+                os._exit(0)
+
+
+@pytest.mark.parametrize(
+    ("controller", "newer"),
+    [("cgroup2", ()), ("cgroup2", ("cgroup.kill",)), ("freezer", ()), ("pids", ())],
+    ids=["cgroup2", "cgroup2-before-5.14", "freezer", "pids"],
+)
+def test_kill_ends_a_tree_that_keeps_forking(
+    made: Made, monkeypatch: pytest.MonkeyPatch, controller: str, newer: tuple[str, ...]
+) -> None:
     plan = made.create(made.planned(pids_limit=40))
     group = folder(plan, made.name, controller)
+
+    def write_as_then(path: str, value: str) -> None:
+        if os.path.basename(path) in newer:
+            raise KernelError("write", errno.ENOENT, path)
+        write(path, value)
 
     def breed() -> None:
         cgroups.join(plan, made.name)
         below = group / "payload" / "below"
         below.mkdir()
-        if os.fork() == 0:
-            write(f"{below}/cgroup.procs", "0")
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    if os.fork() > 0:
-                        os._exit(0)
-                time.sleep(0.001)
+        for _ in range(HOPPERS):
+            if os.fork() == 0:
+                write(f"{below}/cgroup.procs", "0")
+                hop()
 
     with sleeper(breed):
+        monkeypatch.setattr(cgroup_trees, "write", write_as_then)
         assert cgroups.kill(str(group)) == ()
         assert processes(str(group)) == set()
 

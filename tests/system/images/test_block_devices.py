@@ -3,7 +3,8 @@
 import os
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,65 @@ def test_a_block_device_has_one_writer(
 
     refused(mounted, tmp_path, block_device, "mounted or held by something else", read_only=second)
     refused(mounted, tmp_path, node, "mounted or held by something else", read_only=second)
+
+
+class Settling:
+    """Takes the place of the time that passes between two tries: `then` happens at its end, by the try's number."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **then: Callable[[], object]) -> None:
+        self.passed = 0
+        self.synced = 0
+        self._then = then
+        monkeypatch.setattr(time, "sleep", self._pass)
+        monkeypatch.setattr(os, "sync", self._sync)
+
+    def _pass(self, seconds: float) -> None:
+        assert 0 < seconds < 1
+        self.passed += 1
+        self._then.get(f"after_{self.passed}", lambda: None)()
+
+    def _sync(self) -> None:
+        self.synced += 1
+
+
+def test_a_device_that_is_busy_for_a_moment_is_tried_three_times(
+    block_device: str, tmp_path: Path, mounted: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = os.open(block_device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    settling = Settling(monkeypatch, after_2=lambda: os.close(holder))
+
+    mounted(block_device)
+
+    assert settling.passed == 2
+    assert len(mounts_under(tmp_path)) == 1
+
+
+def test_a_device_that_stays_busy_is_refused_after_three_tries(
+    block_device: str, tmp_path: Path, mounted: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = os.open(block_device, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+    settling = Settling(monkeypatch)
+    try:
+        with pytest.raises(BerthError, match="mounted or held by something else; end that first"):
+            mounted(block_device)
+    finally:
+        os.close(holder)
+
+    assert settling.passed == 2
+    assert mounts_under(tmp_path) == []
+
+
+def test_a_mount_that_is_busy_for_a_moment_is_tried_three_times_with_a_sync(
+    block_device: str, tmp_path: Path, mounted: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel answers EBUSY to a second mount of the same device at the same place."""
+    mounted(block_device, "a", read_only=True)
+    settling = Settling(monkeypatch, after_2=lambda: umount(str(tmp_path / "mnt/a")))
+
+    mounted(block_device, "a", read_only=True)
+
+    assert (settling.passed, settling.synced) == (2, 2)
+    assert len(mounts_under(tmp_path)) == 1
 
 
 def test_a_block_device_is_read_by_several(block_device: str, tmp_path: Path, mounted: Mount) -> None:

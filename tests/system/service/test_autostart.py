@@ -42,6 +42,29 @@ def test_containers_start_with_the_service_in_order_and_a_failing_one_holds_up_n
     berth.succeed("stop", "sup-a,sup-b")
 
 
+def test_containers_that_wait_for_nobody_start_at_the_same_time(
+    service: Service, berth: Berth, root: Path, rootfs: Factory, scratch: Path
+) -> None:
+    """Each start stands still until the other one has come as far, which is long before either has ended."""
+    service.end()
+    meeting = scratch / "meeting"
+    wait = "until [ -e sup-a ] && [ -e sup-b ]; do sleep 0.02; done"
+    meeting.write_text(f"#!/bin/sh\ncd ${{0%/*}}\n: > $BERTH_CONTAINER\n{wait}\n")
+    meeting.chmod(0o755)
+    for name, place in (("sup-a", root), ("sup-b", faults.write_init(rootfs("busybox")))):
+        folder = berth.home / "containers" / name
+        folder.mkdir(parents=True, mode=0o700)
+        settings = f'version = 1\nname = "{name}"\nrootfs = "{place}"\nautostart = true\n'
+        hook = f'[[hooks]]\nstage = "prestart"\npath = "{meeting}"\n'
+        (folder / "container.toml").write_text(settings + hook)
+
+    service.start()
+
+    both = ("sup-a", "sup-b")
+    faults.wait_until(lambda: {faults.condition(berth, name) for name in both} == {"running"}, "both run")
+    berth.succeed("stop", ",".join(both))
+
+
 def started_at(berth: Berth, name: str) -> float:
     at = json.loads(berth.succeed("info", name, "--json"))["started_at"]
     assert isinstance(at, float)

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -17,23 +19,52 @@ pytestmark = pytest.mark.system
 REFUSED = ("b''", "ConnectionResetError", "BrokenPipeError")  # the connection is closed, early or late
 
 
-def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: Path) -> None:
+@contextlib.contextmanager
+def listening(service: Service, *arguments: str) -> Iterator[IO[str]]:
+    """`berth events`, from the moment on that nothing escapes it; yields what it prints to."""
     faults.wait_until(service.spare, "there is a spare worker")
     sockets = len(open_files(service.pid))
-    with calling(berth, "events", "--json") as listener:
+    with calling(service.berth, "events", *arguments) as listener:
         assert listener.stdout
         faults.wait_until(
             lambda: service.workers() and service.spare() and len(open_files(service.pid)) > sockets, "it listens"
         )
+        yield listener.stdout
+
+
+def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: Path) -> None:
+    with listening(service, "--json") as output:
         berth.succeed("start", "sup", "--rootfs", root)
         berth.succeed("stop", "sup")
 
-        told = [json.loads(listener.stdout.readline()) for _ in range(3)]
+        told = [json.loads(output.readline()) for _ in range(3)]
     assert [(event["name"], event["event"]) for event in told] == [
         ("sup", "starting"),
         ("sup", "running"),
         ("sup", "stopped"),
     ]
+
+
+def test_events_of_a_container_are_told_in_words_and_without_those_of_others(
+    service: Service, berth: Berth, root: Path
+) -> None:
+    with listening(service, "sup-b") as output:
+        for name in ("sup-a", "sup-b"):
+            berth.succeed("start", name, "--rootfs", root)
+            berth.succeed("stop", name)
+
+        told = [output.readline() for _ in range(3)]
+    assert all(re.match(r"\d\d:\d\d:\d\d sup-b ", line) for line in told), told
+    assert [line.split()[2].rstrip(":") for line in told] == ["starting", "running", "stopped"]
+
+
+def test_events_without_a_service_are_refused_with_the_way_to_start_it(service: Service, berth: Berth) -> None:
+    service.end()
+
+    refused = berth("events")
+
+    assert refused.returncode == 1
+    assert refused.stderr == 'berth: events: the service does not run; start it with "berth serve --background"\n'
 
 
 def test_the_sockets_are_for_root_alone(service: Service) -> None:

@@ -29,7 +29,9 @@ def test_a_service_that_was_asked_to_end_has_ended_and_its_containers_go_on(
     berth.succeed("stop", "sup")
 
 
-def test_the_end_of_a_service_is_waited_for(service: Service, berth: Berth) -> None:
+def test_the_end_of_a_service_is_waited_for_by_it_and_by_whoever_asked_in_their_sleep(
+    service: Service, berth: Berth
+) -> None:
     faults.wait_until(service.web, "it has a web process, which it ends first")
     pid, web = service.pid, service.web()
     os.kill(web, signal.SIGSTOP)
@@ -38,13 +40,19 @@ def test_the_end_of_a_service_is_waited_for(service: Service, berth: Berth) -> N
     try:
         ending.start()
         faults.wait_until(lambda: int(status_field(web, "ShdPnd") or "0", 16), "the web process is asked to end")
+        before = switches(pid)
         ending.join(0.3)
         assert ending.is_alive()
+        assert switches(pid) - before < 5, "it looks again and again"
     finally:
         os.kill(web, signal.SIGCONT)
         ending.join(faults.SECONDS)
 
     assert not faults.is_alive(pid)
+
+
+def switches(pid: int) -> int:
+    return int(status_field(pid, "voluntary_ctxt_switches") or 0)
 
 
 def test_no_stranger_is_ended_who_has_the_pid_of_a_service_that_was_killed(service: Service, berth: Berth) -> None:
@@ -60,6 +68,14 @@ def test_no_stranger_is_ended_who_has_the_pid_of_a_service_that_was_killed(servi
             assert stranger.poll() is None
         finally:
             stranger.kill()
+
+
+def test_the_end_of_a_service_is_told_to_programs(service: Service, berth: Berth) -> None:
+    assert berth.succeed("serve", "--background", "--json") == '{"result":"runs already"}\n'
+
+    assert berth.succeed("serve", "--end", "--json") == '{"result":"ended"}\n'
+
+    assert not service.answers()
 
 
 def test_the_end_of_a_service_is_no_way_to_start_one(service: Service, berth: Berth) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import select
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from berth.kernel.processes import status_field
 from tests import faults
 from tests.program import Berth
 from tests.service import Service, monitor_of, open_files
@@ -77,6 +79,25 @@ def test_what_a_real_time_caller_starts_is_an_ordinary_process(berth: Berth, roo
 
     told = json.loads(berth.succeed("info", "sup", "--json"))
     assert [os.sched_getscheduler(told[key]) for key in ("pid", "monitor_pid")] == [os.SCHED_OTHER] * 2
+    berth.succeed("stop", "sup")
+
+
+def test_no_limit_of_the_caller_holds_for_a_container(berth: Berth, root: Path) -> None:
+    narrow = Berth(berth.home)
+    narrow.environment = berth.environment
+    setting = "umask 077; ulimit -S -n 200; ulimit -S -c 5; echo 700 > /proc/self/oom_score_adj; cd /tmp"
+    narrow.command = ["sh", "-c", f'{setting}; exec nice -n 7 "$@"', "sh", *berth.command]
+
+    narrow.succeed("start", "sup", "--rootfs", root)
+
+    told = json.loads(berth.succeed("info", "sup", "--json"))
+    for pid in (told["pid"], told["monitor_pid"]):
+        assert status_field(pid, "Umask") == "0022"
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "0\n"
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 0
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 1024
+        assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
     berth.succeed("stop", "sup")
 
 

@@ -279,6 +279,17 @@ def test_a_user_has_the_ids_and_the_home_of_the_containers_own_files(berth: Bert
     assert output.splitlines() == ["1000", "1000", "/home/user user /bin/sh", "/home/user"]
 
 
+def test_a_user_has_the_groups_that_the_containers_own_file_gives(berth: Berth, root: Path) -> None:
+    groups = root / "etc/group"
+    kept = groups.read_text()
+    groups.write_text(f"{kept}harbour:x:2001:other,user\npilots:x:2002:user\nothers:x:2003:other\n")
+    try:
+        for words in (["run", "-u", "user", "terminals", "--", "id", "-G"], ["enter", "terminals", "user"]):
+            assert berth.succeed(*words, stdin="id -G\n").split() == ["1000", "2001", "2002"]
+    finally:
+        groups.write_text(kept)
+
+
 def test_enter_runs_a_login_shell_on_a_pipe_too(berth: Berth, root: Path) -> None:
     result = berth("enter", "terminals", stdin="echo $0; exit 9\n")
 
