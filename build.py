@@ -41,6 +41,7 @@ WEBROOT = ROOT / "webroot"
 # Debian packages by what they are for; the reason is shown before anything is installed.
 RUN_NEEDS = {"busybox-static": "the programs of the demo container"}
 TEST_NEEDS = {
+    "acpica-tools": "compiles the battery of the virtual phone",
     "attr": "reads SELinux labels on the virtual phone",
     "busybox-static": "the smallest root file system to start",
     "chromium": "the browser in which the dashboard's page is tried",

@@ -8,8 +8,12 @@ berth_space=120 # MB: what is unpacked takes 40, and the last version stays unti
 
 # From these on the managers show a module's own page (webroot), which Berth's is.
 berth_kernelsu=11551 # 0.8.0
-berth_kernelsu_button=11986 # 1.0.2: action.sh
 berth_apatch=10568
+
+# And from these on a button for it (action.sh).
+berth_magisk_button=28000 # 28.0
+berth_kernelsu_button=11986 # 1.0.2
+berth_apatch_button=10927
 
 berth_check_manager() {
   # KernelSU and APatch first: both also say that they are an old Magisk.
@@ -19,20 +23,26 @@ berth_check_manager() {
       abort "! Berth needs KernelSU 0.8.0 ($berth_kernelsu) or newer; this is ${KSU_VER:-KernelSU} (${KSU_VER_CODE:-?})."
     fi
     ui_print "- KernelSU ${KSU_VER:-} ($KSU_VER_CODE)"
-    if [ "$KSU_VER_CODE" -lt $berth_kernelsu_button ]; then
-      ui_print "  Before 1.0.2 the manager has no button for modules: start the service by 'berth serve --background'."
-    fi
+    berth_check_button "$KSU_VER_CODE" $berth_kernelsu_button "KernelSU 1.0.2"
   elif [ "${APATCH:-}" = true ]; then
     berth_manager=APatch
     if [ "${APATCH_VER_CODE:-0}" -lt $berth_apatch ]; then
       abort "! Berth needs APatch $berth_apatch or newer; this is ${APATCH_VER:-APatch} (${APATCH_VER_CODE:-?})."
     fi
     ui_print "- APatch ${APATCH_VER:-} ($APATCH_VER_CODE)"
+    berth_check_button "$APATCH_VER_CODE" $berth_apatch_button "APatch $berth_apatch_button"
   elif [ "${MAGISK_VER_CODE:-0}" -ge 27000 ]; then
     berth_manager=Magisk
     ui_print "- Magisk ${MAGISK_VER:-} ($MAGISK_VER_CODE)"
+    berth_check_button "$MAGISK_VER_CODE" $berth_magisk_button "Magisk 28.0"
   else
     abort "! Berth needs Magisk 27.0, KernelSU 0.8.0 or APatch $berth_apatch, or newer; this is Magisk ${MAGISK_VER:-of unknown version}."
+  fi
+}
+
+berth_check_button() { # THIS FIRST NAME-OF-FIRST
+  if [ "$1" -lt "$2" ]; then
+    ui_print "  Before $3 there is no button for modules: 'su -c berth dashboard' opens the dashboard."
   fi
 }
 

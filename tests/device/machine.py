@@ -6,6 +6,7 @@ a virtio port; the serial console is kept, and shown when something does not ans
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -21,6 +22,11 @@ PROCESSORS = 2
 BOOT_SECONDS = 180.0  # 5 to 10 on an idle machine
 LEFTOVERS_GO = 30.0  # seconds: what a `stop` is followed by (the next spare worker) is slow on an emulated processor
 SERVICE_AT_REST = ["berth: service", "berth: spare", "berth: zygote"]
+
+
+def patience(seconds: float) -> float:
+    """Return how long to wait for what takes up to `seconds` where nothing else runs: longer on a busy machine."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class Done(NamedTuple):
@@ -45,8 +51,9 @@ class Machine:
 
     def run(self, *argv: str, seconds: float = 120.0) -> Done:
         """Run a program in the machine and return how it ended; raises NoAnswer."""
-        self._channel.sendall(json.dumps({"argv": argv, "seconds": seconds}).encode() + b"\n")
-        return Done(**self._receive(seconds + 30.0, " ".join(argv)))
+        allowed = patience(seconds)
+        self._channel.sendall(json.dumps({"argv": argv, "seconds": allowed}).encode() + b"\n")
+        return Done(**self._receive(allowed + 30.0, " ".join(argv)))
 
     def output(self, *argv: str, seconds: float = 120.0) -> str:
         """Run a program that must succeed and return what it printed, without the last newline."""
@@ -61,9 +68,11 @@ class Machine:
     def serve(self) -> None:
         """Start the service and return when it has come to rest, so that what is seen then is there in the end."""
         self.berth("serve", "--background")
-        until = time.monotonic() + BOOT_SECONDS
+        began = time.monotonic()
         while (there := self._own_processes()) != SERVICE_AT_REST:
-            assert time.monotonic() < until, f"the service has not come to rest, but there is {there}"
+            assert time.monotonic() - began < patience(BOOT_SECONDS), (
+                f"the service has not come to rest, but there is {there}"
+            )
             time.sleep(0.2)
 
     def _own_processes(self) -> list[str]:
@@ -100,14 +109,14 @@ class Machine:
 
     def expect_traces(self, before: dict[str, Any]) -> None:
         """Fail unless the traces are, or within moments become, as `before`."""
-        until = time.monotonic() + LEFTOVERS_GO
-        while (after := self.traces()) != before and time.monotonic() < until:
+        began = time.monotonic()
+        while (after := self.traces()) != before and time.monotonic() - began < patience(LEFTOVERS_GO):
             time.sleep(0.2)
         assert not {kind: (found, before[kind]) for kind, found in after.items() if found != before[kind]}
 
     def wait_for_agent(self) -> None:
         """Return when the machine has booted; raises NoAnswer."""
-        self._receive(BOOT_SECONDS, "its start")
+        self._receive(patience(BOOT_SECONDS), "its start")
 
     def _receive(self, seconds: float, asked: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._receive_line(seconds, asked))

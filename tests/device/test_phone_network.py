@@ -4,6 +4,7 @@ import http.client
 
 import pytest
 
+from tests.device.machine import patience
 from tests.device.phone.machine import BERTH, Phone
 from tests.device.phone.nat import serves_on_nat, without_iptables
 from tests.device.phone.scene import IMAGE
@@ -64,7 +65,7 @@ def test_a_kernel_without_bridges_says_so_before_the_start(phone: Phone) -> None
 
 
 def fetch(port: int) -> bytes:
-    conn = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    conn = http.client.HTTPConnection("127.0.0.1", port, timeout=patience(30.0))
     try:
         conn.request("GET", "/")
         return conn.getresponse().read()

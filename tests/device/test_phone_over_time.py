@@ -8,6 +8,8 @@ import time
 import pytest
 
 from tests import rootfs
+from tests.device.machine import patience
+from tests.device.phone.doors import bridge
 from tests.device.phone.machine import BERTH, HOME, Configuration, Phone
 from tests.device.phone.module import NEWER
 from tests.device.phone.scene import IMAGE, MODULE, body, crash, description, info, install, make_tree, serves, state
@@ -57,9 +59,8 @@ def test_a_debian_image_boots_to_running(phone: Phone, capsys: pytest.CaptureFix
     phone.berth("start", "--name", "debian", "--rootfs-img", DEBIAN)
 
     waiting = ("systemctl", "is-system-running", "--wait")
-    until = time.monotonic() + DEBIAN_SECONDS
     while (said := phone.inside("debian", *waiting).out.strip()) in ("", "initializing", "starting"):
-        assert time.monotonic() < until, f"systemd is still {said or 'silent'} after {DEBIAN_SECONDS:g} s"
+        assert time.monotonic() - began < patience(DEBIAN_SECONDS), f"systemd is still {said or 'silent'}"
     with capsys.disabled():
         print(f"\nDebian with systemd is {said} {time.monotonic() - began:.0f} s after its start (emulated processor)")
     assert phone.inside("debian", "systemctl", "--failed", "--no-legend").out == ""
@@ -130,7 +131,9 @@ def expect_clean(phone: Phone) -> None:
 
 
 @pytest.mark.full
-def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_row_nothing_starts(phone: Phone) -> None:
+def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_row_nothing_starts_until_one_tap(
+    phone: Phone,
+) -> None:
     make_tree(phone)
     phone.output("mkdir", "/data/local/tree/photos")
     photos = ("--bind-mount", "/data/media/0:/photos", "--autostart")
@@ -147,11 +150,19 @@ def test_what_needs_an_unlocked_phone_waits_for_that_and_after_two_deaths_in_a_r
     phone.reset()
     phone.wait_until(lambda: serves(phone), "the service is up")
 
-    assert description(phone).startswith("[Safe mode: nothing starts by itself, because the phone went down 2 times")
-    assert sorted(info(phone)["kept_back"]) == ["box", "photos"]
+    why = "the phone went down 2 times in a row while containers were starting: box, photos"
+    assert description(phone).startswith(f"[Safe mode: nothing starts by itself, because {why}] ")
+    kept_back = dict.fromkeys(("box", "photos"), why)
+    assert info(phone)["kept_back"] == bridge(phone, "GET", "/settings").body["kept_back"] == kept_back
     phone.output("setprop", "sys.user.0.ce_available", "true")
-    assert phone.berth("safe-mode", "--again").splitlines() == ["box: started", "photos: started"]
-    assert info(phone)["kept_back"] == {}
+    phone.berth("recover")  # what the service does first has been done when this has
+    assert (state(phone, "box"), state(phone, "photos")) == ("stopped", "stopped")
+
+    assert bridge(phone, "PUT", "/settings", {"safe_mode": False}).body["kept_back"] == {}
+
+    assert "[" not in description(phone)
+    phone.wait_until(lambda: state(phone, "box") == state(phone, "photos") == "running", "both start again", 120.0)
+    assert {phone.run("ls", f"{HOME}/starting/{name}").code for name in ("box", "photos")} == {0}
 
 
 @pytest.mark.full

@@ -43,9 +43,11 @@ def opened(browser: Browser) -> Page:
 
 
 def use(page: Page) -> None:
-    """See the container, look into it by a terminal, and stop it."""
+    """See the phone's charge and the container, look into that by a terminal, and stop it."""
     page.get_by_role("heading", name="Containers").wait_for()
     expect(page.get_by_text("running", exact=True)).to_be_visible()
+    expect(page.locator(".tile", has_text="Battery")).to_contain_text("60 %")
+    expect(page.locator(".tile", has_text="Temperature")).to_contain_text("37 °C")
     page.evaluate("location.hash = '#/containers/box'")
     page.get_by_role("tab", name="Terminal").click()
     expect(page.locator(".xterm-rows")).to_contain_text("#")

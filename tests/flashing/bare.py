@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 MODULE: Final = "/data/adb/modules/berth"
 UPDATE: Final = "/data/adb/modules_update/berth"
-_STEPS: Final = Path(__file__).with_name("manager.sh")
+STEPS: Final = Path(__file__).with_name("manager.sh")
 _SECONDS: Final = 120.0
 _ENTER: Final = """
 set -e
@@ -34,16 +34,17 @@ class Manager(NamedTuple):
     environment: Mapping[str, str]
 
 
-MAGISK: Final = Manager("Magisk", "/data/adb/magisk", {"MAGISK_VER": "28.1", "MAGISK_VER_CODE": "28100"})
+# Each is the oldest that the installer takes.
+MAGISK: Final = Manager("Magisk", "/data/adb/magisk", {"MAGISK_VER": "27.0", "MAGISK_VER_CODE": "27000"})
 KERNELSU: Final = Manager(
     "KernelSU",
     "/data/adb/ksu/bin",
-    {"KSU": "true", "KSU_VER_CODE": "12000", "MAGISK_VER": "25.2", "MAGISK_VER_CODE": "25200"},
+    {"KSU": "true", "KSU_VER_CODE": "11551", "MAGISK_VER": "25.2", "MAGISK_VER_CODE": "25200"},
 )
 APATCH: Final = Manager(
     "APatch",
     "/data/adb/ap/bin",
-    {"APATCH": "true", "APATCH_VER_CODE": "11039", "MAGISK_VER": "27.0", "MAGISK_VER_CODE": "27000"},
+    {"APATCH": "true", "APATCH_VER_CODE": "10568", "MAGISK_VER": "27.0", "MAGISK_VER_CODE": "27000"},
 )
 MANAGERS: Final = (MAGISK, KERNELSU, APATCH)
 
@@ -91,7 +92,7 @@ class Bare:
         `instead` in the place of its BusyBox's.
         """
         shutil.copyfile(zip_file, self.root / "data/berth.zip")
-        shutil.copyfile(_STEPS, self.root / "data/manager.sh")
+        shutil.copyfile(STEPS, self.root / "data/manager.sh")
         given = {
             "ASH_STANDALONE": "1",
             "API": "34",

@@ -12,7 +12,7 @@ from packing.abi import ABIS
 from packing.assemble import LIMIT
 from tests import rootfs
 from tests.flashing import product
-from tests.flashing.bare import MAGISK, MANAGERS, MODULE, Bare, Manager
+from tests.flashing.bare import MAGISK, MANAGERS, MODULE, STEPS, Bare, Manager
 from tests.host_state import HostState
 
 pytestmark = pytest.mark.system
@@ -45,6 +45,9 @@ cd /data
 {MODULE}/runtime/bin/resize2fs image 16M
 {MODULE}/runtime/bin/dumpe2fs -h image
 """
+
+
+FIRST_WITH_A_BUTTON = {"Magisk": "Magisk 28.0", "KernelSU": "KernelSU 1.0.2", "APatch": "APatch 10927"}
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ def test_every_manager_installs_the_zip_and_finds_the_command_after_the_reboot(f
     assert (result.stdout, result.stderr) == (f"berth {build.program_version()}\n", "")
     assert f"- {manager.name} " in shown
     assert f"- berth {build.program_version()} runs here" in shown
+    assert f"  Before {FIRST_WITH_A_BUTTON[manager.name]} there is no button for modules" in shown
     assert (folder / f".{MODULE}/system").exists() == (manager is MAGISK)
 
 
@@ -239,14 +243,29 @@ def test_a_recovery_without_magisk_is_told_what_is_missing(folder: Path) -> None
     assert result.stdout.startswith("ui_print Berth is installed from Magisk, KernelSU or APatch")
 
 
+# By Magisk's util_functions.sh: in a recovery there is no reboot to wait for, so the module lies in its place at once.
+UTIL_FUNCTIONS = f"""
+MAGISK_VER=27.0
+MAGISK_VER_CODE=27000
+install_module() {{
+  [ "$OUTFD" = 1 ] || exit 1
+  ARCH=x64 API=34 IS64BIT=true BOOTMODE=false TMPDIR=/data MODPATH={MODULE}
+  . /data/manager.sh
+}}
+"""
+
+
 def test_a_recovery_has_magisk_install_the_zip(folder: Path) -> None:
     bare = Bare(folder)
-    functions = folder / "data/adb/magisk/util_functions.sh"
-    functions.write_text('MAGISK_VER_CODE=28100\ninstall_module() { echo "module $ZIPFILE, messages to $OUTFD"; }\n')
+    (folder / "data/adb/magisk/util_functions.sh").write_text(UTIL_FUNCTIONS)
+    shutil.copyfile(STEPS, folder / "data/manager.sh")
 
     result = in_recovery(bare)
 
-    assert (result.returncode, result.stdout) == (0, "module /data/berth.zip, messages to 1\n")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("can do on this phone.\n- Done by the manager\n")
+    command = bare.run("/system/bin/sh", "-c", f"PATH={MODULE}/system/bin; exec berth version")
+    assert (command.stdout, command.stderr) == (f"berth {build.program_version()}\n", "")
 
 
 def test_settings_survive_an_update_and_only_root_may_read_them(folder: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_web_process_that_comes_back_listens_where_its_pages_look_for_it(berth
             assert dashboard.port == port
 
 
-def test_safe_mode_keeps_containers_from_starting_with_the_service(berth: Berth, root: Path) -> None:
+def test_safe_mode_keeps_containers_from_starting_with_the_service_until_its_end(berth: Berth, root: Path) -> None:
     with serving(berth) as dashboard:
         dashboard.post("/containers", {"spec": {"name": "auto", "rootfs": str(root), "autostart": True}}, 201)
         assert dashboard.ask("PUT", "/settings", {"safe_mode": True}).body["safe_mode"] is True
@@ -133,7 +133,10 @@ def test_safe_mode_keeps_containers_from_starting_with_the_service(berth: Berth,
 
         berth.succeed("recover")  # what the service does first has been done when this has
         assert dashboard.get("/containers/auto")["details"]["state"] == "stopped"
-        dashboard.delete("/containers/auto")
+
+        assert dashboard.ask("PUT", "/settings", {"safe_mode": False}).body["kept_back"] == {}
+        faults.wait_until(lambda: faults.condition(berth, "auto") == "running", "what was kept back has started")
+        dashboard.remove("auto")
 
 
 def test_without_a_dashboard_the_service_needs_no_port(berth: Berth) -> None:

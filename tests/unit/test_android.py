@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.android import labels, module, properties, resolvers
+from berth.android import labels, module, power, properties, resolvers
 from berth.engine.group_files import merge_network_groups
 from berth.errors import BerthError
 from berth.host import Host, Rootfs
@@ -267,3 +267,56 @@ def test_the_plan_tells_of_the_groups_only_where_the_kernel_asks_for_them() -> N
         0,
         0,
     ]
+
+
+@pytest.mark.parametrize(
+    ("supplies", "told"),
+    [
+        (
+            {"battery": {"type": "Battery", "capacity": "60", "status": "Discharging"}},
+            power.Battery(60.0, charging=False),
+        ),
+        (
+            {"battery": {"type": "Battery", "capacity": "7", "status": "Not charging"}},
+            power.Battery(7.0, charging=False),
+        ),
+        ({"battery": {"type": "Battery", "capacity": "100", "status": "Full"}}, power.Battery(100.0, charging=True)),
+        (
+            {
+                "battery": {
+                    "type": "Battery",
+                    "capacity": "41",
+                    "status": "Charging",
+                    "charge_now": "3",
+                    "charge_full": "9",
+                }
+            },
+            power.Battery(41.0, charging=True),
+        ),
+        (
+            {
+                "a-pen": {"type": "Battery", "scope": "Device", "capacity": "9", "status": "Discharging"},
+                "bms": {"type": "BMS", "capacity": "8"},
+                "usb": {"type": "USB_PD", "online": "1"},
+                "z-battery": {"type": "Battery", "capacity": "60", "status": "Charging"},
+            },
+            power.Battery(60.0, charging=True),
+        ),
+        ({"battery": {"type": "Battery", "capacity": ""}}, None),
+        ({}, None),
+    ],
+    ids=["used", "held", "full", "by-capacity", "the-devices-own", "no-answer", "none"],
+)
+def test_the_battery_is_told_of_as_android_tells(
+    supplies: dict[str, dict[str, str]],
+    told: power.Battery | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(power, "_SUPPLIES", str(tmp_path / "supplies"))
+    for name, values in supplies.items():
+        (tmp_path / "supplies" / name).mkdir(parents=True)
+        for value, text in values.items():
+            (tmp_path / "supplies" / name / value).write_text(f"{text}\n")
+
+    assert power.read_battery() == told

@@ -47,6 +47,20 @@ def test_two_deaths_in_a_row_are_counted_and_stay_until_someone_asks() -> None:
     assert judge(second, {}, "boot-4", asked_for=False) == Verdict("boot-4", 2, ("db", "web"))
 
 
+def test_after_two_deaths_everything_is_kept_back_and_those_that_died_are_named(home: Home) -> None:
+    for name in ("db", "mail", "web"):
+        save_spec(home, Spec(name=name, rootfs="/srv", autostart=True))
+    Path(home.state, "safe-mode.json").write_text('{"boot": "boot-2", "deaths": 1, "kept_back": ["web"]}')
+    Path(home.state, "starting").mkdir()
+    Path(home.state, "starting", "db").write_text("boot-2\n")
+
+    safe_mode.judge_this_boot(home, asked_for=False)
+
+    why = "the phone went down 2 times in a row while containers were starting: db, web"
+    assert safe_mode.kept_back(home) == dict.fromkeys(("db", "mail", "web"), why)
+    assert safe_mode.summary(home) == f"Safe mode: nothing starts by itself, because {why}"
+
+
 def test_a_good_boot_in_between_begins_the_count_anew_but_forgets_no_container() -> None:
     good = judge(Verdict("boot-2", 1, ("web",)), {}, "boot-3", asked_for=False)
 
@@ -86,7 +100,8 @@ def test_a_marker_cut_short_is_taken_for_one_of_an_earlier_boot(home: Home) -> N
 
 def test_the_users_file_keeps_everything_back_until_it_is_tried_again(home: Home) -> None:
     for name in ("db", "web"):
-        save_spec(home, Spec(name=name, rootfs="/srv"))
+        save_spec(home, Spec(name=name, rootfs="/srv", autostart=True))
+    save_spec(home, Spec(name="by-hand", rootfs="/srv"))
     switch = Path(home.state, "safe")
     switch.touch()
 

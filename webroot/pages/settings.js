@@ -76,7 +76,7 @@ function Switches({ saved, again }) {
   </div></section>`;
 }
 
-/** What did not start with the device, why, and one press that lets it start next time. */
+/** What did not start with the device, why, and one press that starts it again. */
 function KeptBack({ names, again }) {
   const kept = Object.entries(names);
   if (kept.length === 0) return null;

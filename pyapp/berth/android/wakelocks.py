@@ -5,13 +5,11 @@ Documentation/ABI/testing/sysfs-power.  Android's kernels have them (CONFIG_PM_W
 """
 
 import errno
-import os
 
 from berth.kernel.files import read_file, write_file
 
 WAKE_LOCK = "/sys/power/wake_lock"
 _WAKE_UNLOCK = "/sys/power/wake_unlock"
-_SUPPLIES = "/sys/class/power_supply"
 
 
 def hold(name: str) -> None:
@@ -35,25 +33,3 @@ def is_held(name: str) -> bool:
         return name in read_file(WAKE_LOCK).decode(errors="replace").split()
     except FileNotFoundError:
         return False
-
-
-def has_power() -> bool:
-    """Tell whether the device hangs on a charger: a supply that is no battery is online.
-
-    See Documentation/ABI/testing/sysfs-class-power; 2 is a charger whose voltage is chosen.
-    """
-    try:
-        supplies = os.listdir(_SUPPLIES)
-    except FileNotFoundError:
-        return False
-    return any(
-        _value(supply, "type") not in ("Battery", "BMS", "Unknown", "") and _value(supply, "online") in ("1", "2")
-        for supply in supplies
-    )
-
-
-def _value(supply: str, name: str) -> str:
-    try:
-        return read_file(f"{_SUPPLIES}/{supply}/{name}").decode(errors="replace").strip()
-    except OSError:
-        return ""  # the driver has no such value, or no answer now

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 from berth.android import wakelocks
+from berth.android.power import has_power
 from berth.engine.switchboard import Switchboard
 from berth.kernel.uevents import UeventSocket
 from berth.plan.model import Wakelock
@@ -42,7 +43,7 @@ class Awake:
         if self._uevents is not None:
             with contextlib.suppress(OSError):  # ENOBUFS: what was lost said no more than to look
                 self._uevents.read()
-        wanted = self._wakelock.policy == "running" or wakelocks.has_power()
+        wanted = self._wakelock.policy == "running" or has_power()
         if wanted == self._held:
             return
         try:

@@ -8,6 +8,7 @@ nothing starts by itself, until the user asks to try again.
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import msgspec
 from msgspec import Struct
@@ -72,12 +73,19 @@ def read_verdict(home: Home) -> Verdict:
 
 
 def kept_back(home: Home) -> dict[str, str]:
-    """Return why containers do not start by themselves, by name; all of those saved where nothing does."""
+    """Return why containers do not start by themselves, by name; all that otherwise would where nothing does."""
     verdict = read_verdict(home)
     why = _why_nothing_starts(home, verdict)
     if why:
-        return dict.fromkeys(list_names(home), why)
+        return dict.fromkeys(_autostarted(home), why)
     return dict.fromkeys(verdict.kept_back, _WENT_DOWN)
+
+
+def _autostarted(home: Home) -> Iterator[str]:
+    for name in list_names(home):
+        with contextlib.suppress(BerthError):  # the list of containers says what is wrong with it
+            if load_spec(home, name).autostart:
+                yield name
 
 
 def is_on(home: Home) -> bool:
@@ -100,7 +108,8 @@ def _why_nothing_starts(home: Home, verdict: Verdict) -> str:
     if os.path.exists(_switch_path(home)):
         return f"{_switch_path(home)} is there"
     if verdict.deaths >= MOST_DEATHS:
-        return f"the phone went down {verdict.deaths} times in a row while containers were starting"
+        names = ", ".join(verdict.kept_back)
+        return f"the phone went down {verdict.deaths} times in a row while containers were starting: {names}"
     return ""
 
 

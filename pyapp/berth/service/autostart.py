@@ -33,6 +33,7 @@ class Autostart:
         self.home = home
         self._fork = fork
         self._log = log
+        self._kept_back: frozenset[str] = frozenset()
         self._waiting: dict[str, frozenset[str]] = {}
         self._under_way: dict[int, str] = {}
         self._done: set[str] = set()
@@ -44,28 +45,47 @@ class Autostart:
             safe_mode.judge_this_boot(self.home, asked_for=properties.end_was_asked_for())
             describe(safe_mode.summary(self.home))
         kept_back = safe_mode.kept_back(self.home)
-        encrypted = properties.file_encrypted()
-        specs = [spec for spec in self._specs() if spec.autostart and not rest.is_noted(self.home, spec.name)]
+        self._kept_back = frozenset(kept_back)
+        specs = self._wanted()
         for spec in specs:
             if spec.name in kept_back:
                 self._log(f"container {spec.name}: does not start by itself, because {kept_back[spec.name]}")
         for name in safe_mode.marked_names(self.home):
             self._probation[name] = time.monotonic() + safe_mode.PROBATION_SECONDS
-        self._waiting = waiting_for(specs, kept_back, encrypted=encrypted)
-        gates = {gate for waited in self._waiting.values() for gate in waited}
         self._do(RECOVERED, self._recover)
+        self._wait_for(specs, kept_back)
+
+    def try_again(self) -> None:
+        """Start what was kept back when this began and is no longer, as it would have been then."""
+        again = self._kept_back.difference(safe_mode.kept_back(self.home))
+        self._kept_back -= again
+        self._wait_for([spec for spec in self._wanted() if spec.name in again], ())
+
+    def _wanted(self) -> list[Spec]:
+        return [spec for spec in self._specs() if spec.autostart and not rest.is_noted(self.home, spec.name)]
+
+    def _wait_for(self, specs: list[Spec], kept_back: Collection[str]) -> None:
+        """Start those of `specs` that are not `kept_back`, each when its time has come."""
+        self._waiting |= waiting_for(specs, kept_back, encrypted=properties.file_encrypted())
+        gates = (
+            {gate for waited in self._waiting.values() for gate in waited} - self._done - {*self._under_way.values()}
+        )
         if BOOTED in gates:
             self._do(BOOTED, partial(_wait, properties.wait_until_booted))
         if UNLOCKED in gates:
             self._do(UNLOCKED, partial(_wait, properties.wait_until_unlocked))
+        self._start_whose_time_has_come()
 
     def ended(self, pid: int) -> None:
         """Take note of the end of process `pid`: it may be what a container waits for."""
         if pid in self._under_way:
             self._done.add(self._under_way.pop(pid))
-            for name in startable(self._waiting, self._under_way.values(), self._done):
-                del self._waiting[name]
-                self._do(name, partial(safe_mode.start_on_probation, self.home, name))
+            self._start_whose_time_has_come()
+
+    def _start_whose_time_has_come(self) -> None:
+        for name in startable(self._waiting, self._under_way.values(), self._done):
+            del self._waiting[name]
+            self._do(name, partial(safe_mode.start_on_probation, self.home, name))
 
     def take_note(self, event: Event) -> None:
         """Time a container that runs with a marker, as an event tells; one that has ended spared the phone."""

@@ -57,10 +57,11 @@ class Operation(Struct, frozen=True, kw_only=True):
 class Ask(Struct, frozen=True, kw_only=True):
     """What the supervisor is asked: to start `argv` as an operation, to tell of one or all, to cancel one, or to end.
 
+    Or to start what safe mode has kept back, which is over now.
     `undo` is the command that takes back what a cancelled one may have done.
     """
 
-    call: Literal["start", "list", "show", "cancel", "end"]
+    call: Literal["start", "list", "show", "cancel", "try-again", "end"]
     id: str = ""
     container: str = ""
     argv: tuple[str, ...] = ()
@@ -137,8 +138,8 @@ class Operations:
     """The supervisor's operations.
 
     `watch(fd, action)` has `action` called when `fd` is readable, `watch(fd, None)` ends that; `fork` forks a worker on
-    a socket and returns its pid; `tell` is called with every operation that has changed.  `end_asked_for` becomes true
-    when somebody wants the supervisor to end.
+    a socket and returns its pid; `tell` is called with every operation that has changed, `try_again` when what was kept
+    back is wanted.  `end_asked_for` becomes true when somebody wants the supervisor to end.
     """
 
     def __init__(
@@ -147,10 +148,12 @@ class Operations:
         watch: Callable[[int, Callable[[], None] | None], None],
         fork: Callable[[socket.socket], int],
         tell: Callable[[Operation], None],
+        try_again: Callable[[], None],
     ) -> None:
         self._watch = watch
         self._fork = fork
         self._tell = tell
+        self._try_again = try_again
         self.end_asked_for = False
         self._ended: dict[str, Operation] = {}
         self._runs: dict[str, _Run] = {}
@@ -196,6 +199,9 @@ class Operations:
         if question.call == "end":
             self.end_asked_for = True
             return Told(ending=(os.getpid(), start_time(os.getpid()) or 0))
+        if question.call == "try-again":
+            self._try_again()
+            return Told()
         if question.call == "list":
             running = [run.operation for run in self._runs.values()]
             return Told((*(replace(ended, log="") for ended in self._ended.values()), *running))

@@ -75,7 +75,9 @@ class Supervisor:
             self._control = listen(home.socket)
             self._notices = listen(f"{home.run}/{NOTIFY_SOCKET}", socket.SOCK_DGRAM)
             self._events = listen(f"{home.run}/{EVENTS_SOCKET}")
-            self._operations = Operations(home, self._watch, self._fork_worker, self._tell_of)
+            self._operations = Operations(
+                home, self._watch, self._fork_worker, self._tell_of, self._autostart.try_again
+            )
         except BlockingIOError:
             raise AlreadyServing(f"the service runs already (it holds {home.run}/supervisor.lock)") from None
         except OSError as error:

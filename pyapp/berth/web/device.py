@@ -1,6 +1,9 @@
 """The API's routes about the device and the service."""
 
+import contextlib
+
 from berth import __version__
+from berth.android.module import describe
 from berth.engine import safe_mode
 from berth.engine.device import read_device
 from berth.engine.inspect import read_host
@@ -78,6 +81,10 @@ def change_settings(call: Call) -> Settings:
             change(call.home)
         except OSError as error:
             raise BerthError(f"safe mode: can't be changed in {call.home.state}: {error.strerror}") from error
+        with contextlib.suppress(OSError):  # a module that was removed
+            describe(safe_mode.summary(call.home))
+        with contextlib.suppress(BerthError):  # no service: the next one starts what is no longer kept back
+            ask(call.home, Ask(call="try-again"))
     if call.body.history is not None:
         try:
             history.switch(call.home, on=call.body.history)

@@ -5,6 +5,7 @@ import time
 
 from msgspec import Struct
 
+from berth.android.power import Battery, read_battery
 from berth.engine import cgroups
 from berth.engine.containers import Container, look_up
 from berth.engine.usage import members, read_usage
@@ -16,13 +17,6 @@ from berth.web.models import Process, Processes
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PRESSURES = {"cpu": "cpu.pressure", "memory": "memory.pressure", "io": "io.pressure"}
-
-
-class Battery(Struct, frozen=True):
-    """Charge in percent."""
-
-    percent: float
-    charging: bool
 
 
 class HostSample(Struct, frozen=True, kw_only=True):
@@ -78,7 +72,7 @@ def sample_host(home: Home) -> HostSample:
         disk_free=disk.f_bavail * disk.f_frsize,
         load=os.getloadavg(),
         temperature=_temperature(),
-        battery=_battery(),
+        battery=read_battery(),
         uptime=now - psutil.boot_time(),
         network=_traffic("/proc/net/dev"),
     )
@@ -90,13 +84,6 @@ def _temperature() -> float | None:
 
     found = [reading.current for group in psutil.sensors_temperatures().values() for reading in group]
     return max((degrees for degrees in found if 0 < degrees < 150), default=None)
-
-
-def _battery() -> Battery | None:
-    import psutil
-
-    found = psutil.sensors_battery()
-    return None if found is None else Battery(found.percent, bool(found.power_plugged))
 
 
 def _traffic(path: str) -> Traffic:

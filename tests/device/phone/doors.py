@@ -5,6 +5,7 @@ import http.client
 import json
 from typing import Any, NamedTuple
 
+from tests.device.machine import patience
 from tests.device.phone.machine import HOME, Phone
 from tests.device.phone.scene import MODULE
 
@@ -43,7 +44,7 @@ class Door:
 
     def ask(self, method: str, path: str, body: object = None, token: str = "") -> Reply:
         """Make one request, `path` being that of a page or an API."""
-        conn = http.client.HTTPConnection("127.0.0.1", self.here, timeout=SECONDS)
+        conn = http.client.HTTPConnection("127.0.0.1", self.here, timeout=patience(SECONDS))
         headers = {"Host": f"127.0.0.1:{self.there}"}
         if token:
             headers["Authorization"] = f"Bearer {token}"

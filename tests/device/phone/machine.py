@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tests.device.machine import Done, Machine, NoAnswer, emulator
+from tests.device.machine import Done, Machine, NoAnswer, emulator, patience
 from tests.device.phone.system import Kernel, System, system
 
 BOOT_SECONDS = 240.0  # 10 to 15 on an idle machine
@@ -47,8 +47,9 @@ class Shell(Machine):
     def sh(self, script: str, seconds: float = 120.0) -> Done:
         """Run a shell script and return how it ended; raises NoAnswer."""
         encoded = base64.b64encode(script.encode())
-        self._channel.sendall(b"%d %s\n" % (seconds, encoded))
-        code, out, err = self._receive_line(seconds + 30.0, script).split(b" ")
+        allowed = patience(seconds)
+        self._channel.sendall(b"%d %s\n" % (allowed, encoded))
+        code, out, err = self._receive_line(allowed + 30.0, script).split(b" ")
         return Done(int(code), *(base64.b64decode(text[1:]).decode(errors="backslashreplace") for text in (out, err)))
 
     def start(self, *argv: str) -> None:
@@ -65,7 +66,7 @@ class Shell(Machine):
         return self.run(BERTH, "run", name, "--", *argv)
 
     def wait_for_agent(self) -> None:
-        while self._receive_line(BOOT_SECONDS, "its boot") != b"ready":
+        while self._receive_line(patience(BOOT_SECONDS), "its boot") != b"ready":
             pass
 
 
@@ -86,9 +87,9 @@ class Phone(Shell):
 
     def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
         """Wait until `condition` holds; raises NoAnswer, naming `what`, when it does not within `seconds`."""
-        until = time.monotonic() + seconds
+        began = time.monotonic()
         while not condition():
-            if time.monotonic() > until:
+            if time.monotonic() - began > patience(seconds):
                 log = self.sh(f"tail -n 20 {HOME}/service.log; dmesg | tail -n 20").out
                 raise NoAnswer(f"not within {seconds:g} s: {what}; what the phone says:\n{log}")
             time.sleep(0.2)
@@ -145,7 +146,7 @@ class Phone(Shell):
         return said
 
     def _monitor_said(self, mark: bytes) -> bytes:
-        self._monitor.settimeout(RESTORE_SECONDS)
+        self._monitor.settimeout(patience(RESTORE_SECONDS))
         said = b""
         while mark not in said:
             data = self._monitor.recv(65536)
@@ -219,6 +220,7 @@ def _command(body: Body, channel: int, monitor: int) -> list[str]:
         *("-device", "virtserialport,chardev=agent"),
         *("-netdev", f"user,id=wifi,ipv6=off,restrict=on,guestfwd=tcp:{INTERNET}:80-cmd:echo {GREETING}"),
         *("-device", "virtio-net-pci,netdev=wifi,romfile="),
+        *("-acpitable", f"file={parts.power}"),
         *("-drive", f"if=virtio,format=raw,readonly=on,file={parts.system}"),
         *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={folder}/data"),  # what was not flushed is lost with it
         *("-drive", f"if=virtio,format=raw,readonly=on,file={folder}/parcel"),

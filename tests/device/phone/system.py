@@ -21,12 +21,13 @@ from tests.device.parts import CACHE, cached
 from tests.device.phone import policy
 
 GUEST = Path(__file__).resolve().parent / "guest"
+POWER = Path(__file__).with_name("power.asl")
 KERNEL = "linux-image-amd64"
 Kernel = Literal["6.1", "5.10"]
 RELEASES: dict[Kernel, str] = {"6.1": "bookworm", "5.10": "bullseye"}
 MODULES = (
     *("virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "loop", "overlay", "crc32c_generic", "crc32_generic"),
-    *("ext4", "f2fs", "tcp_diag", "veth", "nf_conntrack_netlink"),
+    *("ext4", "f2fs", "tcp_diag", "veth", "nf_conntrack_netlink", "ac", "battery", "fan", "thermal"),
     *("iptable_filter", "iptable_mangle", "iptable_nat", "ip6table_filter", "ip6table_mangle", "ip6table_nat"),
     *("xt_comment", "xt_conntrack", "xt_MASQUERADE", "xt_nat", "xt_TCPMSS", "xt_tcpudp"),
     *("nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat"),  # and no bridge
@@ -52,6 +53,7 @@ class System(NamedTuple):
     ramdisk: Path
     system: Path
     data: Path
+    power: Path
 
 
 def system(kernel: Kernel) -> System:
@@ -61,7 +63,7 @@ def system(kernel: Kernel) -> System:
     """
     core = cached(CACHE / f"linux-{kernel}", _core_digest(), lambda work, made: _make_core(kernel, work, made))
     disks = cached(CACHE / "phone", _disks_digest(), _make_disks)
-    return System(core / "kernel", core / "ramdisk", disks / "system", disks / f"data-{kernel}")
+    return System(core / "kernel", core / "ramdisk", disks / "system", disks / f"data-{kernel}", disks / "power.aml")
 
 
 def _core_digest() -> str:
@@ -71,7 +73,7 @@ def _core_digest() -> str:
 def _disks_digest() -> str:
     guest = [path for path in sorted(GUEST.rglob("*")) if path.is_file()]
     tools = [Path(_find(name)) for name in TOOLS]
-    return _digest(TOOLS, (*guest, *tools, Path(__file__), Path(policy.__file__), busybox.BUSYBOX))
+    return _digest(TOOLS, (*guest, *tools, Path(__file__), POWER, Path(policy.__file__), busybox.BUSYBOX))
 
 
 def _digest(words: object, files: tuple[Path, ...]) -> str:
@@ -93,6 +95,7 @@ def _make_core(kernel: Kernel, work: Path, made: Path) -> None:
 def _make_disks(work: Path, made: Path) -> None:
     made.mkdir()
     _make_system(work, made / "system")
+    subprocess.run(["iasl", "-p", made / "power", POWER], check=True, stdout=subprocess.DEVNULL)
     for kernel, features in DATA_FEATURES.items():
         _make_data(made / f"data-{kernel}", features)
 

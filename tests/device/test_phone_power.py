@@ -1,0 +1,45 @@
+"""The phone's battery, charger and warmth (phone/power.asl): told of, and what keeps it awake while it is charged."""
+
+import pytest
+
+from tests.device.phone.doors import bridge
+from tests.device.phone.machine import Phone
+from tests.device.phone.scene import info
+
+pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
+
+PLUG = "echo {0:d} >$(dirname $(grep -lx Fan /sys/class/thermal/cooling_device*/type))/cur_state"
+POWER = "/data/local/power"
+
+
+def plug(phone: Phone, *, connected: bool) -> None:
+    """Plug the charger in, or pull it out."""
+    phone.output("sh", "-c", PLUG.format(connected))
+
+
+def test_the_dashboard_tells_of_charge_charger_and_warmth(phone: Phone) -> None:
+    plug(phone, connected=False)
+    told = bridge(phone, "GET", "/host/statistics").body
+    assert told["battery"] == {"percent": 60.0, "charging": False}
+    assert told["temperature"] == pytest.approx(36.5)
+
+    plug(phone, connected=True)
+    assert bridge(phone, "GET", "/host/statistics").body["battery"] == {"percent": 60.0, "charging": True}
+
+
+def test_a_container_keeps_the_phone_awake_while_it_is_charged(phone: Phone) -> None:
+    """No kernel of Debian's has wakelocks, so files are in their place; that the charger is there, the kernel tells."""
+    phone.berth("stop", "box")
+    plug(phone, connected=False)
+    phone.output("mkdir", POWER)
+    phone.output("touch", f"{POWER}/wake_lock", f"{POWER}/wake_unlock")
+    phone.output("mount", "-o", "bind", POWER, "/sys/power")
+
+    phone.berth("start", "box", "--wakelock=charging")
+    assert (info(phone, "box")["wakelock"], info(phone, "box")["awake"]) == ("charging", False)
+    plug(phone, connected=True)
+    phone.wait_until(lambda: phone.read(f"{POWER}/wake_lock") == "berth-box", "the phone is kept awake")
+    assert info(phone, "box")["awake"]
+    plug(phone, connected=False)
+    phone.wait_until(lambda: phone.read(f"{POWER}/wake_unlock") == "berth-box", "the phone may sleep")
+    phone.berth("stop", "box")
