@@ -62,6 +62,22 @@ def test_one_request_of_what_is_typed_is_under_way_and_the_next_has_all_that_cam
     assert posted == [[1, "a"], [1, "a"], [2, "bcd"]]  # the first did not arrive and is sent again as the same
 
 
+def test_a_whole_file_is_pasted_in_pieces_and_in_order(blank: Page) -> None:
+    pasted = blank.evaluate(
+        """async () => {
+          const { InputQueue } = await import("./api/input_queue.js");
+          const posted = [];
+          const queue = new InputQueue(async ({ data }) => void posted.push(atob(data)), () => {});
+          queue.send(new TextEncoder().encode("0123456789".repeat(50_000)));
+          const length = () => posted.reduce((sum, piece) => sum + piece.length, 0);
+          while (length() < 500_000) await new Promise((keep) => setTimeout(keep, 1));
+          return [posted.join("") === "0123456789".repeat(50_000), Math.max(...posted.map((piece) => piece.length))];
+        }"""
+    )
+
+    assert pasted == [True, 16_384]
+
+
 def test_an_event_changes_one_container_and_leaves_the_state_before_it_alone(call: Call) -> None:
     old = {"name": "old", "state": "stopped"}
     new = {"name": "new", "state": "stopped"}
