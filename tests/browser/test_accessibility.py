@@ -35,6 +35,7 @@ VIEWS = {
 }
 
 
+LOOKS = [("light", "en"), ("light", "zh-CN"), ("dark", "zh-CN"), ("amoled", "en")]
 PAST = {"device": 0, "history": 1}
 
 
@@ -98,11 +99,11 @@ def settle(page: Page) -> None:
     expect(page.locator(".icon path:not([d])")).to_have_count(0)  # each view has brought its icons along
 
 
-@pytest.mark.parametrize("language", ["en", "zh-CN"])
-@pytest.mark.parametrize("theme", ["light", "dark", "amoled"])
+@pytest.mark.parametrize("look", LOOKS, ids="-".join)
 def test_axe_finds_nothing_and_a_thumb_finds_everything(
-    opened: Opener, seen: None, axe: str, snap: Snap, theme: str, language: str
+    opened: Opener, seen: None, axe: str, snap: Snap, look: tuple[str, str]
 ) -> None:
+    theme, language = look
     rules = [] if theme == "light" else ["color-contrast"]  # the rest is the same in every theme
     page = opened(PHONE)
     page.evaluate(

@@ -7,7 +7,7 @@ from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
 
-EVIL = "http://evil.example"
+EVIL = "https://evil.example"
 ASK = """async ([address, token]) =>
   (await fetch(address, { headers: { Authorization: `Bearer ${token}` } })).status"""
 TRY = """async ([base, token]) => {
@@ -53,7 +53,7 @@ def test_a_page_from_elsewhere_reads_nothing_does_nothing_and_shows_nothing_of_o
         page.route(f"{EVIL}/**", serve)
         page.goto(f"{EVIL}/")
         told = page.evaluate(TRY, [base, service.token])
-        assert told == {"read": "refused", "sent": "opaque", "script": "refused", "image": "refused"}
+        assert told == {"read": "refused", "sent": "refused", "script": "refused", "image": "refused"}
         page.evaluate(
             "src => document.body.append(Object.assign(document.createElement('iframe'), { src }))", f"{base}/"
         )
