@@ -135,6 +135,8 @@ def test_every_view_fits_a_computer(opened: Opener, seen: None, snap: Snap) -> N
         settle(page)
         snap(page, f"computer-{name}")
         assert page.evaluate("document.documentElement.scrollWidth") == 1280, name
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(page.get_by_role("link", name="Settings", exact=True).first).to_be_in_viewport()
 
 
 def test_a_container_is_stopped_by_keyboard_alone(desktop: Page, dashboard: Dashboard, seen: None) -> None:

@@ -202,6 +202,23 @@ def test_what_can_do_harm_is_known(call: Call, spec: dict[str, object], told: li
 
 
 @pytest.mark.parametrize(
+    ("option", "spec", "shown"),
+    [
+        ({"key": "memory"}, {}, True),
+        ({"key": "ports", "nets": ["nat"]}, {}, False),
+        ({"key": "ports", "nets": ["nat"]}, {"net": "nat"}, True),
+        ({"key": "ports", "nets": ["nat"]}, {"net": "none", "ports": [{"host": 80, "container": 80}]}, True),
+        ({"key": "fsck"}, {"rootfs": "/srv"}, False),
+        ({"key": "fsck"}, {"image": "/srv.img"}, True),
+    ],
+)
+def test_an_option_is_shown_where_it_means_anything_or_is_set(
+    call: Call, option: dict[str, object], spec: dict[str, object], shown: bool
+) -> None:
+    assert call("spec.js", "applies", option, spec) is shown
+
+
+@pytest.mark.parametrize(
     ("wanted", "given"), [(["zh-TW", "en"], "zh-CN"), (["fr", "en-GB"], "en"), (["fr"], "en"), (["zh-CN"], "zh-CN")]
 )
 def test_the_nearest_language_is_spoken(call: Call, wanted: list[str], given: str) -> None:

@@ -1,7 +1,7 @@
 /** The options of a container as a form: groups that unfold, a sentence for every option. */
 
 import { t } from "../language.js";
-import { countSet, GROUPS, NOTATION, withOption } from "../spec.js";
+import { applies, countSet, GROUPS, NOTATION, withOption } from "../spec.js";
 import { html, useId, useState } from "../view.js";
 import { FromFile } from "./from_file.js";
 import { Icon } from "./icon.js";
@@ -12,10 +12,6 @@ export function SpecForm({ spec, change }) {
   return html`<div class="groups">
     ${groups.map((group) => html`<${Group} key=${group.id} group=${group} spec=${spec} change=${change} />`)}
   </div>`;
-}
-
-function applies(option, spec) {
-  return option.key !== "fsck" || "image" in spec; // a directory has no file system of its own to check
 }
 
 function Group({ group, spec, change }) {
