@@ -222,6 +222,19 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def wake_ups(pid: int) -> int:
+    """How often the threads of process `pid` went to sleep."""
+    text = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(line.split()[1]) for one in text for line in one.splitlines() if line.startswith("voluntary"))
+
+
+def sleeps(pid: int, seconds: float) -> bool:
+    """Whether nothing wakes process `pid` for so many seconds."""
+    before = wake_ups(pid)
+    time.sleep(seconds)  # what is looked for is that nothing happens in a time
+    return wake_ups(pid) == before
+
+
 def deleted_files(pid: int) -> list[str]:
     """Files that process `pid` has open although they have no name any more: temporary ones."""
     found = []

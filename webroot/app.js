@@ -6,7 +6,7 @@ import { Overview } from "./pages/overview.js";
 import { Icon } from "./parts/icon.js";
 import { Lazy } from "./parts/loading.js";
 import { Notices } from "./parts/notice.js";
-import { link, place } from "./router.js";
+import { arrive, link, place } from "./router.js";
 import { operations } from "./state.js";
 import { html, useEffect, useRef } from "./view.js";
 
@@ -67,18 +67,14 @@ function Navigation() {
 
 function CurrentView() {
   const [first, ...rest] = place.value;
-  const main = useRef(null);
   const shown = useRef(null);
   useEffect(() => {
     const here = JSON.stringify([first, rest[0]]);
-    if (shown.current !== null && shown.current !== here) {
-      main.current.focus({ preventScroll: true }); // or a screen reader stays where the old view was
-      scrollTo(0, 0);
-    }
+    if (shown.current !== null && shown.current !== here) arrive(); // or a screen reader stays where the old view was
     shown.current = here;
   }, [first, rest[0]]);
   const view = VIEWS[first];
-  return html`<main id="main" tabindex="-1" ref=${main}>
+  return html`<main id="main" tabindex="-1">
     ${view ? html`<${Lazy} key=${`${first}/${rest[0]}`} ...${view} parts=${rest} />` : html`<${Overview} />`}
   </main>`;
 }

@@ -1,27 +1,44 @@
-/** The page's words: one catalogue per language in `locales/`, and English for what another one lacks. */
+/** The page's words: those of the first view, and the others when a later one is looked at (made of `locales/`). */
 
 import { signal } from "./view.js";
 import { remembered, remember } from "./preferences.js";
 
 const English = "en";
 const words = signal({});
-const spare = signal({});
+let whole = null; // a promise that is kept when the words of all views are there
 
 /** The language in use, by the name of its catalogue. */
 export const language = signal(English);
 /** What each language calls itself, by the name of its catalogue. */
 export const languages = signal({ [English]: "English" });
 
-/** Load a catalogue: of what was chosen before, else what the browser asks for, else English. */
+/** Load what the first view says: in what was chosen before, else in what the browser asks for, else in English. */
 export async function loadLanguage() {
   languages.value = await readJson("vendor/languages.json");
-  await use(remembered("language") ?? preferred(navigator.languages, Object.keys(languages.value)));
+  const wanted = remembered("language") ?? preferred(navigator.languages, Object.keys(languages.value));
+  const name = wanted in languages.value ? wanted : English;
+  speak(name, await part(name, "first"));
+}
+
+/** Load the words of all other views.  Raises Error; another attempt may do better. */
+export function loadAllWords() {
+  const name = language.value;
+  whole ??= part(name, "later").then(
+    (later) => language.value === name && speak(name, { ...words.value, ...later }),
+    (error) => {
+      whole = null;
+      throw error;
+    },
+  );
+  return whole;
 }
 
 /** Speak `name` from now on, and after a reload. */
 export async function chooseLanguage(name) {
   remember("language", name);
-  await use(name);
+  const [first, later] = await Promise.all([part(name, "first"), part(name, "later")]);
+  whole = Promise.resolve();
+  speak(name, { ...first, ...later });
 }
 
 /**
@@ -29,14 +46,14 @@ export async function chooseLanguage(name) {
  * `key.one` is taken where there is one.
  */
 export function t(key, values = {}) {
-  const all = key in words.value ? words.value : spare.value;
+  const all = words.value;
   const sentence = (values.count === 1 && all[`${key}.one`]) || (all[key] ?? key);
-  return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return sentence.replace(/\{(\w+)\}/g, (found, name) => (name in values ? String(values[name]) : found));
 }
 
 /** Whether there are words for `key`. */
 export function known(key) {
-  return key in words.value || key in spare.value;
+  return key in words.value;
 }
 
 /** Pure: the catalogue for a browser that asks for `wanted`, best first: zh-TW gets zh-CN rather than English. */
@@ -50,17 +67,14 @@ export function preferred(wanted, offered) {
   return English;
 }
 
-async function use(name) {
-  const chosen = name in languages.value ? name : English;
-  words.value = await readJson(`locales/${chosen}.json`);
-  language.value = chosen;
-  document.documentElement.lang = chosen;
-  if (chosen !== English) void spareWords();
+function speak(name, all) {
+  words.value = all;
+  language.value = name;
+  document.documentElement.lang = name;
 }
 
-/** What stands in is not waited for: a catalogue that is complete never needs it. */
-async function spareWords() {
-  spare.value = await readJson(`locales/${English}.json`).catch(() => ({}));
+function part(name, which) {
+  return readJson(`vendor/words/${name}.${which}.json`);
 }
 
 async function readJson(path) {

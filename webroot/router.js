@@ -25,6 +25,12 @@ addEventListener("popstate", () => {
   place.value = read();
 });
 
+/** Begin at the top of what is shown now, the keyboard and a screen reader as well. */
+export function arrive() {
+  document.getElementById("main").focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
 function read() {
   if (!location.hash.startsWith("#/")) return [];
   try {

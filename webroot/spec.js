@@ -1,7 +1,8 @@
 /**
  * What can be asked for in a container, as the form shows it: one table, read by Create and by Configuration.
  *
- * `kind` says how a value is entered; the words are `option.KEY` and `option.KEY.help` in the catalogue.
+ * `kind` says how a value is entered, `nets` with which networks it means anything; the words are `option.KEY` and
+ * `option.KEY.help` in the catalogue.
  */
 
 import { parseSize, printSize } from "./sizes.js";
@@ -11,12 +12,18 @@ const PRIVILEGES = ["nomask", "nocaps", "noseccomp", "unfiltered-dev"];
 
 export const GROUPS = [
   { id: "limits", options: [{ key: "memory", kind: "size", example: "1G" }, { key: "cpus", kind: "number", example: "2", step: "0.1" }, { key: "pids_limit", kind: "number", example: "1000", step: "1" }] },
-  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "lan", "gateway", "none"], usual: "host" }, { key: "ports", kind: "ports", example: "8080:80" }, { key: "ip", kind: "text", example: "172.28.0.10" }, { key: "upstream", kind: "words", example: "wlan0" }, { key: "isolated", kind: "switch" }, { key: "bridge", kind: "switch" }, { key: "disable_ipv6", kind: "switch" }, { key: "bandwidth_down", kind: "size", example: "2M" }, { key: "bandwidth_up", kind: "size", example: "500K" }, { key: "lan_iface", kind: "text", example: "wlan0" }, { key: "gateway", kind: "text", example: "openwrt" }, { key: "gateway_net", kind: "text", example: "lan", usual: "lan" }, { key: "gateway_iface", kind: "text", example: "eth1", usual: "eth1" }, { key: "dns", kind: "words", example: "9.9.9.9" }, { key: "hostname", kind: "text", example: "debian" }] },
+  { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "lan", "gateway", "none"], usual: "host" }, { key: "ports", nets: ["nat"], kind: "ports", example: "8080:80" }, { key: "ip", nets: ["nat", "lan"], kind: "text", example: "172.28.0.10" }, { key: "upstream", nets: ["nat"], kind: "words", example: "wlan0" }, { key: "isolated", nets: ["nat"], kind: "switch" }, { key: "bridge", nets: ["nat"], kind: "switch" }, { key: "disable_ipv6", nets: ["nat"], kind: "switch" }, { key: "bandwidth_down", nets: ["nat"], kind: "size", example: "2M" }, { key: "bandwidth_up", nets: ["nat"], kind: "size", example: "500K" }, { key: "lan_iface", nets: ["lan"], kind: "text", example: "wlan0" }, { key: "gateway", nets: ["gateway"], kind: "text", example: "openwrt" }, { key: "gateway_net", nets: ["gateway"], kind: "text", example: "lan", usual: "lan" }, { key: "gateway_iface", nets: ["gateway"], kind: "text", example: "eth1", usual: "eth1" }, { key: "dns", kind: "words", example: "9.9.9.9" }, { key: "hostname", kind: "text", example: "debian" }] },
   { id: "storage", options: [{ key: "binds", kind: "binds", example: "/sdcard/Download:/mnt/download:ro" }, { key: "fsck", kind: "choice", choices: ["auto", "always", "never"], usual: "auto" }] },
   { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words", example: "database" }, { key: "wakelock", kind: "choice", choices: ["never", "running", "charging"], usual: "never" }, { key: "init", kind: "text", example: "/sbin/init", usual: "/sbin/init" }, { key: "env", kind: "pairs", example: "LANG=C.UTF-8" }] },
   { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }, { key: "oom_score_adj", kind: "number", example: "200", step: "1", least: "-1000" }] },
   { id: "security", options: [{ key: "cap_drop", kind: "words", example: "NET_RAW" }, { key: "cap_add", kind: "words", example: "SYS_TIME", danger: true }, { key: "hw_access", kind: "switch", danger: true }, { key: "privileged", kind: "set", choices: PRIVILEGES, danger: true }, { key: "hooks", kind: "hooks", example: "prestart=/data/adb/berth/prepare", danger: true }, { key: "selinux_permissive", kind: "switch", danger: true }] },
 ];
+
+/** Pure: whether `option` means anything for `spec`; one that is set is not hidden. */
+export function applies({ key, nets }, spec) {
+  if (key === "fsck") return "image" in spec; // a directory has no file system of its own to check
+  return !nets || nets.includes(spec.net ?? "host") || key in spec;
+}
 
 /** How the value of a kind stands in a text field, and how it is read back; `read` returns undefined for "not given". */
 export const NOTATION = {

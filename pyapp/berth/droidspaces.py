@@ -43,6 +43,10 @@ class Imported(Struct, frozen=True):
     spec: Spec
     kept: tuple[str, ...] = ()
 
+    def remarks(self, path: str) -> tuple[str, ...]:
+        """What the user should hear of the file, named `path`."""
+        return tuple(f"{path}: {key} is kept, but Berth does not know it" for key in self.kept)
+
 
 def load_conf(path: str, *, net_chosen: bool = False) -> Imported:
     """Read the file of `--conf`, a container.toml or Droidspaces' container.config, told apart by its content.
@@ -50,7 +54,11 @@ def load_conf(path: str, *, net_chosen: bool = False) -> Imported:
     A root in a Droidspaces file is an image where it is a file or block device.  With `net_chosen` its network
     doesn't matter, because a flag says another.  Raises UsageError or BerthError naming file and key.
     """
-    text = read_text(path)
+    return understand(read_text(path), path, net_chosen=net_chosen)
+
+
+def understand(text: str, path: str, *, net_chosen: bool = False) -> Imported:
+    """Do the same for `text`, the content of the file `path`."""
     if not is_droidspaces(text):
         return Imported(spec_from_toml(text, path))
     entries = parse(text, path)
@@ -59,7 +67,7 @@ def load_conf(path: str, *, net_chosen: bool = False) -> Imported:
     if env_file:
         where = values.absolute(f"{path}: env_file", env_file, _folder(path))
         # Droidspaces starts a container whose env file is gone.
-        variables = values.variables(where, read_text(where)) if os.path.exists(where) else None
+        variables = values.variables(where, read_text(where)) if os.path.isfile(where) else None
     return convert(entries, path, is_image=_is_image, variables=variables, net_chosen=net_chosen)
 
 

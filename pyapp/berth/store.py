@@ -44,6 +44,8 @@ Document = dict[str, object]
 # Version N to the function that turns a document of version N into one of version N + 1.
 MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {}
 
+_NAMED_LETTERS = 1 << 20  # a device, or a file by mistake, may have no end
+
 _ADVICE = {
     errno.ENOSPC: "no room is left there; free some and try again",
     errno.EDQUOT: "the quota there is used up; free some room and try again",
@@ -231,14 +233,17 @@ def last_end(home: Home, name: str) -> str | None:
 def read_text(path: str) -> str:
     """The text of a file that the user named, as `--conf` or `--env-file`.  Raises UsageError naming it."""
     try:
-        return _read(path)
+        text = _read(path, _NAMED_LETTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{rules.quoted(path)} can't be read: {_reason(error)}") from error
+    if len(text) > _NAMED_LETTERS:
+        raise UsageError(f"{rules.quoted(path)} is longer than any configuration; give the right file")
+    return text
 
 
-def _read(path: str) -> str:
+def _read(path: str, most: int = -1) -> str:
     with open(path, encoding="utf-8") as file:
-        return file.read()
+        return file.read(most)
 
 
 def _content_of(path: str) -> bytes | None:

@@ -79,7 +79,9 @@ def _common_files(trees: Mapping[str, Path]) -> dict[str, Path]:
 def _module_files(order: Order) -> Iterator[tuple[str, Path]]:
     page = order.cache / "webroot"
     shutil.rmtree(page, ignore_errors=True)
-    shutil.copytree(order.root / "webroot", page, ignore=shutil.ignore_patterns("packages.lock", "made-from"))
+    shutil.copytree(
+        order.root / "webroot", page, ignore=shutil.ignore_patterns("packages.lock", "made-from", "locales")
+    )
     front_end.pack(page)
     yield from ((f"webroot/{inside}", file) for inside, file in files(page))
     for name in MODULE_FILES:

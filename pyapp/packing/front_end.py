@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,7 @@ def make(webroot: Path, cache: Path) -> bool:
     identity = hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes()).hexdigest()
     vendor.mkdir(exist_ok=True)
     (vendor / "languages.json").write_text(json.dumps(languages(webroot / "locales"), ensure_ascii=False))
+    write_words(webroot)
     if stamp.is_file() and stamp.read_text() == identity:
         return False
     locked = read_lock(lock)
@@ -80,6 +81,50 @@ def read_lock(lock: Path) -> dict[str, tuple[str, str]]:
 def languages(locales: Path) -> dict[str, str]:
     """Return what each language calls itself, by the name of its catalogue: a new file there is a new language."""
     return {path.stem: json.loads(path.read_text("utf-8"))["language"] for path in sorted(locales.glob("*.json"))}
+
+
+def write_words(webroot: Path) -> None:
+    """Write each catalogue to `webroot/vendor/words/`, in two files: what the first view says, and the rest.
+
+    What a catalogue lacks is taken from the English one.
+    """
+    folder = webroot / "vendor" / "words"
+    folder.mkdir(exist_ok=True)
+    english = _read_catalogue(webroot / "locales" / "en.json")
+    scripts = [module.read_text("utf-8") for module in sorted(imported(webroot / "main.js"))]
+    first = {key for text in scripts for key in spoken(text, english)}
+    for path in sorted((webroot / "locales").glob("*.json")):
+        own = _read_catalogue(path)
+        words = own | {key: text for key, text in english.items() if key.removesuffix(".one") not in own}
+        parts = {"first": words.keys() & first, "later": words.keys() - first}
+        for part, keys in parts.items():
+            told = json.dumps({key: words[key] for key in words if key in keys}, ensure_ascii=False)
+            (folder / f"{path.stem}.{part}.json").write_text(told, encoding="utf-8")
+
+
+def _read_catalogue(path: Path) -> dict[str, str]:
+    words: dict[str, str] = json.loads(path.read_text("utf-8"))
+    return words
+
+
+def imported(module: Path) -> set[Path]:
+    """Return `module` and all that it imports at once, which leaves out what it imports later."""
+    found: set[Path] = set()
+    waiting = [module.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.is_file():
+            found.add(path)
+            names = re.findall(r"\b(?:from|import)\s*[\"'](\.[^\"']+)[\"']", path.read_text("utf-8"))
+            waiting += [(path.parent / name).resolve() for name in names]
+    return found
+
+
+def spoken(script: str, keys: Iterable[str]) -> set[str]:
+    """Return which of `keys` a script may say: those that it quotes, and all that begin as a template of it does."""
+    begun = tuple(re.findall(r"`([\w.]+\.)\$\{", script))
+    quoted = set(re.findall(r"[\"`]([\w.]+)[\"`]", script))
+    return {key for key in keys if key.startswith(begun) or key.removesuffix(".one") in quoted}
 
 
 def fetched(name: str, version: str, integrity: str, cache: Path) -> Path:

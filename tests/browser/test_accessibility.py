@@ -1,6 +1,7 @@
 """That everybody can use the page: axe finds nothing, everything can be reached by keyboard and hit by a thumb."""
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 import build
 from packing import front_end
+from tests import faults
 from tests.browser.conftest import COMPUTER, PHONE, Opener, Snap, go
 from tests.dashboard import Dashboard
 
@@ -27,9 +29,14 @@ VIEWS = {
     "configuration": ("containers", "seen", "configuration"),
     "logs": ("containers", "seen", "logs"),
     "statistics": ("containers", "seen", "statistics"),
+    "history": ("containers", "seen", "statistics"),
     "processes": ("containers", "seen", "processes"),
     "terminal": ("containers", "seen", "terminal"),
 }
+
+
+LOOKS = [("light", "en"), ("light", "zh-CN"), ("dark", "zh-CN"), ("amoled", "en")]
+PAST = {"device": 0, "history": 1}
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +51,14 @@ def axe() -> str:
 
 
 @pytest.fixture
-def seen(dashboard: Dashboard, root: Path) -> None:
-    dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
+def seen(dashboard: Dashboard, root: Path) -> Iterator[None]:
+    """A container that runs, starts with the device, keeps it awake, and has a history."""
+    words = ("--autostart", "--wakelock", "charging")
+    dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root, *words)
+    dashboard.ask("PUT", "/settings", {"history": True})
+    faults.wait_until(lambda: dashboard.get("/containers/seen/history")["points"], "the first moment is written down")
+    yield
+    dashboard.ask("PUT", "/settings", {"history": False})
 
 
 def complaints(page: Page, rules: list[str]) -> list[str]:
@@ -74,6 +87,11 @@ def small(page: Page) -> list[str]:
     return found
 
 
+def unfold(page: Page) -> None:
+    """Open all that is folded, or nobody looks at it."""
+    page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+
+
 def settle(page: Page) -> None:
     """Wait until the view and what it asks for are there."""
     expect(page.locator("main h1").first).to_be_visible()
@@ -81,19 +99,30 @@ def settle(page: Page) -> None:
     expect(page.locator(".icon path:not([d])")).to_have_count(0)  # each view has brought its icons along
 
 
-@pytest.mark.parametrize("theme", ["light", "dark", "amoled"])
+@pytest.mark.parametrize("look", LOOKS, ids="-".join)
 def test_axe_finds_nothing_and_a_thumb_finds_everything(
-    opened: Opener, seen: None, axe: str, snap: Snap, theme: str
+    opened: Opener, seen: None, axe: str, snap: Snap, look: tuple[str, str]
 ) -> None:
+    theme, language = look
     rules = [] if theme == "light" else ["color-contrast"]  # the rest is the same in every theme
     page = opened(PHONE)
-    page.evaluate("name => localStorage.setItem('berth.theme', name)", theme)
+    page.evaluate(
+        "kept => Object.entries(kept).forEach(([key, value]) => localStorage.setItem(key, value))",
+        {
+            "berth.theme": theme,
+            "berth.language": language,
+        },
+    )
     page.reload()
     page.evaluate(axe)
     for name, parts in VIEWS.items():
         go(page, *parts)
         settle(page)
-        snap(page, f"{theme}-{name}")
+        if name in PAST:  # the button of the day
+            page.locator(".segments button").nth(PAST[name]).click()
+            expect(page.locator(".chart canvas").last).to_be_visible()
+        unfold(page)
+        snap(page, f"{theme}-{name}-{language}")
         assert complaints(page, rules) == [], name
         assert small(page) == [], name
         assert page.evaluate("document.documentElement.scrollWidth") == 360, name
@@ -106,6 +135,8 @@ def test_every_view_fits_a_computer(opened: Opener, seen: None, snap: Snap) -> N
         settle(page)
         snap(page, f"computer-{name}")
         assert page.evaluate("document.documentElement.scrollWidth") == 1280, name
+        page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(page.get_by_role("link", name="Settings", exact=True).first).to_be_in_viewport()
 
 
 def test_a_container_is_stopped_by_keyboard_alone(desktop: Page, dashboard: Dashboard, seen: None) -> None:

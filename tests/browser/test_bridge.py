@@ -1,6 +1,7 @@
 """What is different for the page in a root manager's web view; every flow goes over its bridge as well (conftest)."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,14 +23,16 @@ def bridge(dashboard: Dashboard) -> Iterator[Bridge]:
 
 
 @pytest.fixture
-def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[[bool], Page]]:
-    """Opens the page as the manager does; with TCP to 127.0.0.1, or with every attempt refused."""
+def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[..., Page]]:
+    """Opens the page as the manager does; with TCP to 127.0.0.1, or with every attempt refused or never answered."""
     context = browser.new_context(viewport=PHONE, locale="en-GB", reduced_motion="reduce")
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
 
-    def open_page(tcp: bool) -> Page:
+    def open_page(tcp: bool, *, silent: bool = False) -> Page:
         page = manager_page(context, bridge, tcp=tcp)
+        if silent:
+            page.route("http://127.0.0.1:*/**", lambda route: None)
         page.goto(bridge.address)
         page.get_by_role("heading", name="Containers").wait_for()
         return page
@@ -40,7 +43,7 @@ def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[[bool], Pa
 
 
 def test_what_a_user_writes_never_meets_a_shell_and_no_key_is_kept(
-    in_manager: Callable[[bool], Page], bridge: Bridge, root: Path
+    in_manager: Callable[..., Page], bridge: Bridge, root: Path
 ) -> None:
     page = in_manager(False)
     page.get_by_role("link", name="New container").click()
@@ -53,7 +56,7 @@ def test_what_a_user_writes_never_meets_a_shell_and_no_key_is_kept(
     assert page.evaluate("sessionStorage.length + Object.keys(localStorage).filter(k => /token/.test(k)).length") == 0
 
 
-def test_the_page_takes_the_managers_colours(in_manager: Callable[[bool], Page]) -> None:
+def test_the_page_takes_the_managers_colours(in_manager: Callable[..., Page]) -> None:
     page = in_manager(False)
     page.get_by_role("link", name="Try the demo").wait_for()
 
@@ -61,8 +64,18 @@ def test_the_page_takes_the_managers_colours(in_manager: Callable[[bool], Page])
     assert page.evaluate(colour) == "rgb(18, 52, 86)"  # 0x12, 0x34, 0x56
 
 
+def test_a_web_view_whose_tcp_is_never_answered_uses_the_bridge_after_two_seconds(
+    in_manager: Callable[..., Page], bridge: Bridge
+) -> None:
+    began = time.monotonic()
+    page = in_manager(False, silent=True)
+    expect(page.get_by_text("Linux, berthed on your device")).to_be_visible()
+    assert 2 < time.monotonic() - began < 8  # a proof alone may take 10
+    assert bridge.programs != {}
+
+
 def test_a_web_view_that_may_use_tcp_does(
-    in_manager: Callable[[bool], Page], bridge: Bridge, dashboard: Dashboard, root: Path
+    in_manager: Callable[..., Page], bridge: Bridge, dashboard: Dashboard, root: Path
 ) -> None:
     page = in_manager(True)
     dashboard.berth.succeed("start", "--name", "near", "--rootfs", root)

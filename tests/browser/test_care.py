@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests import faults
 from tests.browser.conftest import PHONE, Snap, go
 from tests.dashboard import Dashboard, raw_as, request, serving, status_of
 from tests.program import Berth
@@ -63,10 +64,103 @@ def test_what_starts_by_itself_what_keeps_the_device_awake_and_who_was_turned_aw
         dashboard.post("/containers", {"spec": {"rootfs": str(root), **spec}}, 201)
     assert raw_as(STRANGER, dashboard.port, request("GET", "/", dashboard.port)) == b""
     go(page, "settings")
-    expect(page.locator("ol.points li")).to_have_text(["z-database", "a-web after z-database"])
-    expect(page.locator("ul.points li")).to_have_text(["z-database while it runs and the device charges"])
+    expect(page.locator(".chosen ol a")).to_have_text(["z-database", "a-webafter z-database"])
+    expect(page.get_by_label("When z-database keeps the device awake")).to_have_value("charging")
     expect(page.locator(".refused")).to_contain_text(f"App {STRANGER}")
     snap(page, "settings")
+
+
+def test_the_order_of_the_starts_is_changed_by_keyboard_alone(page: Page, dashboard: Dashboard, root: Path) -> None:
+    for name in ("a", "b", "c", "other"):
+        dashboard.post("/containers", {"spec": {"name": name, "rootfs": str(root), "autostart": name != "other"}}, 201)
+
+    def order() -> list[str]:
+        return [entry["name"] for entry in dashboard.get("/settings")["autostart"]]
+
+    go(page, "settings")
+    page.get_by_role("button", name="Move c up").press("Enter")
+    expect(page.get_by_role("button", name="Move c up")).to_be_focused()
+    page.keyboard.press("Enter")  # while the first change is still under way, perhaps
+    expect(page.get_by_role("button", name="Move c down")).to_be_focused()  # it can't go up any more
+    expect(page.get_by_role("status").get_by_text("c is number 1 of 3.")).to_be_attached()
+    expect(page.locator(".chosen ol a")).to_have_text(["c", "aafter c", "bafter a"])
+    assert order() == ["c", "a", "b"]
+
+    page.get_by_role("button", name="Don't start a with the device").press("Enter")
+    expect(page.get_by_role("region", name="Started with the device")).to_be_focused()
+    expect(page.locator(".chosen ol a")).to_have_text(["b", "c"])  # b waited for a alone
+    adding = page.get_by_role("region", name="Started with the device")
+    adding.get_by_label("Start another one").select_option("other")
+    adding.get_by_role("button", name="Add other").press("Enter")
+    expect(page.locator(".chosen ol a")).to_have_text(["b", "c", "other"])
+    assert order() == ["b", "c", "other"]
+
+
+def test_what_keeps_the_device_awake_is_chosen_for_each_container(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.berth.succeed("start", "--name", "busy", "--rootfs", root, "--hostname", "stays")
+    go(page, "settings")
+    section = page.get_by_role("region", name="Keep the device awake")
+    section.get_by_role("button", name="Add busy").click()
+    policy = page.get_by_label("When busy keeps the device awake")
+    expect(policy).to_have_value("running")
+    expect(page.get_by_text("It holds from the next start on.")).to_be_visible()
+    policy.select_option("charging")
+    expect(policy).to_have_value("charging")
+    faults.wait_until(lambda: _wakelock(page, dashboard) == "charging", "it is saved")
+
+    policy.select_option("never")
+    expect(policy).to_have_count(0)
+    expect(section).to_be_focused()
+    spec = dashboard.get("/containers/busy")["spec"]
+    assert (spec["hostname"], spec.get("wakelock")) == ("stays", None)
+
+
+def _wakelock(page: Page, dashboard: Dashboard) -> object:
+    page.wait_for_timeout(1)  # what the page asks of the bridge is done by this thread, in a call of page
+    return dashboard.get("/containers/busy")["spec"].get("wakelock")
+
+
+class Sensors:
+    """A phone's battery and sensors, as far as a service sees them: files in the place of the kernel's."""
+
+    show = 'mount --bind "$1/supplies" /sys/class/power_supply; mount --bind "$1/zones" /sys/class/thermal; shift; "$@"'
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for supply, kind in (("battery", "Battery"), ("usb", "USB")):
+            self.write(f"supplies/{supply}/type", kind)
+        for number, degrees in enumerate((31_000, 45_300, -274_000)):  # the last is a sensor that is not there
+            self.write(f"zones/thermal_zone{number}/type", f"zone-{number}")
+            self.write(f"zones/thermal_zone{number}/temp", str(degrees))
+
+    def write(self, path: str, text: str) -> None:
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(f"{text}\n")
+
+    def tell(self, capacity: int, status: str) -> None:
+        self.write("supplies/battery/capacity", str(capacity))
+        self.write("supplies/battery/status", status)
+
+    def seen_by(self, berth: Berth) -> Berth:
+        """The same command for which these files are in the kernel's place, in a mount namespace of its own."""
+        words = ["unshare", "--mount", "--propagation=slave", "sh", "-c", self.show, "sh", str(self.folder)]
+        berth.command = [*words, *berth.command]
+        return berth
+
+
+def test_battery_and_temperature_are_shown_as_they_change(browser: Browser, scratch: Path, snap: Snap) -> None:
+    sensors = Sensors(scratch / "sys")
+    sensors.tell(73, "Charging")
+    with serving(sensors.seen_by(Berth(scratch / "home"))) as dashboard, browser.new_context(viewport=PHONE) as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
+        expect(page.locator(".tile").filter(has_text="Charging")).to_contain_text("73 %")
+        expect(page.locator(".tile").filter(has_text="Temperature")).to_contain_text("45 °C")
+        snap(page, "sensors")
+        sensors.tell(9, "Discharging")
+        sensors.write("zones/thermal_zone0/temp", "61700")
+        expect(page.locator(".tile").filter(has_text="Battery")).to_contain_text("9")
+        expect(page.locator(".tile").filter(has_text="Temperature")).to_contain_text("62 °C")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Door, Snap, close_notice, go
+from tests.browser.conftest import Door, Factory, Snap, close_notice, go
 from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
@@ -92,6 +92,59 @@ def test_what_can_do_harm_or_lasts_for_one_start_is_asked_of_a_new_container_bef
     dashboard.berth.succeed("run", "fleeting", "--", "touch", "/written")
     assert not (root / "written").exists()
     assert dashboard.get("/containers/fleeting")["spec"]["privileged"] == ["nomask"]
+
+
+def test_a_container_of_droidspaces_is_filled_in_from_its_file(
+    page: Page, dashboard: Dashboard, root: Path, snap: Snap
+) -> None:
+    conf = root.parent / "container.config"
+    conf.write_text(
+        f"name=moved over\nrootfs_path={root}\nhostname=old-phone\nmemory_limit=268435456\nenable_gpu_mode=1\n"
+    )
+    page.get_by_role("link", name="New container").click()
+    page.get_by_text("Fill in from a file").click()
+    path = page.locator(".from-file").first.get_by_label("Path on the device")
+    path.fill(f"{conf}.gone")
+    path.press("Enter")
+    expect(page.get_by_text("is no file of this device")).to_be_visible()
+    path.fill(str(conf))
+    page.get_by_role("button", name="Read", exact=True).click()
+
+    expect(page.get_by_text("enable_gpu_mode is kept, but Berth does not know it")).to_be_visible()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("moved-over")
+    expect(page.get_by_label("Directory", exact=True)).to_have_value(str(root))
+    page.get_by_text("Limits", exact=True).click()
+    expect(page.get_by_label("Memory", exact=True)).to_have_value("256M")
+    snap(page, "filled-in")
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("button", name="Create", exact=True).click()
+    expect(page.get_by_role("heading", name="moved-over")).to_be_visible()
+    spec = dashboard.get("/containers/moved-over")["spec"]
+    assert spec["extra"] == {"enable_gpu_mode": "1"}
+    assert (spec["hostname"], spec["memory"]) == ("old-phone", 256 << 20)
+
+
+def test_an_image_is_created_with_variables_from_a_file_and_started(
+    page: Page, dashboard: Dashboard, image: Factory, scratch: Path
+) -> None:
+    page.get_by_role("link", name="New container").click()
+    page.get_by_text("An image file").click()
+    page.get_by_label("Name", exact=True).fill("imaged")
+    page.get_by_label("Image file", exact=True).fill(str(image("busybox")))
+    page.get_by_text("Start", exact=True).click()
+    page.get_by_label("Variables", exact=True).fill("COLOUR=red")
+    page.get_by_text("Read variables from a file").click()
+    reading = page.locator(".from-file").filter(has_text="Read variables")
+    reading.get_by_label("Or its text").fill("# of a friend\nexport COLOUR=blue\nSHAPE='round'\n")
+    reading.get_by_role("button", name="Read", exact=True).click()
+    expect(page.get_by_label("Variables", exact=True)).to_have_value("COLOUR=red\nSHAPE=round")
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("button", name="Create and start").click()
+
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
+    told = dashboard.get("/containers/imaged")
+    assert told["spec"]["env"] == {"COLOUR": "red", "SHAPE": "round"}
+    assert told["details"]["state"] == "running"
 
 
 def test_what_is_no_size_is_refused_with_a_sentence_and_not_taken_for_no_limit(

@@ -62,6 +62,22 @@ def test_one_request_of_what_is_typed_is_under_way_and_the_next_has_all_that_cam
     assert posted == [[1, "a"], [1, "a"], [2, "bcd"]]  # the first did not arrive and is sent again as the same
 
 
+def test_a_whole_file_is_pasted_in_pieces_and_in_order(blank: Page) -> None:
+    pasted = blank.evaluate(
+        """async () => {
+          const { InputQueue } = await import("./api/input_queue.js");
+          const posted = [];
+          const queue = new InputQueue(async ({ data }) => void posted.push(atob(data)), () => {});
+          queue.send(new TextEncoder().encode("0123456789".repeat(50_000)));
+          const length = () => posted.reduce((sum, piece) => sum + piece.length, 0);
+          while (length() < 500_000) await new Promise((keep) => setTimeout(keep, 1));
+          return [posted.join("") === "0123456789".repeat(50_000), Math.max(...posted.map((piece) => piece.length))];
+        }"""
+    )
+
+    assert pasted == [True, 16_384]
+
+
 def test_an_event_changes_one_container_and_leaves_the_state_before_it_alone(call: Call) -> None:
     old = {"name": "old", "state": "stopped"}
     new = {"name": "new", "state": "stopped"}
@@ -183,6 +199,23 @@ def test_a_size_is_read_in_every_common_spelling(call: Call, text: str, size: in
 )
 def test_what_can_do_harm_is_known(call: Call, spec: dict[str, object], told: list[str]) -> None:
     assert call("spec.js", "dangers", spec) == told
+
+
+@pytest.mark.parametrize(
+    ("option", "spec", "shown"),
+    [
+        ({"key": "memory"}, {}, True),
+        ({"key": "ports", "nets": ["nat"]}, {}, False),
+        ({"key": "ports", "nets": ["nat"]}, {"net": "nat"}, True),
+        ({"key": "ports", "nets": ["nat"]}, {"net": "none", "ports": [{"host": 80, "container": 80}]}, True),
+        ({"key": "fsck"}, {"rootfs": "/srv"}, False),
+        ({"key": "fsck"}, {"image": "/srv.img"}, True),
+    ],
+)
+def test_an_option_is_shown_where_it_means_anything_or_is_set(
+    call: Call, option: dict[str, object], spec: dict[str, object], shown: bool
+) -> None:
+    assert call("spec.js", "applies", option, spec) is shown
 
 
 @pytest.mark.parametrize(

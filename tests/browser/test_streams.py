@@ -10,11 +10,13 @@ from playwright.sync_api import Page, expect
 from tests import faults, rootfs
 from tests.browser.conftest import Opener, Snap, go
 from tests.dashboard import Dashboard
+from tests.load import sleeps
 
 pytestmark = pytest.mark.system
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 MARKUP = "<img src=x onerror=alert(1)>"  # may also be a folder's name
+UNMEASURED_SECONDS = 3.0  # longer than from one sample to the next
 CHATTY = f"""\
 #!/bin/sh
 trap 'exit 0' TERM
@@ -197,8 +199,17 @@ def test_a_script_in_a_path_a_host_name_or_a_terminals_title_is_only_text(
         f"hostname '{MARKUP}'; printf '\\033]0;{MARKUP}\\007\\033]2;{MARKUP}\\007'; echo \"$(hostname)\" e''nd\n"
     )
     await_text(page, "end")
+    page.keyboard.type(f"sh -c 'sleep 1000; :' '{MARKUP}' &\n")
     go(page, "containers", "hostile", "processes")
-    page.get_by_role("cell", name="root").first.wait_for()
+    expect(page.get_by_role("cell", name=MARKUP)).to_be_visible()
+    assert page.locator("img[src='x']").count() == 0
+
+    other = dashboard.berth.home / "containers" / "broken"
+    other.mkdir()
+    (other / "container.toml").write_text(f'name = "broken"\n"{MARKUP}" = 1\n')
+    go(page)
+    page.reload()
+    expect(page.get_by_text(MARKUP).first).to_be_visible()
     assert page.locator("img[src='x']").count() == 0
 
 
@@ -247,6 +258,15 @@ def test_a_page_recovers_from_a_killed_web_process(page: Page, dashboard: Dashbo
     start(dashboard, "later", root)
     expect(page.get_by_text("later", exact=True)).to_be_visible()
     expect(page.get_by_text("The service does not answer")).to_have_count(0)
+
+
+@pytest.mark.address
+def test_nothing_is_measured_while_nobody_looks_at_figures(page: Page, dashboard: Dashboard, root: Path) -> None:
+    start(dashboard, "measured", root)
+    expect(page.locator(".sparkline path").first).to_be_visible()  # it is measured now, every two seconds
+    go(page, "settings")
+    expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    faults.wait_until(lambda: sleeps(dashboard.published["pid"], UNMEASURED_SECONDS), "nothing wakes the web process")
 
 
 def test_two_hundred_containers_are_found_quickly(desktop: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:

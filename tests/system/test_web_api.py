@@ -83,6 +83,59 @@ def test_a_change_holds_from_the_next_start_on(dashboard: Dashboard, root: Path)
     dashboard.remove("change")
 
 
+def test_the_order_of_the_starts_is_changed(dashboard: Dashboard, root: Path) -> None:
+    for name in ("a", "b", "c"):
+        dashboard.post("/containers", {"spec": {"name": name, "rootfs": str(root), "autostart": True}}, 201)
+
+    changed = dashboard.ask("PUT", "/settings", {"autostart": ["c", "a", "b"]})
+
+    assert changed.body["autostart"] == [
+        {"name": "c", "start_after": []},
+        {"name": "a", "start_after": ["c"]},
+        {"name": "b", "start_after": ["a"]},
+    ]
+    refused = dashboard.ask("PUT", "/settings", {"autostart": ["c", "a"]})
+    assert (refused.status, "load it again" in refused.body["detail"]) == (400, True)
+    for name in ("a", "b", "c"):
+        dashboard.delete(f"/containers/{name}")
+
+
+def test_a_file_is_read_as_the_command_line_reads_it(dashboard: Dashboard, root: Path, scratch: Path) -> None:
+    (scratch / "more.env").write_text("# a comment\nexport COLOUR='blue'\n")
+    conf = scratch / "container.config"
+    conf.write_text(f"name=my box\nrootfs_path={root}\nenv_file=more.env\nmemory_limit=1048576\nenable_gpu_mode=1\n")
+
+    read = dashboard.post("/read/configuration", {"path": str(conf)})
+
+    plain = {"name": "my-box", "rootfs": str(root), "init": "/sbin/init", "env": {"COLOUR": "blue"}, "memory": 1 << 20}
+    assert read["spec"] == {**plain, "extra": {"enable_gpu_mode": "1"}}
+    said = dashboard.berth("plan", "--conf", conf).stderr
+    assert [f"{remark}\n" for remark in read["remarks"]] == [said]
+    pasted = dashboard.post("/read/configuration", {"text": f'rootfs = "{root}"\nname = "toml"\nnet = "none"\n'})
+    assert pasted["spec"].items() >= {"name": "toml", "rootfs": str(root), "net": "none"}.items()
+    assert pasted["remarks"] == []
+    assert dashboard.post("/read/variables", {"path": str(scratch / "more.env")}) == {"env": {"COLOUR": "blue"}}
+    assert dashboard.get("/containers") == {"containers": []}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"path": "relative"}, "must be absolute"),
+        ({"path": "/nowhere"}, "is no file of this device"),
+        ({"path": "/dev/zero"}, "is no file of this device"),
+        ({"path": "/dev"}, "is no file of this device"),
+        ({}, "must be absolute"),
+        ({"text": "no variable"}, "line 1"),
+        ({"text": "x" * 40_000}, "text"),
+    ],
+)
+def test_a_file_that_can_not_be_read_is_named(dashboard: Dashboard, asked: dict[str, str], said: str) -> None:
+    reply = dashboard.ask("POST", "/read/variables", asked)
+    assert reply.status == 400
+    assert said in reply.body["detail"]
+
+
 def test_an_error_is_the_sentence_of_the_command_line(dashboard: Dashboard, scratch: Path) -> None:
     berth = dashboard.berth
     (scratch / "empty").mkdir()

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from berth.kernel.processes import status_field
 from berth.service import published
 from tests import faults
 from tests.dashboard import serving
+from tests.load import sleeps
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -33,19 +33,6 @@ def pss(pid: int) -> int:
     """The memory of process `pid` in KiB, what it shares divided by those who share it."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def wake_ups(pid: int) -> int:
-    """How often the threads of process `pid` went to sleep."""
-    text = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(int(line.split()[1]) for one in text for line in one.splitlines() if line.startswith("voluntary"))
-
-
-def sleeps(pid: int, seconds: float) -> bool:
-    """Whether nothing wakes process `pid` for so many seconds."""
-    before = wake_ups(pid)
-    time.sleep(seconds)  # what is looked for is that nothing happens in a time
-    return wake_ups(pid) == before
 
 
 def test_the_web_process_is_small_and_sleeps_while_nobody_looks(berth: Berth) -> None:

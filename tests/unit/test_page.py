@@ -29,24 +29,12 @@ def weight(paths: set[Path] | list[Path]) -> int:
     return sum(len(gzip.compress(front_end.packed(path), 9)) for path in paths)
 
 
-def imported(path: Path) -> set[Path]:
-    """`path` and all that it imports at once, which leaves out what it imports later."""
-    found: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found.add(module)
-            names = re.findall(r"\bfrom\s*[\"'](\.[^\"']+)[\"']", module.read_text("utf-8"))
-            waiting += [(module.parent / name).resolve() for name in names]
-    return found
-
-
 @pytest.mark.parametrize("language", [path.stem for path in CATALOGUES])
 def test_the_first_view_is_light(language: str) -> None:
-    beside = ("index.html", "tokens.css", "style.css", "icon.svg", "vendor/languages.json", f"locales/{language}.json")
+    words = ("vendor/languages.json", f"vendor/words/{language}.first.json")
+    beside = ("index.html", "tokens.css", "style.css", "icon.svg", *words)
 
-    assert weight(imported(build.WEBROOT / "main.js") | {build.WEBROOT / name for name in beside}) < 40 * KB
+    assert weight(front_end.imported(build.WEBROOT / "main.js") | {build.WEBROOT / name for name in beside}) < 40 * KB
 
 
 def test_our_own_part_is_light() -> None:
@@ -82,6 +70,35 @@ def test_a_catalogue_has_all_words_and_keeps_their_placeholders(catalogue: Path)
         assert set(re.findall(r"{\w+}", sentence)) == set(re.findall(r"{\w+}", english[key])), key
 
 
+def test_a_new_file_is_a_new_language_and_lacks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "locales").mkdir()
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "main.js").write_text('import "./card.js";\nconst later = () => import("./more.js");\n')
+    (tmp_path / "card.js").write_text('t(on ? "yes" : "no"); t(`state.${one}`, { count });\n')
+    (tmp_path / "more.js").write_text('t("more.words");\n')
+    english = {
+        "language": "English",
+        "yes": "Yes",
+        "no": "No",
+        "state.on": "on",
+        "state.on.one": "1 on",
+        "more.words": "x",
+    }
+    for name, words in (
+        ("en", english),
+        ("fr", {"language": "Français", "yes": "Oui", "state.on": "{count} en marche"}),
+    ):
+        (tmp_path / "locales" / f"{name}.json").write_text(json.dumps(words))
+
+    front_end.write_words(tmp_path)
+
+    told = {path.name: json.loads(path.read_text("utf-8")) for path in (tmp_path / "vendor" / "words").iterdir()}
+    assert front_end.languages(tmp_path / "locales") == {"en": "English", "fr": "Français"}
+    assert told["fr.first.json"] == {"yes": "Oui", "state.on": "{count} en marche", "no": "No"}
+    assert told["fr.later.json"] == {"language": "Français", "more.words": "x"}
+    assert told["en.first.json"] == {key: english[key] for key in ("yes", "no", "state.on", "state.on.one")}
+
+
 def test_the_page_speaks_only_words_that_the_catalogue_has() -> None:
     english = json.loads((build.WEBROOT / "locales" / "en.json").read_text("utf-8"))
 
@@ -105,8 +122,8 @@ ELSEWHERE = {
     "volatile": "create.js: for the first start only",
     "volatile-size": "create.js: for the first start only",
     "lan": "one of the choices of net",
-    "env-file": "its lines are written into env",
-    "conf": "raw, in the configuration",
+    "env-file": "from_file.js: read into env",
+    "conf": "from_file.js: read into the form",
     "reset": "what is left empty is forgotten",
     "foreground": "the console's tab",
     "yes": "a dialog of its own",

@@ -9,8 +9,9 @@ from berth.engine import safe_mode
 from berth.engine.events import Event
 from berth.engine.journal import boot_id
 from berth.engine.safe_mode import Verdict, judge
+from berth.errors import UsageError
 from berth.home import Home
-from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, Autostart, in_order, waiting_for
+from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, Autostart, in_order, queued, waiting_for
 from berth.spec import Bind, Spec
 from berth.store import save_spec
 
@@ -156,6 +157,33 @@ def test_the_order_of_starts_is_that_of_waiting() -> None:
 
     assert in_order(specs) == ["cache", "db", "web", "a"]
     assert in_order(ring) == ["b", "c", "d"]
+
+
+def test_an_order_is_kept_by_each_waiting_for_the_one_before_it() -> None:
+    def spec(name: str, *after: str, autostart: bool = True) -> Spec:
+        return Spec(name=name, rootfs="/srv", autostart=autostart, start_after=after)
+
+    specs = [spec("a"), spec("b", "c", "absent"), spec("c"), spec("absent", autostart=False)]
+    wanted = ["b", "c", "a"]
+
+    changed = {one.name: one.start_after for one in queued(specs, wanted)}
+
+    assert changed == {"b": ("absent",), "c": ("b",), "a": ("c",)}
+    after = [Spec(name=one.name, rootfs="/srv", autostart=True, start_after=changed[one.name]) for one in specs[:3]]
+    assert in_order(after) == wanted
+    assert queued(after, wanted) == []
+    assert queued(specs, ["a", "c", "b"]) == []  # as it is anyway: nobody waits for more than before
+
+
+def test_an_order_of_others_or_of_a_client_before_its_router_is_refused() -> None:
+    router = Spec(name="router", rootfs="/srv", autostart=True)
+    client = Spec(name="client", rootfs="/srv", autostart=True, net="gateway", gateway="router")
+
+    for names in (["router"], ["router", "client", "x"], ["client", "client"]):
+        with pytest.raises(UsageError, match="load it again"):
+            queued([router, client], names)
+    with pytest.raises(UsageError, match="router is the router of client, so it has to start first"):
+        queued([router, client], ["client", "router"])
 
 
 @pytest.mark.parametrize(

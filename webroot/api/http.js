@@ -22,8 +22,8 @@ export class HttpDoor {
   }
 
   /** The body of the answer, null where there is none.  Raises Problem. */
-  async call(method, path, body, { signal } = {}) {
-    const answer = await this.#send(method, path, body, signal);
+  async call(method, path, body) {
+    const answer = await this.#send(method, path, body);
     const found = answer.status === 204 ? null : await answer.json().catch(() => null);
     if (!answer.ok) throw problemIn(answer.status, found);
     return found;

@@ -24,7 +24,7 @@ export class InputQueue {
 
   /** Send `bytes` behind all that was sent before. */
   send(bytes) {
-    this.#waiting.push(...bytes);
+    for (const byte of bytes) this.#waiting.push(byte); // a pasted file has more than a call may have arguments
     if (!this.#busy) void this.#drain();
   }
 

@@ -4,12 +4,13 @@ import { attempt, begin } from "../actions.js";
 import { call } from "../api/client.js";
 import { t } from "../language.js";
 import { ask } from "../parts/dialog.js";
+import { FromFile } from "../parts/from_file.js";
 import { Icon } from "../parts/icon.js";
 import "../parts/later_icons.js";
 import { Waiting } from "../parts/loading.js";
 import { PlanList } from "../parts/plan_list.js";
 import { SpecForm, Toggle, Written } from "../parts/spec_form.js";
-import { go, link } from "../router.js";
+import { arrive, go, link } from "../router.js";
 import { dangers } from "../spec.js";
 import { state } from "../state.js";
 import { html, useEffect, useId, useState } from "../view.js";
@@ -24,11 +25,18 @@ export function Create({ parts }) {
   const [draft, setDraft] = useState({ name: parts[0] === "demo" ? unused("demo") : "" });
   const [options, setOptions] = useState({}); // which hold for the first start only
   const [planned, setPlanned] = useState(null);
+  const [round, setRound] = useState(0);
+  useEffect(() => void (planned !== null && arrive()), [planned]);
   const spec = specOf(draft, source);
   const change = (after) => setDraft((before) => ({ ...after, path: before.path }));
   const choose = (chosen) => {
     setSource(chosen);
     if (chosen === "demo" && !draft.name) setDraft({ ...draft, name: unused("demo") });
+  };
+  const fill = ({ spec: { rootfs, image, ...rest } }) => {
+    setSource(image ? "image" : "rootfs");
+    setDraft({ ...rest, ...(draft.net && { net: draft.net }), path: image ?? rootfs ?? "" });
+    setRound(round + 1); // fields show what they have from the start
   };
   if (planned) return html`<${Review} spec=${spec} source=${source} options=${options} back=${() => setPlanned(false)} />`;
   const submit = async (event) => {
@@ -48,9 +56,10 @@ export function Create({ parts }) {
         ${source !== "demo" && options.volatile && html`<${Written} option=${ROOM} value=${options.volatile_size} change=${(size) => setOptions({ volatile: true, volatile_size: size })} />`}
       </div>
     </section>
+    <${FromFile} kind="configuration" more=${{ net_chosen: draft.net !== undefined }} take=${fill} />
     <h2>${t("create.options")}</h2>
     <p class="quiet">${t("create.options_help")}</p>
-    <${SpecForm} spec=${spec} change=${({ rootfs, image, ...rest }) => change(rest)} />
+    <${SpecForm} key=${round} spec=${spec} change=${({ rootfs, image, ...rest }) => change(rest)} />
     <div class="page-foot"><a class="text-button" href=${link()}>${t("cancel")}</a>
       <button type="submit" class="filled-button">${t("create.next")}</button></div>
   </form>`;

@@ -74,7 +74,7 @@ function HostStrip() {
     ["memory", "host.memory", t("host.free", { size: size(host.memory_available) }), 1 - host.memory_available / host.memory],
     ["disk", "host.disk", t("host.free", { size: size(host.disk_free) }), 1 - host.disk_free / host.disk],
     host.temperature !== null && ["heat", "host.temperature", `${Math.round(host.temperature)} °C`, host.temperature / 100],
-    host.battery && [host.battery.charging ? "bolt" : "battery", "host.battery", percent(host.battery.percent), host.battery.percent / 100],
+    host.battery && [host.battery.charging ? "bolt" : "battery", host.battery.charging ? "host.charging" : "host.battery", percent(host.battery.percent), host.battery.percent / 100],
   ];
   return html`<dl class="strip">
     ${tiles.filter(Boolean).map(

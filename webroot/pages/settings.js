@@ -1,15 +1,19 @@
 /** How the page looks, what the service does by itself, and who may come in. */
 
 import { attempt } from "../actions.js";
+import { containerPath } from "../api/client.js";
 import { chooseLanguage, language, languages, t } from "../language.js";
+import { Autostart, Wakelocks } from "../parts/autostart.js";
 import { ask } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
 import "../parts/later_icons.js";
 import { useAnswer, Waiting } from "../parts/loading.js";
+import { notify } from "../parts/notice.js";
 import { Toggle } from "../parts/spec_form.js";
 import { link } from "../router.js";
+import { isAlive, state } from "../state.js";
 import { chosenTheme, chooseTheme, THEMES } from "../theme.js";
-import { html, useId, useState } from "../view.js";
+import { html, useId, useRef, useState } from "../view.js";
 import { moment } from "../words.js";
 
 const REFUSED = [401, 403, 421, 429];
@@ -45,35 +49,47 @@ function Look() {
 function Service() {
   const { value, problem, again } = useAnswer("/settings");
   if (!value) return html`<${Waiting} problem=${problem} again=${again} />`;
-  return html`<${Switches} saved=${value} again=${again} />`;
+  return html`<${Choices} saved=${value} />`;
 }
 
-/** A switch moves at once, and back where the service refuses. */
-function Switches({ saved, again }) {
+/** What is chosen shows at once, and as it was where the service refuses; one change is made after the other. */
+function Choices({ saved }) {
   const [value, setValue] = useState(saved);
-  const change = (key) => async (on) => {
-    setValue({ ...value, [key]: on });
-    setValue((await attempt("PUT", "/settings", { [key]: on })) ?? saved);
-    again();
+  const line = useRef({ end: Promise.resolve(), length: 0 });
+  const begin = (shown, ask) => {
+    const { current } = line;
+    setValue((before) => ({ ...before, ...shown }));
+    current.length += 1;
+    current.end = current.end.then(async () => {
+      const answer = (await ask()) ?? (await attempt("GET", "/settings"));
+      current.length -= 1;
+      if (answer && current.length === 0) setValue(answer); // or what was chosen since would jump back for a moment
+    });
+  };
+  const put = (body, shown) => begin(shown, () => attempt("PUT", "/settings", body));
+  const change = (key) => (on) => put({ [key]: on }, { [key]: on });
+  const order = (names) => put({ autostart: names }, { autostart: names.map((name) => value.autostart.find((one) => one.name === name)) });
+  const start = (name, on) => begin({}, () => setOption(name, "autostart", on));
+  const keepAwake = (name, policy) => {
+    const wakelock = value.wakelock.map((one) => (one.name === name ? { name, policy } : one));
+    begin({ wakelock }, () => setOption(name, "wakelock", policy));
   };
   return html`<section class="card"><div class="fields">
     <${KeptBack} names=${value.kept_back} again=${() => change("safe_mode")(false)} />
     <${Toggle} label=${t("settings.safe_mode")} help=${t("settings.safe_mode_help")} checked=${value.safe_mode} change=${change("safe_mode")} />
     <${Toggle} label=${t("settings.history")} help=${t("settings.history_help")} checked=${value.history} change=${change("history")} />
     ${value.history && html`<a class="text-button" href=${link("device")}>${t("device.title")}</a>`}
-    <div><b>${t("settings.autostart")}</b>
-      ${value.autostart.length === 0 && html`<p class="quiet">${t("settings.autostart_none")}</p>`}
-      <ol class="points">${value.autostart.map(
-        (one) =>
-          html`<li key=${one.name}><a href=${link("containers", one.name, "configuration")}>${one.name}</a>
-            ${one.start_after.length > 0 && html` <span class="quiet">${t("settings.after", { names: one.start_after.join(", ") })}</span>`}</li>`,
-      )}</ol></div>
-    <div><b>${t("settings.wakelock")}</b>
-      ${value.wakelock.length === 0 && html`<p class="quiet">${t("settings.wakelock_none")}</p>`}
-      <ul class="points">${value.wakelock.map(
-        ({ name, policy }) => html`<li key=${name}><a href=${link("containers", name, "configuration")}>${name}</a> <span class="quiet">${t(`option.wakelock.${policy}`)}</span></li>`,
-      )}</ul></div>
+    <${Autostart} list=${value.autostart} order=${order} give=${start} />
+    <${Wakelocks} list=${value.wakelock} give=${keepAwake} />
   </div></section>`;
+}
+
+/** Change one option of the saved container `name`; the user is told where that does not hold at once. */
+async function setOption(name, key, value) {
+  const path = containerPath(name);
+  const found = await attempt("GET", path);
+  if (!found || !(await attempt("PUT", path, { spec: { ...found.spec, [key]: value } }))) return;
+  if (key === "wakelock" && isAlive(state.value.containers[name]?.state)) notify(t("configuration.saved_later"));
 }
 
 /** What did not start with the device, why, and one press that starts it again. */

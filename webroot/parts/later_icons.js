@@ -13,5 +13,6 @@ Object.assign(STROKES, {
   larger: "M3 18l5-12 5 12M5 14h6M15 12h7M18.500 8.500v7",
   paste: "M8 5H5v16h14V5h-3M8 3h8v4H8z",
   smaller: "M3 18l5-12 5 12M5 14h6M15 12h7",
+  up: "M12 20V6M6 12l6-6 6 6",
   trash: "M5 7h14M10 4h4M7 7l1 13h8l1-13M10.500 11v5M13.500 11v5",
 });

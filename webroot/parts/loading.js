@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "../view.js";
 import { assure, call } from "../api/client.js";
-import { t } from "../language.js";
+import { loadAllWords, t } from "../language.js";
 import { loadStyle } from "./style_sheet.js";
 
 /**
@@ -41,7 +41,7 @@ export function Lazy({ load, name, ...properties }) {
   const [round, setRound] = useState(0);
   useEffect(() => {
     let wanted = true;
-    assure().then(() => Promise.all([load(), loadStyle("views.css")])).then(
+    assure().then(() => Promise.all([load(), loadStyle("views.css"), loadAllWords()])).then(
       ([module]) => wanted && setFound({ name, View: module[name] }),
       (problem) => wanted && setFound({ name, problem }),
     );

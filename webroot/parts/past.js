@@ -22,11 +22,14 @@ export function Past({ path, hours, ofDevice = false }) {
   if (!value) return html`<${Waiting} problem=${problem} again=${again} />`;
   if (!value.on) return html`<p class="quiet">${t("statistics.history_off")}</p><a class="tonal-button" href=${link("settings")}>${t("nav.settings")}</a>`;
   if (value.points.length === 0) return html`<p class="quiet">${t("statistics.history_none")}</p>`;
-  const most = (key) => Math.max(...value.points.map((point) => point[key] ?? 0));
+  const most = (key, shown) => {
+    const known = series(key).filter((amount) => amount !== null);
+    return known.length > 0 ? t("statistics.most", { value: shown(Math.max(...known)) }) : "–";
+  };
   const series = (key) => value.points.map((point) => point[key]);
   const charts = [
-    { id: "cpu", now: t("statistics.most", { value: percent(most("cpu")) }), shown: percent, curves: [["statistics.cpu", series("cpu")]] },
-    { id: "memory", bare: ofDevice, now: t("statistics.most", { value: size(most("memory")) }), shown: size, curves: [["statistics.memory", series("memory")]] },
+    { id: "cpu", now: most("cpu", percent), shown: percent, curves: [["statistics.cpu", series("cpu")]] },
+    { id: "memory", bare: ofDevice, now: most("memory", size), shown: size, curves: [["statistics.memory", series("memory")]] },
   ];
   return html`<${Charts} charts=${charts} at=${value.points.map((point) => point.at)} seconds=${hours * 3600} />`;
 }

@@ -1,8 +1,9 @@
 /** The options of a container as a form: groups that unfold, a sentence for every option. */
 
 import { t } from "../language.js";
-import { countSet, GROUPS, NOTATION, withOption } from "../spec.js";
+import { applies, countSet, GROUPS, NOTATION, withOption } from "../spec.js";
 import { html, useId, useState } from "../view.js";
+import { FromFile } from "./from_file.js";
 import { Icon } from "./icon.js";
 
 /** `change` gets the whole new spec. */
@@ -11,10 +12,6 @@ export function SpecForm({ spec, change }) {
   return html`<div class="groups">
     ${groups.map((group) => html`<${Group} key=${group.id} group=${group} spec=${spec} change=${change} />`)}
   </div>`;
-}
-
-function applies(option, spec) {
-  return option.key !== "fsck" || "image" in spec; // a directory has no file system of its own to check
 }
 
 function Group({ group, spec, change }) {
@@ -36,7 +33,7 @@ function Group({ group, spec, change }) {
 }
 
 function Option(properties) {
-  const View = { switch: Switch, set: SetOfSwitches, choice: Choice }[properties.option.kind] ?? Written;
+  const View = { switch: Switch, set: SetOfSwitches, choice: Choice, pairs: Variables }[properties.option.kind] ?? Written;
   return html`<${View} ...${properties} />`;
 }
 
@@ -67,6 +64,16 @@ function Choice({ option, value, change }) {
     </select>
     <p id=${`${id}-help`} class="quiet">${t(`option.${option.key}.help`)}</p>
   </div>`;
+}
+
+/** Variables are written, or read from a file; those that are written win, as on the command line. */
+function Variables({ option, value, change }) {
+  const [round, setRound] = useState(0);
+  const take = ({ env }) => {
+    change({ ...env, ...value });
+    setRound(round + 1); // the field shows what it has from the start
+  };
+  return html`<${Written} key=${round} option=${option} value=${value} change=${change} /><${FromFile} kind="variables" take=${take} />`;
 }
 
 /** A value that is written; what is being typed stays as it is typed, and goes on as it is where it can't be read. */

@@ -88,8 +88,8 @@ def read_spec(home: Home, invocation: Invocation, session: Session) -> Spec:
     if conf is not None:
         imported = load_conf(session.path(conf), net_chosen="net" in invocation.options)
         saved: Spec | None = imported.spec
-        for key in imported.kept:
-            print(f"{conf}: {key} is kept, but Berth does not know it", file=sys.stderr)
+        for remark in imported.remarks(conf):
+            print(remark, file=sys.stderr)
     else:
         name = specs.name_of(invocation)
         saved = load_spec(home, name) if name in list_names(home) or not _has_root(invocation) else None

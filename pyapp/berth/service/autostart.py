@@ -2,8 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+
+from msgspec.structs import replace
 
 from berth.android import properties
 from berth.android.module import describe
@@ -11,7 +13,7 @@ from berth.android.storage import needs_unlock
 from berth.engine import rest, safe_mode
 from berth.engine.events import Event
 from berth.engine.recover import recover
-from berth.errors import BerthError
+from berth.errors import BerthError, UsageError
 from berth.home import Home
 from berth.kernel.processes import die_with_parent
 from berth.spec import Spec
@@ -158,6 +160,27 @@ def in_order(specs: Iterable[Spec]) -> list[str]:
         done.update(free)
         waiting = {name: others for name, others in waiting.items() if name not in done}
     return order
+
+
+def queued(specs: Iterable[Spec], names: Sequence[str]) -> list[Spec]:
+    """Return what has to be saved anew of `specs` for a start in the order of `names`, each after the one before it.
+
+    Raises UsageError where `names` are not those that start by themselves, or one comes before its router.
+    """
+    chosen = {spec.name: spec for spec in specs if spec.autostart}
+    if sorted(names) != sorted(chosen):
+        raise UsageError("autostart: others start with the device by now than in this list; load it again")
+    if in_order(chosen.values()) == list(names):
+        return []
+    changed = []
+    for index, name in enumerate(names):
+        spec, earlier = chosen[name], names[:index]
+        late = [router for router in _gateway(spec) if router in chosen and router not in earlier]
+        if late:
+            raise UsageError(f"autostart: {late[0]} is the router of {name}, so it has to start first")
+        others = tuple(other for other in spec.start_after if other not in chosen)
+        changed.append(replace(spec, start_after=(*others, *earlier[-1:])))
+    return [spec for spec in changed if spec != chosen[spec.name]]
 
 
 def _gateway(spec: Spec) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from berth.engine.device import Device
 from berth.service.operations import Operation
 from berth.service.terminal import Terminal
-from berth.web import apps, containers, demo, device, inside, models, report, tokens
+from berth.web import apps, containers, demo, device, inside, models, reading, report, tokens
 from berth.web.openapi import document
 from berth.web.routes import Call, Route, Table
 from berth.web.samples import HostSample, Sample
@@ -159,6 +159,27 @@ def _about_containers() -> tuple[Route, ...]:
             function=inside.statistics,
             gives=Sample,
             summary="What it uses now.",
+        ),
+    )
+
+
+def _about_files() -> tuple[Route, ...]:
+    return (
+        Route(
+            method="POST",
+            path="/read/configuration",
+            function=reading.configuration,
+            takes=models.ConfigurationRequest,
+            gives=models.ReadConfiguration,
+            summary="Read a configuration of Berth or Droidspaces; nothing is saved.",
+        ),
+        Route(
+            method="POST",
+            path="/read/variables",
+            function=reading.variables,
+            takes=models.FileRequest,
+            gives=models.ReadVariables,
+            summary="Read a file of variables.",
         ),
     )
 
@@ -374,4 +395,13 @@ def _about_access() -> tuple[Route, ...]:
     )
 
 
-TABLE = Table((*_about_containers(), *_about_history(), *_about_terminals(), *_about_the_device(), *_about_access()))
+TABLE = Table(
+    (
+        *_about_containers(),
+        *_about_files(),
+        *_about_history(),
+        *_about_terminals(),
+        *_about_the_device(),
+        *_about_access(),
+    )
+)

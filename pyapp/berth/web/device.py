@@ -4,14 +4,14 @@ import contextlib
 
 from berth import __version__
 from berth.android.module import describe
-from berth.engine import safe_mode
+from berth.engine import at_rest, safe_mode
 from berth.engine.device import read_device
 from berth.engine.inspect import read_host
 from berth.engine.probes import read_probes
 from berth.engine.requirements import fulfilled, requirements
 from berth.errors import BerthError
 from berth.service import published
-from berth.service.autostart import in_order
+from berth.service.autostart import in_order, queued
 from berth.service.operations import Ask, ask
 from berth.spec import Spec
 from berth.store import Home, list_names, load_spec
@@ -54,11 +54,14 @@ def check(call: Call) -> Check:
 def settings(call: Call) -> Settings:
     """What holds for all containers."""
     specs = {spec.name: spec for spec in _specs(call.home)}
+    order = in_order(specs.values())
     return Settings(
         safe_mode=safe_mode.is_on(call.home),
         history=history.is_on(call.home),
         kept_back=safe_mode.kept_back(call.home),
-        autostart=tuple(AutostartEntry(name, specs[name].start_after) for name in in_order(specs.values())),
+        autostart=tuple(
+            AutostartEntry(name, tuple(other for other in specs[name].start_after if other in order)) for name in order
+        ),
         wakelock=tuple(WakelockEntry(spec.name, spec.wakelock) for spec in specs.values() if spec.wakelock != "never"),
     )
 
@@ -75,6 +78,9 @@ def _specs(home: Home) -> list[Spec]:
 
 def change_settings(call: Call) -> Settings:
     """Change what holds for all containers; without safe mode, those that were kept back are tried again."""
+    if call.body.autostart is not None:
+        for spec in queued(_specs(call.home), call.body.autostart):
+            at_rest.change(call.home, spec)
     if call.body.safe_mode is not None:
         change = safe_mode.ask_for if call.body.safe_mode else safe_mode.try_again
         try:

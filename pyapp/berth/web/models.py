@@ -117,10 +117,27 @@ class ProofRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SettingsRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be set; what is left out stays."""
+    """What may be set; what is left out stays.
+
+    `autostart` is the order in which those start that start with the device: each then waits for the one before it.
+    """
 
     safe_mode: bool | None = None
     history: bool | None = None
+    autostart: Annotated[tuple[Name, ...], Meta(max_length=4096)] | None = None
+
+
+class FileRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of the device by its absolute `path`, or its `text`, which may come from elsewhere."""
+
+    path: Annotated[str, Meta(max_length=4096)] = ""
+    text: Annotated[str, Meta(max_length=32768)] | None = None
+
+
+class ConfigurationRequest(FileRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of `--conf`; with `net_chosen` it doesn't matter that its network is not known here."""
+
+    net_chosen: bool = False
 
 
 class Subscription(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +209,19 @@ class HistoryAnswer(Struct, frozen=True):
     on: bool
     seconds: float
     points: tuple[HistoryPoint, ...]
+
+
+class ReadConfiguration(Struct, frozen=True):
+    """What a file asks for, and what there is to say about it; it need not name a root."""
+
+    spec: Spec
+    remarks: tuple[str, ...]
+
+
+class ReadVariables(Struct, frozen=True):
+    """Variables by name."""
+
+    env: dict[str, str]
 
 
 class Removed(Struct, frozen=True):
@@ -280,7 +310,7 @@ class Taken(Struct, frozen=True):
 
 
 class AutostartEntry(Struct, frozen=True):
-    """A container that starts with the service, and those it waits for."""
+    """A container that starts with the service, and those of the others that it waits for."""
 
     name: str
     start_after: tuple[str, ...]
