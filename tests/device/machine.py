@@ -130,16 +130,16 @@ class Machine:
 
 
 @contextlib.contextmanager
-def booted(*arguments: str, disk: Path | None = None) -> Iterator[Machine]:
+def booted(*arguments: str, disk: Path | None = None, suite: str = "") -> Iterator[Machine]:
     """Boot a machine with `arguments` for its kernel, and end it in the end; what it writes to `disk` is thrown away.
 
-    Raises NoAnswer when it does not boot.
+    The kernel is that of Debian's release `suite`, "" for this machine's.  Raises NoAnswer when it does not boot.
     """
     with tempfile.TemporaryDirectory(prefix="berth-machine-") as folder:
         initramfs, console = Path(folder, "initramfs.cpio"), Path(folder, "console")
-        parts.write_initramfs(initramfs)
+        parts.write_initramfs(initramfs, suite)
         ours, theirs = socket.socketpair()
-        with ours, emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
+        with ours, emulator(_command(initramfs, console, arguments, theirs.fileno(), disk, suite), console, theirs):
             machine = Machine(ours, console)
             machine.wait_for_agent()
             yield machine
@@ -166,7 +166,9 @@ def emulator(command: list[str], console: Path, *channels: socket.socket) -> Ite
         process.wait()
 
 
-def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None) -> list[str]:
+def _command(
+    initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None, suite: str
+) -> list[str]:
     # On a busy machine the emulated timer may be too late for the kernel, which then panics before it has begun.
     kernel_arguments = (
         "console=ttyS0",
@@ -184,7 +186,7 @@ def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel
         *("-smp", str(PROCESSORS)),
         *("-m", str(MEMORY)),
         *("-nodefaults", "-display", "none", "-no-reboot"),
-        *("-kernel", str(parts.kernel())),
+        *("-kernel", str(parts.kernel(suite))),
         *("-initrd", str(initramfs)),
         *("-append", " ".join(kernel_arguments)),
         *("-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console"),
