@@ -33,7 +33,7 @@ while waiting.get_map() and time.monotonic() < until:
 
 AS_FAR_AS_IT_GETS = """\
 for where in 127.0.0.0/8 127.0.0.1 127.255.255.255; do ip route del $where table local || true; done
-for where in all lo eth0; do sysctl -q net.ipv4.conf.$where.route_localnet=1; done
+for where in all lo eth0; do sysctl -q net.ipv4.conf.$where.route_localnet=1 net.ipv4.conf.$where.rp_filter=0; done
 own=$(ip -4 -o address show dev eth0 | sed -n 's|.*inet \\([^/]*\\)/.*|\\1|p')
 ip route replace 127.0.0.1 via $1 dev eth0 onlink src ${own:-0.0.0.0} || true
 ip -6 route del ::1 table local || true

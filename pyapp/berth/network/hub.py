@@ -53,7 +53,14 @@ class Hub:
         self._tables = Tables(self.netlink)
         self._looked = False
         self._sizes = Sizes(self.netlink, self.members, self.uplinks, self.own_namespace)
-        self._services = Services(loop, self.members, self._sizes.of, self._has_way, complain, read_servers)
+        self._services = Services(
+            loop,
+            self.members,
+            mtu_of=self._sizes.of,
+            has_way=self._has_way,
+            complain=complain,
+            read_servers=read_servers,
+        )
 
     # What containers ask for.
 

@@ -26,6 +26,7 @@ class Services:
         self,
         loop: Loop,
         members: Mapping[str, Member],
+        *,
         mtu_of: Callable[[str], int],
         has_way: Callable[[str], bool],
         complain: Callable[[str], None],
