@@ -139,7 +139,8 @@ def booted(*arguments: str, disk: Path | None = None, suite: str = "") -> Iterat
         initramfs, console = Path(folder, "initramfs.cpio"), Path(folder, "console")
         parts.write_initramfs(initramfs, suite)
         ours, theirs = socket.socketpair()
-        with ours, emulator(_command(initramfs, console, arguments, theirs.fileno(), disk, suite), console, theirs):
+        command = _command(parts.kernel(suite), initramfs, console, theirs.fileno(), disk, *arguments)
+        with ours, emulator(command, console, theirs):
             machine = Machine(ours, console)
             machine.wait_for_agent()
             yield machine
@@ -167,7 +168,7 @@ def emulator(command: list[str], console: Path, *channels: socket.socket) -> Ite
 
 
 def _command(
-    initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None, suite: str
+    kernel: Path, initramfs: Path, console: Path, channel: int, disk: Path | None, *arguments: str
 ) -> list[str]:
     # On a busy machine the emulated timer may be too late for the kernel, which then panics before it has begun.
     kernel_arguments = (
@@ -186,7 +187,7 @@ def _command(
         *("-smp", str(PROCESSORS)),
         *("-m", str(MEMORY)),
         *("-nodefaults", "-display", "none", "-no-reboot"),
-        *("-kernel", str(parts.kernel(suite))),
+        *("-kernel", str(kernel)),
         *("-initrd", str(initramfs)),
         *("-append", " ".join(kernel_arguments)),
         *("-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console"),

@@ -1,4 +1,4 @@
-"""The network of containers on Linux 5.10, by nftables alone: there is no iptables, and no ebtables or macvlan either."""
+"""The network of containers on Linux 5.10, by nftables alone: there is no iptables, and no macvlan."""
 
 import json
 import time
