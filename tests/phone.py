@@ -7,12 +7,14 @@ whom it has seen, so a test can tell which way a connection went.  A namespace l
 started for it; those carry BERTH_HOME, so that what a killed run leaves is found and ended like its containers.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,7 @@ _STATE = {
     "nftables": "nft list tables | grep ' berth$' || true",
     "connections": "awk -F 'src=' '/=172[.]28[.]/ { print $2 }' /proc/net/nf_conntrack",
     "queues": "tc qdisc show | grep berth || true",
-    "settings": "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv6.conf.wlan0.accept_ra",
+    "settings": "cd /proc/sys/net; grep -r . ipv4/conf ipv6/conf ipv4/neigh ipv6/neigh ipv4/ip_forward 2>&1 || true",
 }
 
 
@@ -205,6 +207,14 @@ class Phone(Place):
             f"ip link set wlan0 up; ip link set rmnet_data0 up; ip address replace {WIFI6}/64 dev wlan0"
         )
         self.use_wifi()
+
+    @contextlib.contextmanager
+    def setting(self, name: str, value: str) -> Iterator[None]:
+        """Have a sysctl be as some other program of the phone may have set it."""
+        before = self.succeed("sysctl", "-n", name).strip()
+        self.succeed("sysctl", "-q", f"{name}={value}")
+        yield
+        self.succeed("sysctl", "-q", f"{name}={before}")
 
     def state(self) -> dict[str, str]:
         """Return all that Berth changes here, as text that can be compared."""

@@ -139,16 +139,17 @@ class Machine:
 
 
 @contextlib.contextmanager
-def booted(*arguments: str, disk: Path | None = None) -> Iterator[Machine]:
+def booted(*arguments: str, disk: Path | None = None, suite: str = "") -> Iterator[Machine]:
     """Boot a machine with `arguments` for its kernel, and end it in the end; what it writes to `disk` is thrown away.
 
-    Raises NoAnswer when it does not boot.
+    The kernel is that of Debian's release `suite`, "" for this machine's.  Raises NoAnswer when it does not boot.
     """
     with tempfile.TemporaryDirectory(prefix="berth-machine-") as folder:
         initramfs, console = Path(folder, "initramfs.cpio"), Path(folder, "console")
-        parts.write_initramfs(initramfs)
+        parts.write_initramfs(initramfs, suite)
         ours, theirs = socket.socketpair()
-        with ours, emulator(_command(initramfs, console, arguments, theirs.fileno(), disk), console, theirs):
+        command = _command(parts.kernel(suite), initramfs, console, theirs.fileno(), disk, *arguments)
+        with ours, emulator(command, console, theirs):
             machine = Machine(ours, console)
             machine.wait_for_agent()
             yield machine
@@ -175,7 +176,9 @@ def emulator(command: list[str], console: Path, *channels: socket.socket) -> Ite
         process.wait()
 
 
-def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel: int, disk: Path | None) -> list[str]:
+def _command(
+    kernel: Path, initramfs: Path, console: Path, channel: int, disk: Path | None, *arguments: str
+) -> list[str]:
     # On a busy machine the emulated timer may be too late for the kernel, which then panics before it has begun.
     kernel_arguments = (
         "console=ttyS0",
@@ -193,7 +196,7 @@ def _command(initramfs: Path, console: Path, arguments: tuple[str, ...], channel
         *("-smp", str(PROCESSORS)),
         *("-m", str(MEMORY)),
         *("-nodefaults", "-display", "none", "-no-reboot"),
-        *("-kernel", str(parts.kernel())),
+        *("-kernel", str(kernel)),
         *("-initrd", str(initramfs)),
         *("-append", " ".join(kernel_arguments)),
         *("-chardev", f"file,id=console,path={console},append=on", "-serial", "chardev:console"),

@@ -21,7 +21,7 @@ from pathlib import Path
 from demo import busybox
 from tests import exclusive, rootfs
 from tests.device.cpio import append_tree
-from tests.device.packages import copy_modules, depends_on, unpack
+from tests.device.packages import copy_modules, depends_on, release, unpack
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache" / "device"
@@ -46,18 +46,27 @@ PACKAGES = (
 )
 KERNEL = "linux-image-amd64"
 MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "loop", "overlay", "crc32c_generic", "ext4", "veth", "ipvlan")
+NETWORK_MODULES = (
+    *("nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "nf_conntrack_netlink", "tcp_diag"),
+    *("bridge", "sch_ingress", "cls_bpf", "cls_u32", "act_mirred", "sch_tbf", "ifb"),
+)
+"""What a machine with one of Debian's older kernels has besides: it is there for the network of containers."""
+
 NOT_NEEDED = ("usr/share", f"usr/lib/{PYTHON}/pydoc_data")
 NEEDED_PACKAGES = ("msgspec", "pyroute2", "tomli_w")
 
 
-def kernel() -> Path:
-    """Return the kernel, making it and the lower half of the initramfs first."""
-    return _base() / "vmlinuz"
+def kernel(suite: str = "") -> Path:
+    """Return the kernel of this machine's Debian or of its release `suite`, making it first.
+
+    The lower half of the initramfs too.  Raises NotThere when that release has left the mirror.
+    """
+    return _base(suite) / "vmlinuz"
 
 
-def write_initramfs(target: Path) -> None:
+def write_initramfs(target: Path, suite: str = "") -> None:
     """Write the initramfs: Debian's half, and over it the guest's own files, this checkout and BusyBox's rootfs."""
-    shutil.copyfile(_base() / "base.cpio", target)
+    shutil.copyfile(_base(suite) / "base.cpio", target)
     with target.open("ab") as archive, tempfile.TemporaryDirectory() as folder:
         upper = Path(folder)
         shutil.copytree(GUEST, upper, dirs_exist_ok=True)
@@ -68,9 +77,10 @@ def write_initramfs(target: Path) -> None:
         append_tree(archive, rootfs.directory("busybox"), "srv/busybox")
 
 
-def _base() -> Path:
+def _base(suite: str) -> Path:
     """Return the cached folder with `vmlinuz` and `base.cpio`."""
-    return cached(CACHE / "machine", _digest(), _make_base)
+    folder = CACHE / "-".join(("machine", *([suite] if suite else [])))
+    return cached(folder, _digest(), lambda work, made: _make_base(suite, work, made))
 
 
 def cached(folder: Path, digest: str, make: Callable[[Path, Path], None]) -> Path:
@@ -92,6 +102,7 @@ def _digest() -> str:
         PACKAGES,
         KERNEL,
         MODULES,
+        NETWORK_MODULES,
         NOT_NEEDED,
         Path(__file__).read_bytes(),
         _PACKAGES.read_bytes(),
@@ -100,15 +111,16 @@ def _digest() -> str:
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 
-def _make_base(work: Path, made: Path) -> None:
+def _make_base(suite: str, work: Path, made: Path) -> None:
     tree, image = work / "tree", work / "image"
     unpack(work, PACKAGES, tree)
-    unpack(work, (depends_on(KERNEL),), image)
+    apt = release(CACHE.parent / "apt", suite, "amd64") if suite else os.environ
+    unpack(work, (depends_on(KERNEL, apt),), image, apt)
     for folder in NOT_NEEDED:
         shutil.rmtree(tree / folder)
     _compile(tree / "usr/lib" / PYTHON)
     (tree / "usr/bin/python3").symlink_to(PYTHON)
-    copy_modules(image, tree / "modules", MODULES)
+    copy_modules(image, tree / "modules", (*MODULES, *(NETWORK_MODULES if suite else ())))
     _install_busybox(tree)
     made.mkdir()
     next(image.glob("boot/vmlinuz-*")).rename(made / "vmlinuz")

@@ -52,3 +52,13 @@ def walled(request: pytest.FixtureRequest, phone: Phone, rootfs: Factory) -> tup
     elif kind == "nftables":
         phone.succeed("mount", "--bind", "/dev/null", PROGRAMS)
     return kind, House(phone, rootfs)
+
+
+@pytest.fixture
+def walled_on_android(walled: tuple[str, House]) -> Iterator[House]:
+    """Such a house on a phone whose network is netd's."""
+    _, house = walled
+    house.phone.shell(ANDROID)
+    yield house
+    house.phone.berth("stop", "--all", "--timeout", "2")
+    house.phone.put_back()

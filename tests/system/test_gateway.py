@@ -4,13 +4,16 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from demo.busybox import BUSYBOX
 from tests import faults, quick
-from tests.house import TAKES_LEASES, House
+from tests.ears import Ear, Word, say
+from tests.house import GATEWAY, TAKES_LEASES, House
 from tests.phone import INTERNET, WIFI, told, wait_for
 
 pytestmark = pytest.mark.system
@@ -227,3 +230,57 @@ def test_a_net_process_that_was_killed_knows_its_segments(lan: Lan) -> None:
     assert lan.house.fetch("la-a", INTERNET) == f"wifi {WIFI}"
     lan.berth.succeed("stop", "--all", "--timeout", "1")
     assert lan.house.phone.state() == before
+
+
+# What a client, or the gateway, tries on that LAN.
+
+
+def network_of(lan: Lan, name: str) -> list[str]:
+    """Return what makes a program of this machine run in the network of container `name`."""
+    return ["nsenter", "--target", str(told(lan.berth, name)["pid"]), "--net", "--"]
+
+
+@pytest.mark.parametrize(("name", "link"), [("la-a", "eth0"), ("la-router", "eth1")])
+def test_the_phone_is_nobody_there_whatever_it_is_sent(lan: Lan, name: str, link: str) -> None:
+    phone = lan.house.phone
+    lan.start_router()
+    lan.start("la-a")
+    own = {"la-a": lan.address("la-a"), "la-router": "192.168.77.1"}[name]
+    victim = lan.house.start("la-n")
+    bridge = next(told for told in json.loads(phone.ip("-json", "link")) if told["ifname"].startswith("bgw"))
+    inside = network_of(lan, name)
+    targets = (WIFI, GATEWAY, victim, INTERNET)
+    for target in targets:
+        subprocess.run(
+            [*inside, "ip", "neigh", "replace", target, "lladdr", bridge["address"], "dev", link], check=True
+        )
+        subprocess.run([*inside, "ip", "route", "replace", target, "dev", link], check=True)
+
+    anywhere = phone.setting("net.ipv4.conf.all.rp_filter", "0")
+    ears = Ear(phone.prefix), Ear(network_of(lan, "la-n")), Ear(phone.wifi.prefix)
+    with anywhere, ears[0] as here, ears[1] as there, ears[2] as outside:
+        say(inside, *(Word(f"{source}>{target}", source, target) for source in (own, victim) for target in targets))
+        assert [ear.heard() for ear in (here, there, outside)] == [[], [], []]
+    for flags in (("-c", "1"), ("-D", "-c", "1")):
+        arping = [*inside, BUSYBOX, "arping", *flags, "-w", "1", "-I", link, WIFI]
+        asked = subprocess.run(arping, check=False, capture_output=True)
+        assert b"Received 0 " in asked.stdout
+
+
+NAMES = """\
+import os, socket
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sock.bind(("eth0", 0))
+for _ in range(5000):
+    sock.send(bytes([255] * 6) + b"\\2" + os.urandom(5) + b"\\x88\\xb5" + bytes(60))
+"""
+
+
+def test_one_with_thousands_of_mac_addresses_takes_no_room_in_the_phones_memory(lan: Lan) -> None:
+    lan.start_router()
+    lan.start("la-a")
+    subprocess.run([*network_of(lan, "la-a"), sys.executable, "-c", NAMES], check=True)
+
+    known = lan.house.phone.succeed("bridge", "fdb", "show").splitlines()
+    assert len([line for line in known if "bgw" in line]) < 20
+    lan.wait_for_way_out("la-a")

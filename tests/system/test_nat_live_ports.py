@@ -41,7 +41,8 @@ def saved_ports(house: House, name: str) -> list[dict[str, object]]:
     return ports
 
 
-def test_ports_are_shown_and_hidden_while_it_runs_and_that_is_saved(house: House) -> None:
+def test_ports_are_shown_and_hidden_while_it_runs_and_that_is_saved(walled: tuple[str, House]) -> None:
+    _, house = walled
     berth, wifi = house.phone.berth, house.phone.wifi
     house.start("la-a", "--port", "8080:80")
 

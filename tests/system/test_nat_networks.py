@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.house import House
-from tests.phone import INTERNET, INTERNET6, MOBILE, WIFI, Place, wait_for
+from tests.phone import INTERNET, INTERNET6, MOBILE, NAMED, WIFI, Place, wait_for
 
 pytestmark = pytest.mark.system
 OFFICE, TUNNEL = "10.8.0.1", "10.8.0.2"
 CLAT, CLAT_ROUTER = "192.0.0.4", "192.0.0.1"
 MOBILE6, MOBILE6_ROUTER = "2001:db8:2::2", "2001:db8:2::1"
-GUEST, HOTSPOT = "192.168.43.7", "192.168.43.1"
+GUESTS = {"ap0": "192.168.43", "rndis0": "192.168.42", "usb0": "192.168.44"}
+"""What the phone's interfaces for a hotspot and for a tether by USB are called, and their networks."""
 WEB = """\
 import http.server
 class Web(http.server.BaseHTTPRequestHandler):
@@ -60,6 +61,16 @@ def test_a_pinned_vpn_is_a_kill_switch(house: House, office: Place) -> None:
     house.phone.ip("link", "set", "tun0", "down")
 
     wait_for("the way is closed", lambda: "office" not in house.fetch("la-a", INTERNET))
+    asked = "nft list chain ip t i"
+    house.phone.wifi.shell(
+        "nft add table ip t; nft 'add chain ip t i { type filter hook input priority 0; }';"
+        "nft add rule ip t i udp dport 53 counter"
+    )
+    assert "SERVFAIL" in house.inside("la-a", "nslookup -type=a example.org")
+    assert "packets 0 " in house.phone.wifi.shell(asked), "not even the names are asked for by another way"
+    house.start("la-b")
+    assert f"Address: {NAMED}" in house.inside("la-b", "nslookup -type=a example.org")
+    assert "packets 0 " not in house.phone.wifi.shell(asked)
     assert house.phone.fetch(INTERNET) == f"wifi {WIFI}"
     assert "wifi" not in house.fetch("la-a", INTERNET)
     assert "wifi" not in house.fetch("la-a", INTERNET6)
@@ -96,21 +107,27 @@ def test_an_ipv6_only_mobile_network_with_clat_serves_both_families(house: House
         phone.put_back()
 
 
-def test_a_client_of_the_phones_hotspot_reaches_a_port(house: House) -> None:
+def test_clients_of_the_phones_hotspot_and_usb_tether_reach_a_port(walled: tuple[str, House]) -> None:
+    _, house = walled
     phone = house.phone
-    guest = Place(phone.berth.home)
+    guests = {link: Place(phone.berth.home) for link in GUESTS}
     try:
-        phone.shell(
-            f"ip link add ap0 type veth peer name wlan0 netns {guest.pid}; ip address add {HOTSPOT}/24 dev ap0;"
-            "ip link set ap0 up"
-        )
-        guest.shell(f"ip address add {GUEST}/24 dev wlan0; ip link set wlan0 up; ip route add default via {HOTSPOT}")
+        for link, guest in guests.items():
+            phone.shell(
+                f"ip link add {link} type veth peer name eth0 netns {guest.pid};"
+                f"ip address add {GUESTS[link]}.1/24 dev {link}; ip link set {link} up"
+            )
+            guest.shell(f"ip address add {GUESTS[link]}.7/24 dev eth0; ip link set eth0 up")
+            guest.ip("route", "add", "default", "via", f"{GUESTS[link]}.1")
         address = house.start("la-a", "--port=8080:80")
+        bridged = house.start("la-b", "--bridge", "--port=8081:80")
 
-        assert guest.fetch(HOTSPOT, 8080) == "la-a"
-        assert guest.fetch(WIFI, 8080) == "la-a"
-        assert guest.fetch(address, seconds=1) is None
+        for link, guest in guests.items():
+            for place in (f"{GUESTS[link]}.1", WIFI):
+                assert [guest.fetch(place, port) for port in (8080, 8081)] == ["la-a", "la-b"], link
+            assert [guest.fetch(to, seconds=0.5) for to in (address, bridged)] == [None, None]
     finally:
         phone.berth("stop", "--all", "--timeout", "1")
-        phone.shell("ip link del ap0 || true")
-        guest.end()
+        for link, guest in guests.items():
+            phone.shell(f"ip link del {link} || true")
+            guest.end()

@@ -1,13 +1,14 @@
 """Ports of containers: who reaches them, from where, and which are refused."""
 
 import json
+import resource
 import subprocess
 import sys
 
 import pytest
 
 from tests.house import GATEWAY, House
-from tests.phone import INTERNET, WIFI, WIFI6, told
+from tests.phone import INTERNET, NAMED, WIFI, WIFI6, Phone, told, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -113,3 +114,48 @@ def test_the_network_is_told(house: House) -> None:
     assert "uplink: wlan0 (the phone's own traffic goes this way: rule 32766, the main table)" in said
     member = json.loads(house.phone.berth.succeed("net", "--json"))["members"][0]
     assert (member["lease"]["address"], member["uplink"]["link"]) == (address, "wlan0")
+
+
+CROWD = """\
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+crowd = []
+for _ in range(700):
+    sock = socket.socket()
+    sock.settimeout(5)
+    sock.connect(("127.0.0.1", 8080))
+    crowd.append(sock)
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+def crowd_at(phone: Phone) -> "subprocess.Popen[str]":
+    """Have an app of the phone open 700 connections to the port 8080 of localhost, and hold them."""
+    command = [*phone.prefix, sys.executable, "-c", CROWD]
+    program = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "there\n"
+    return program
+
+
+@pytest.mark.parametrize("descriptors", [0, 100], ids=["as-it-is", "with-few-descriptors"])
+def test_a_crowd_at_a_port_on_localhost_is_no_matter_to_others(house: House, descriptors: int) -> None:
+    phone = house.phone
+    house.start("net-a", "--port", "8080:80")
+    house.start("net-b", "--port", "8081:80")
+    net = phone.net_process()
+    assert net is not None
+    if descriptors:
+        resource.prlimit(net, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+    with crowd_at(phone) as crowd:
+        if not descriptors:
+            assert phone.fetch("127.0.0.1", 8081) == "net-b"
+            assert f"Address: {NAMED}" in house.inside("net-b", "nslookup -type=a example.org")
+        house.inside("net-b", "nslookup -type=a example.org")  # what there is no descriptor for is not answered
+        crowd.communicate()
+
+    wait_for("the port is served again", lambda: phone.fetch("127.0.0.1", 8080) == "net-a")
+    assert f"Address: {NAMED}" in house.inside("net-b", "nslookup -type=a example.org")
+    assert phone.net_process() == net

@@ -59,14 +59,15 @@ print("and asks" if ask() else "and is not heard")
 """
 
 
-def test_what_can_t_survive_the_change_is_reset_and_what_can_goes_on(on_android: House) -> None:
-    on_android.start("net-a")
-    init = str(told(on_android.phone.berth, "net-a")["pid"])
+def test_what_can_t_survive_the_change_is_reset_and_what_can_goes_on(walled_on_android: House) -> None:
+    house = walled_on_android
+    house.start("net-a")
+    init = str(told(house.phone.berth, "net-a")["pid"])
     talk = ["nsenter", "--target", init, "--net", sys.executable, "-c", TALK]
     with subprocess.Popen(talk, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "talks\n"
-        switch_to_mobile(on_android.phone)
+        switch_to_mobile(house.phone)
 
         assert program.communicate(timeout=60)[0] == "reset and asks\n"
 

@@ -28,6 +28,27 @@ def test_every_rule_is_in_a_chain_of_berths_and_about_containers_alone() -> None
             assert any(part in line for part in own), line
 
 
+def test_the_phone_hears_only_what_comes_from_containers_themselves() -> None:
+    def admitted(ground: Ground) -> list[str]:
+        lines = rules_text(chains_of(ground)).splitlines()
+        return [line.removeprefix("-A BERTH-INPUT -i berth+ ") for line in lines if line.startswith("-A BERTH-INPUT")]
+
+    answers = [f"-s {SUBNET} -d 172.28.0.1 -p {protocol} --dport 53 -j ACCEPT" for protocol in ("udp", "tcp")]
+    assert admitted(ground()) == [
+        "-d 127.0.0.0/8 -j DROP",
+        "-p udp --dport 67 -j ACCEPT",
+        f"! -s {SUBNET} -j DROP",
+        *answers,
+    ]
+    six = Ground(subnet="fd00::/64", gateway="fd00::1", family=6)
+    assert admitted(six)[:4] == [
+        "-d ::1/128 -j DROP",
+        "-s fe80::/10 -j RETURN",
+        "-s ::/128 -j RETURN",
+        "! -s fd00::/64 -j DROP",
+    ]
+
+
 def test_a_port_is_led_to_its_container_from_the_phones_own_addresses_only() -> None:
     lines = rules_text(chains_of(ground(GUEST))).splitlines()
 

@@ -58,6 +58,18 @@ def test_names_of_containers_are_answered_and_others_passed_on(
     assert resolved(name, kind) == answer
 
 
+@pytest.mark.parametrize("name", ["x" * 64, "a..b", "a."])
+def test_a_name_that_no_question_can_hold_is_nobodys(name: str) -> None:
+    hosts = names.Hosts(addresses={name: ("172.28.0.9",)}, network="172.28.")
+    data = query("9.0.28.172.in-addr.arpa", PTR)
+    question = names.read_question(data)
+    assert question is not None
+    reply = names.own_answer(data, question, hosts)
+
+    assert reply is not None
+    assert (reply[3] & 15, reply[6:8]) == (3, b"\0\0")
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_break_the_resolver(noise: bytes) -> None:
     for data in (noise, query("a.berth", A)[:12] + noise):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -236,6 +237,8 @@ def _be_net(home: Home, listener: socket.socket, mounts: int | None) -> None:
         setns(mounts, "mount")
     os.chdir("/")
     name_process("berth: net")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket for each question and connection of everybody
     from berth.network.server import serve  # the only place that brings pyroute2 in
 
     serve(home, listener, _read_servers if read_host().android else None)

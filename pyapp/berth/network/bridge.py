@@ -32,7 +32,6 @@ MAC: Final = mac_of("/")
 _ALIAS: Final = "berth bridge"
 _NO_NAME: Final = "."  # of a link: the kernel refuses it only after it has found out what a bridge is
 _PERMANENT: Final = 0x80  # NUD_PERMANENT
-_UNKNOWN: Final = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def require(netlink: Netlink, name: str) -> None:
@@ -78,7 +77,7 @@ def plug_in(netlink: Netlink, member: Member) -> int:
         hooks.add_program(netlink, member.index, name, hooks.INGRESS, frames.may_send(port))
         hooks.add_program(netlink, member.index, name, hooks.EGRESS, frames.may_receive(port))
     except KernelError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in hooks.UNKNOWN:
             raise
         raise BerthError(
             f"container {member.wish.name}: on a bridge this kernel can't keep containers from sending as another (it "

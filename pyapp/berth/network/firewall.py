@@ -18,9 +18,13 @@ SEGMENTS: Final = f"{SEGMENT_PREFIX}+"
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 ANYWHERE: Final = ("0.0.0.0", "::")
 _DHCP, _DNS = 67, 53
+_LOCALHOST: Final[dict[Family, str]] = {4: "127.0.0.0/8", 6: "::1/128"}
 
-Verdict = Literal["accept", "drop", "ports", "translate", "masquerade", "clamp"]
-"""`ports` goes on in that chain, `translate` changes the destination, `clamp` the MSS to the MTU of the way."""
+Verdict = Literal["accept", "drop", "return", "ports", "translate", "masquerade", "clamp"]
+"""`return` leaves it to the rules of others, `ports` goes on in that chain.
+
+`translate` changes the destination, `clamp` the MSS to the MTU of the way.
+"""
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -112,9 +116,18 @@ def _forward(ground: Ground) -> Iterator[Line]:
 
 
 def _input(ground: Ground) -> Iterator[Line]:
-    """DHCP asks from no address yet."""
+    """DHCP asks from no address yet, and neighbours of IPv6 talk from those that hold on their link alone.
+
+    For what comes from elsewhere there are routing rules, but the phone itself is found before those are asked.
+    Its localhost is closed to others by the kernel, until somebody sets `route_localnet` for all links.
+    """
+    yield Line(verdict="drop", came_by=ALL_LINKS, destination=_LOCALHOST[ground.family])
     if ground.family == 4:
         yield Line(verdict="accept", came_by=ALL_LINKS, protocol="udp", ports=(_DHCP, _DHCP))
+    else:
+        for source in ("fe80::/10", "::/128"):
+            yield Line(verdict="return", came_by=ALL_LINKS, source=source)
+    yield Line(verdict="drop", came_by=ALL_LINKS, source=f"!{ground.subnet}")
     for protocol in ("udp", "tcp"):
         yield Line(
             verdict="accept",

@@ -23,6 +23,16 @@ def settings_for(*, ipv6: bool) -> dict[str, str]:
     return {FORWARDING: "1", **(sysctls.for_forwarding6() if ipv6 else {})}
 
 
+def found_before() -> dict[str, str]:
+    """Return all settings that change when packets are forwarded, and what they are now."""
+    return found((*settings_for(ipv6=True), *sysctls.swept_along()))
+
+
+def found(paths: Iterable[str]) -> dict[str, str]:
+    """Return the settings at `paths` that this kernel has, and what they are now."""
+    return {path: value for path in paths if (value := sysctls.read(path)) is not None}
+
+
 def switch_on(settings: Mapping[str, str]) -> None:
     """Ask netd where there is one, and set what is not as `settings` say; raises OSError."""
     for path, value in settings.items():
@@ -34,17 +44,19 @@ def switch_on(settings: Mapping[str, str]) -> None:
             sysctls.write(path, "1")
 
 
-def keep_on(changed: Iterable[str]) -> None:
-    """Switch on again what of the settings `changed` somebody has switched off; raises OSError."""
-    switches = {path: "1" for path in changed if path in _SWITCHES}
+def keep_on(*, ipv6: bool) -> None:
+    """Switch on again what somebody has switched off; raises OSError."""
+    switches = {path: "1" for path in settings_for(ipv6=ipv6) if path in _SWITCHES}
     if any(sysctls.read(path) == "0" for path in switches):
         switch_on(switches)
 
 
-def put_back(found: Mapping[str, str]) -> None:
-    """Let netd decide where there is one, which knows who else forwards; else set what was `found`."""
-    decides = _ask_netd("disable")
-    sysctls.write_if_there({path: value for path, value in found.items() if not (decides and path in _SWITCHES)})
+def put_back(before: Mapping[str, str]) -> None:
+    """Let netd decide where there is one, which knows who else forwards; else set what was found `before`."""
+    decided = (*_SWITCHES, *sysctls.swept_along()) if _ask_netd("disable") else ()
+    for path in sorted(before.keys() - {*decided}, key=lambda path: path not in _SWITCHES):  # which change others
+        if sysctls.read(path) != before[path]:
+            sysctls.write_if_there({path: before[path]})
 
 
 def _ask_netd(what: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which frames a container may put on the bridge, and which it may be given: programs of classic BPF, one for a port.
+"""Which frames a container may send, and which it may be given on the bridge: programs of classic BPF, one for a link.
 
 Everybody on a bridge hears everybody, so what a container claims to be is looked at where its frames come in: its MAC
 address, the sender of its ARP, the source of its packets.  It may not serve DHCP, and over IPv6, where routers and
@@ -68,6 +68,23 @@ def may_send(port: Port) -> bytes:
     kinds = branch(JUMP_EQUAL, _ARP, _arp(port), branch(JUMP_EQUAL, _IP, _ip(port), _ipv6(port)))
     code = (Instruction(LOAD_HALF, _KIND), *kinds)
     return packed(_where(LOAD_WORD, _VLAN_TAG_PRESENT, 0, _from_mac(_FROM_MAC, port.mac, code)))
+
+
+def may_send_to_phone(mac: str, address: str, address6: str) -> bytes:
+    """Return the program for what comes by a link at whose other end is the phone alone: sources are looked at.
+
+    Of addresses that are good on the link only, the one made of `mac` will do: the phone remembers all neighbours of
+    IPv6 in one table, and who had thousands of addresses would leave no room there for those of its other links.
+    """
+    asks = _udp(branch(JUMP_EQUAL, _DHCP_SERVER, _PASS, _DROP), other=_DROP)
+    arp = _sources(_ARP_SENDER, _ARP_BYTES, address, _PASS)
+    own6 = (address6, _link_local(mac)) if address6 else ()
+    ipv6 = _at_least(_ICMPV6_KIND, _any_of(_IPV6_SOURCE, [IPv6Address(own).packed for own in own6]))
+    others = _where(LOAD_HALF, _KIND, _IPV6, ipv6)
+    kinds = branch(
+        JUMP_EQUAL, _ARP, arp, branch(JUMP_EQUAL, _IP, _sources(_IP_SOURCE, _IP_BYTES, address, asks), others)
+    )
+    return packed((Instruction(LOAD_HALF, _KIND), *kinds))
 
 
 def may_receive(port: Port) -> bytes:
@@ -143,6 +160,26 @@ def _ipv6(port: Port) -> Code:
     return _where(LOAD_HALF, _KIND, _IPV6, _at_least(_ICMPV6_KIND, _bytes(_IPV6_SOURCE, source, to_phone)))
 
 
+def _sources(offset: int, least: int, address: str, nameless: Code) -> Code:
+    """Pass what has `address` at `offset`, and go on with `nameless` where there is none."""
+    known = branch(JUMP_EQUAL, _number(address), _PASS, branch(JUMP_EQUAL, _number(_ANYBODY), nameless, _DROP))
+    return _at_least(least, (Instruction(LOAD_WORD, offset), *known))
+
+
+def _any_of(offset: int, wanted: list[bytes]) -> Code:
+    """Pass where one of `wanted`, which are 16 bytes each, stands at `offset`, else drop."""
+    code = _DROP
+    for data in wanted:
+        code = _bytes(offset, data, _PASS, code)
+    return code
+
+
+def _link_local(mac: str) -> str:
+    """Return the address that is made of a MAC address.  See RFC 4291, appendix A."""
+    data = bytes.fromhex(mac.replace(":", ""))
+    return str(IPv6Address(bytes((0xFE, 0x80, *bytes(6), data[0] ^ 2, *data[1:3], 0xFF, 0xFE, *data[3:]))))
+
+
 def _to_phone(port: Port, code: Code) -> Code:
     return _from_mac(_TO_MAC, port.bridge, code) if port.isolated else code
 
@@ -162,14 +199,14 @@ def _mac(offset: int, mac: str, code: Code, other: Code, *, behind: bool = False
     return Instruction(word, offset), *branch(JUMP_EQUAL, int.from_bytes(data[:4], "big"), rest, other)
 
 
-def _bytes(offset: int, data: bytes, code: Code) -> Code:
+def _bytes(offset: int, data: bytes, code: Code, other: Code = _DROP) -> Code:
     for place in reversed(range(0, len(data), 4)):
-        code = _where(LOAD_WORD, offset + place, int.from_bytes(data[place : place + 4], "big"), code)
+        code = _where(LOAD_WORD, offset + place, int.from_bytes(data[place : place + 4], "big"), code, other)
     return code
 
 
-def _where(load: int, offset: int, value: int, code: Code) -> Code:
-    return Instruction(load, offset), *branch(JUMP_EQUAL, value, code, _DROP)
+def _where(load: int, offset: int, value: int, code: Code, other: Code = _DROP) -> Code:
+    return Instruction(load, offset), *branch(JUMP_EQUAL, value, code, other)
 
 
 def _at_least(length: int, code: Code) -> Code:

@@ -3,6 +3,7 @@
 Filters are asked in the order of their priority, until one decides.
 """
 
+import errno
 import socket
 import struct
 from typing import Final
@@ -20,6 +21,9 @@ _KIND, _OPTIONS = 1, 2  # TCA_*
 _OPS_LEN, _OPS, _FLAGS = 4, 5, 8  # TCA_BPF_*
 _ACT_DIRECT: Final = struct.pack("=I", 1)  # the program's answer is the decision (4.4)
 _MODE: Final = NLM_F_CREATE | NLM_F_EXCL
+
+UNKNOWN: Final = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
+"""What a kernel answers that has not what it is asked for."""
 
 
 def open_ingress(netlink: Netlink, index: int, name: str) -> None:

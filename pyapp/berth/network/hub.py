@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
-from berth.network import addresses, bridge, forwarding, sysctls, wiring
+from berth.network import addresses, bridge, forwarding, wiring
 from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
 from berth.network.firewalls import Firewalls
@@ -53,7 +53,14 @@ class Hub:
         self._tables = Tables(self.netlink)
         self._looked = False
         self._sizes = Sizes(self.netlink, self.members, self.uplinks, self.own_namespace)
-        self._services = Services(loop, self.members, self._sizes.of, complain, read_servers)
+        self._services = Services(
+            loop,
+            self.members,
+            mtu_of=self._sizes.of,
+            has_way=self._has_way,
+            complain=complain,
+            read_servers=read_servers,
+        )
 
     # What containers ask for.
 
@@ -187,7 +194,7 @@ class Hub:
     def keep_forwarding(self) -> None:
         """Have packets forwarded again where that was switched off, as the end of tethering does."""
         if self.changed is not None and self.members:
-            forwarding.keep_on(self.changed.sysctls)
+            forwarding.keep_on(ipv6=bool(self.changed.prefix6))
 
     def mend_firewall(self) -> bool:
         """Put back what another program took away; tell whether there was anything."""
@@ -273,7 +280,7 @@ class Hub:
         if before is not None and (before.prefix6 or not prefix6):
             return
         wanted = forwarding.settings_for(ipv6=bool(prefix6))
-        found = {path: value for path in wanted if (value := sysctls.read(path)) is not None}
+        found = forwarding.found_before() if before is None else forwarding.found(wanted)
         self.changed = Changed(
             boot=boot_id(),
             namespace=os.fstat(self.own_namespace).st_ino,
@@ -298,6 +305,11 @@ class Hub:
 
     def _uplinks6(self) -> dict[str, Uplink]:
         return {name: choose_uplink(self.facts[6], member.wish.upstream) for name, member in self.members.items()}
+
+    def _has_way(self, name: str) -> bool:
+        """Whether container `name` may reach anything outside: a pinned uplink that is not there closes its way."""
+        pinned = self.members[name].wish.upstream
+        return not pinned or any(choose_uplink(facts, pinned).link for facts in self.facts.values())
 
     def _settle_tables(self, family: Family, *, check: bool) -> bool:
         """Make rules and routes what they must be; tell whether anything was missing."""

@@ -19,6 +19,7 @@ from berth.network.netlink import (
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWROUTE,
     RTM_NEWRULE,
     RTM_SETLINK,
@@ -33,6 +34,9 @@ _RTPROT_STATIC: Final = 4
 _MAIN: Final = 254
 _ONLINK: Final = 4
 _IPVLAN_L2: Final = 0
+_AF_BRIDGE: Final = 7
+_STATIC: Final = 0x40  # NUD_NOARP: as linux/if_bridge.h calls an entry that stays
+_OF_BRIDGE: Final = 0x04  # NTF_MASTER
 _GONE: Final = (errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 _AF: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 _WHOLE: Final = {4: 32, 6: 128}
@@ -81,6 +85,19 @@ def reflect(netlink: Netlink, index: int) -> None:
     data = {"attrs": [["IFLA_BRPORT_MODE", 1]]}
     info = {"attrs": [["IFLA_INFO_SLAVE_KIND", "bridge"], ["IFLA_INFO_SLAVE_DATA", data]]}
     netlink.ask(RTM_NEWLINK, f"link {index}", attrs={"IFLA_LINKINFO": info}, index=index)
+
+
+def learn_nothing(netlink: Netlink, index: int, mac: str) -> None:
+    """Have the bridge send what is for `mac` by the port `index` alone, and believe nothing that comes by it.
+
+    It would remember every sender, and a container can have millions of names.  Raises KernelError.
+    """
+    data = {"attrs": [["IFLA_BRPORT_LEARNING", 0]]}
+    info = {"attrs": [["IFLA_INFO_SLAVE_KIND", "bridge"], ["IFLA_INFO_SLAVE_DATA", data]]}
+    netlink.ask(RTM_NEWLINK, f"link {index}", attrs={"IFLA_LINKINFO": info}, index=index)
+    mode = NLM_F_CREATE | NLM_F_REPLACE
+    attributes = {"NDA_LLADDR": mac}
+    netlink.ask(RTM_NEWNEIGH, mac, mode, attributes, family=_AF_BRIDGE, ifindex=index, state=_STATIC, flags=_OF_BRIDGE)
 
 
 def make_upper(netlink: Netlink, kind: str, parent: int, *, namespace: int, inner: str, mac: str) -> None:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from berth.kernel.sockets import accept
 from berth.network.firewall import ANYWHERE, LOOPBACKS
 from berth.network.loop import Loop
 from berth.spec import Port
@@ -88,14 +89,20 @@ class _TcpPort:
 
     def _accept(self) -> None:
         try:
-            caller, _ = self._listener.accept()
+            caller = accept(self._listener)
         except OSError:
-            return  # gone again
+            return
+        if caller is None:
+            return
         if len(self._pairs) >= _MOST_CONNECTIONS:
             caller.close()
             return
         caller.setblocking(False)
-        inner = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            inner = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError:  # no descriptor is left for the other half
+            caller.close()
+            return
         inner.connect_ex(self._target)  # EINPROGRESS; that it fails is seen when it is written to
         self._pairs.add(_Pair(self._loop, caller, inner, self._pairs.discard))
 

@@ -24,6 +24,7 @@ _NXDOMAIN: Final = 3
 _NOTIMP: Final = 4
 _SECONDS: Final = 5  # a container that is started again may have been renamed
 _ARPA: Final = ".in-addr.arpa"
+_MOST_IN_LABEL: Final = 63
 
 
 class Question(Struct, frozen=True):
@@ -54,7 +55,7 @@ def read_question(data: bytes) -> Question | None:
     offset = _HEADER.size
     while offset < len(data) and (length := data[offset]):
         label = data[offset + 1 : offset + 1 + length]
-        if length > 63 or len(label) < length:
+        if length > _MOST_IN_LABEL or len(label) < length:
             return None
         labels.append(label.decode("latin-1").lower())
         offset += 1 + length
@@ -92,9 +93,9 @@ def _forward(data: bytes, question: Question, hosts: Hosts) -> bytes:
 
 def _backward(data: bytes, question: Question, hosts: Hosts, address: str) -> bytes:
     for name, known in hosts.addresses.items():
-        if address in known:
-            labels = [*name.encode().split(b"."), DOMAIN.encode(), b""]
-            value = b"".join(bytes([len(label)]) + label for label in labels)
+        labels = [*name.encode().split(b"."), DOMAIN.encode()]
+        if address in known and all(0 < len(label) <= _MOST_IN_LABEL for label in labels):
+            value = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
             return _answer(data, question, [(_PTR, value)] if question.kind in (_PTR, _ANY) else [])
     return _answer(data, question, code=_NXDOMAIN)
 

@@ -41,7 +41,7 @@ _DESTINATION_AT: Final[dict[Family, int]] = {4: 16, 6: 24}
 _CT_STATE, _CT_STATUS = 0, 2  # NFT_CT_*
 _STATES: Final = {"known": (_CT_STATE, 1 << 1 | 1 << 2), "translated": (_CT_STATUS, 1 << 5)}  # IPS_DST_NAT
 _PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
-_DROP, _ACCEPT, _JUMP = 0, 1, -3
+_DROP, _ACCEPT, _JUMP, _RETURN = 0, 1, -3, -5
 _RT_TCPMSS, _TCPOPT, _MAXSEG = 3, 1, 2
 _COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT
 _AF: Final[dict[Family, int]] = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -148,6 +148,8 @@ def _outcome(family: Family, line: Line) -> Iterator[tuple[str, bytes]]:
             yield _verdict(_ACCEPT)
         case "drop":
             yield _verdict(_DROP)
+        case "return":
+            yield _verdict(_RETURN)
         case "ports":
             yield _verdict(_JUMP, "ports")
         case "masquerade":

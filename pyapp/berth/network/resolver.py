@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from berth.kernel.sockets import accept
 from berth.network.loop import Loop
 from berth.network.names import Hosts, failure, own_answer, read_question
 
@@ -25,15 +26,18 @@ _ANSWER_SECONDS: Final = 5.0
 HostsOf = Callable[[str], Hosts | None]
 """Whose names a container at this address may know; None for one that is nobody's."""
 
+ServersOf = Callable[[str], tuple[str, ...]]
+"""Which servers are asked for a container at this address at the moment of a question."""
+
 
 class Resolver:
-    """Listens at `address`, UDP and TCP; `servers` gives the phone's own at the moment of a question."""
+    """Listens at `address`, UDP and TCP."""
 
-    def __init__(self, loop: Loop, address: str, hosts_of: HostsOf, servers: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(self, loop: Loop, address: str, hosts_of: HostsOf, servers_of: ServersOf) -> None:
         """Raises OSError where another program answers for names at every address of the phone."""
         self._loop = loop
         self._hosts_of = hosts_of
-        self._servers = servers
+        self._servers_of = servers_of
         self._pending: dict[str, OrderedDict[socket.socket, None]] = {}
         self._udp = _bound(address, socket.SOCK_DGRAM)
         try:
@@ -62,18 +66,15 @@ class Resolver:
             self._udp.sendto(data, caller)
 
     def _ask(self, data: bytes, caller: tuple[str, int]) -> bool:
-        """Ask all of the phone's servers at once; the first that answers is heard.  False when none can be asked."""
+        """Ask all servers at once; the first that answers is heard.  False when none can be asked."""
         asked = False
-        for server in self._servers():
-            sock = _towards(server, socket.SOCK_DGRAM)
+        for server in self._servers_of(caller[0]):
             try:
-                sock.connect((server, PORT))
-                sock.send(data)
+                sock = _asking(server, data)
             except OSError:
-                sock.close()
                 continue
             asked = True
-            self._keep(sock, caller[0], partial(self._pass_back, sock, caller))
+            self._keep(sock, caller[0], partial(self._pass_back, sock, data[:2], caller))
         return asked
 
     def _keep(self, sock: socket.socket, caller: str, action: Callable[[], None], events: int = select.POLLIN) -> None:
@@ -84,9 +85,13 @@ class Resolver:
         if len(pending) > _MOST_PENDING:
             self._drop(next(iter(pending)), caller)
 
-    def _pass_back(self, sock: socket.socket, caller: tuple[str, int]) -> None:
+    def _pass_back(self, sock: socket.socket, number: bytes, caller: tuple[str, int]) -> None:
+        """Pass on the answer to question `number`; what only pretends to be one doesn't end the waiting for it."""
         with contextlib.suppress(OSError):
-            self._send(sock.recv(_ROOM), caller)
+            answer = sock.recv(_ROOM)
+            if answer[:2] != number:
+                return
+            self._send(answer, caller)
         self._drop(sock, caller[0])
 
     def _drop(self, sock: socket.socket, caller: str) -> None:
@@ -103,8 +108,11 @@ class Resolver:
 
     def _accept(self) -> None:
         try:
-            caller, (address, _) = self._tcp.accept()
+            caller = accept(self._tcp)
+            address = caller.getpeername()[0] if caller else ""
         except OSError:
+            return  # gone again
+        if caller is None:
             return
         if self._hosts_of(address) is None:
             caller.close()
@@ -128,11 +136,12 @@ class Resolver:
             self._answer_tcp(caller, address, failure(data[2:], question))
 
     def _ask_tcp(self, data: bytes, caller: socket.socket, address: str) -> bool:
-        for server in self._servers()[:1]:
-            sock = _towards(server, socket.SOCK_STREAM)
-            sock.connect_ex((server, PORT))
-            self._keep(sock, address, partial(self._send_tcp, sock, data, caller, address), select.POLLOUT)
-            return True
+        for server in self._servers_of(address)[:1]:
+            with contextlib.suppress(OSError):
+                sock = _towards(server, socket.SOCK_STREAM)
+                sock.connect_ex((server, PORT))
+                self._keep(sock, address, partial(self._send_tcp, sock, data, caller, address), select.POLLOUT)
+                return True
         return False
 
     def _send_tcp(self, sock: socket.socket, data: bytes, caller: socket.socket, address: str) -> None:
@@ -190,6 +199,18 @@ def _bound(address: str, kind: socket.SocketKind) -> socket.socket:
         sock.bind((address, PORT))
         if kind == socket.SOCK_STREAM:
             sock.listen(16)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _asking(server: str, data: bytes) -> socket.socket:
+    """Return the socket over which `server` has been sent the question `data`; raises OSError."""
+    sock = _towards(server, socket.SOCK_DGRAM)
+    try:
+        sock.connect((server, PORT))
+        sock.send(data)
     except OSError:
         sock.close()
         raise

@@ -90,6 +90,7 @@ def plug_in(netlink: Netlink, plug: Plug, own_namespace: int) -> None:
         os.close(namespace)
     _keep_to_itself(link)
     links.enslave(netlink, index, bridge)
+    links.learn_nothing(netlink, index, mac_of(name))
     with inside(plug.init, own_namespace), Netlink() as within:
         links.switch_on(within, links.find(INNER))
 
@@ -147,6 +148,7 @@ def _plug_gateway(netlink: Netlink, segment: Segment, iface: str, gateway: Init,
         os.close(namespace)
     _keep_to_itself(segment.port)
     links.enslave(netlink, index, bridge)
+    links.learn_nothing(netlink, index, mac)
     links.switch_on(netlink, index)
     with inside(gateway, own_namespace), Netlink() as within:
         links.switch_on(within, links.find(iface))
@@ -162,8 +164,8 @@ def _bridge(netlink: Netlink, segment: Segment) -> int:
 
 
 def _keep_to_itself(link: str) -> None:
-    """Have the phone take no part in what goes over `link`: it has no address there, of either family."""
-    sysctls.write_if_there({f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6": "1"})
+    """Have the phone take no part in what goes over `link`."""
+    sysctls.write_if_there(sysctls.of_foreign_link(link))
 
 
 def _there(netlink: Netlink) -> set[Segment]:

@@ -19,6 +19,7 @@ from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.call import explain
 from berth.kernel.processes import start_time
+from berth.kernel.sockets import accept
 from berth.network.addresses import BRIDGE
 from berth.network.firewall_news import FirewallNews, Patience, listen_to
 from berth.network.hub import Hub
@@ -91,8 +92,7 @@ class _Server:
         return True  # the lock is let go by the end of the process
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            caller, _ = self._listener.accept()
+        if (caller := accept(self._listener)) is not None:
             caller.setblocking(False)
             self._held[caller] = ""
             self._loop.watch(caller.fileno(), lambda: self._serve(caller))

@@ -18,15 +18,17 @@ from berth.network.servers import Read, Servers
 class Services:
     """Starts and ends them with the containers; one that can't be had is complained of, and the rest go on.
 
-    `members` are those on the network, by name; `mtu_of` tells what a container's link has now; `read_servers` finds
-    out the phone's name servers where /etc/resolv.conf does not tell them.
+    `members` are those on the network, by name; `mtu_of` tells what a container's link has now, `has_way` whether it may
+    ask outside; `read_servers` finds out the phone's name servers where /etc/resolv.conf does not tell them.
     """
 
     def __init__(
         self,
         loop: Loop,
         members: Mapping[str, Member],
+        *,
         mtu_of: Callable[[str], int],
+        has_way: Callable[[str], bool],
         complain: Callable[[str], None],
         read_servers: Read | None,
     ) -> None:
@@ -34,6 +36,7 @@ class Services:
         self._servers = Servers(loop, read_servers) if read_servers else None
         self._members = members
         self._mtu_of = mtu_of
+        self._has_way = has_way
         self._complain = complain
         self._resolver: Resolver | None = None
         self._dhcp: dict[str, DhcpServer] = {}
@@ -46,8 +49,7 @@ class Services:
         self.remove(name)
         if self._resolver is None:
             try:
-                servers = self._servers.now if self._servers else resolv_conf_servers
-                self._resolver = Resolver(self._loop, member.lease.gateway, self._hosts_of, servers)
+                self._resolver = Resolver(self._loop, member.lease.gateway, self._hosts_of, self._servers_of)
                 self.look_again()
             except OSError as error:
                 self._complain(f"names can't be resolved at {member.lease.gateway}: {explain(error)}")
@@ -118,8 +120,18 @@ class Services:
             mtu=self._mtu_of(member.wish.name),
         )
 
+    def _servers_of(self, address: str) -> tuple[str, ...]:
+        """The phone's own; none for one whose way is closed: its questions would leave by another one."""
+        asking = self._at(address)
+        if asking is None or not self._has_way(asking.wish.name):
+            return ()
+        return self._servers.now() if self._servers else resolv_conf_servers()
+
+    def _at(self, address: str) -> Member | None:
+        return next((member for member in self._members.values() if member.lease.address == address), None)
+
     def _hosts_of(self, address: str) -> Hosts | None:
-        asking = next((member for member in self._members.values() if member.lease.address == address), None)
+        asking = self._at(address)
         if asking is None:
             return None
         seen = [

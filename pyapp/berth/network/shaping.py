@@ -4,7 +4,6 @@ What it receives waits in a token bucket on the link.  What it sends is led thro
 has another one: the kernel has no queue for what arrives.  See tc(8), tc-tbf(8), tc-mirred(8).
 """
 
-import errno
 from typing import Final
 
 from berth.errors import BerthError
@@ -27,7 +26,6 @@ _HANDLE: Final = 0x10000
 _LEAST_BURST: Final = 1 << 16  # a packet as large as the link's offload makes it
 _BURSTS_IN_A_SECOND: Final = 50
 _LATENCY: Final = "50ms"
-_UNKNOWN: Final = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def shaper_of(link: str) -> str:
@@ -36,7 +34,7 @@ def shaper_of(link: str) -> str:
 
 
 def limit(netlink: Netlink, member: Member, alias: str) -> None:
-    """Set the limits of a link that was just made.
+    """Set the limits of a link that was just made, and has a place for filters of what arrives where the kernel has it.
 
     Raises BerthError where this kernel has no means for it, KernelError for anything else.
     """
@@ -48,7 +46,7 @@ def limit(netlink: Netlink, member: Member, alias: str) -> None:
             _add_bucket(netlink, shaper, member.wish.bandwidth_up, shaper_of(member.link))
             _lead_through(netlink, member, shaper)
     except KernelError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in hooks.UNKNOWN:
             raise
         raise BerthError(
             f"container {member.wish.name}: this kernel can't limit bandwidth (it needs tbf, and for "
@@ -87,8 +85,6 @@ def _lead_through(netlink: Netlink, member: Member, shaper: int) -> None:
 
     mode = NLM_F_CREATE | NLM_F_EXCL
     name = member.link
-    if not member.wish.bridge:  # a port of the bridge has hooks already
-        hooks.open_ingress(netlink, member.index, name)
     action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": shaper}
     options = cls_u32.get_parameters({"target": _HANDLE, "keys": ["0x0/0x0+0"], "action": action})
     filtering = {"TCA_KIND": "u32", "TCA_OPTIONS": options}

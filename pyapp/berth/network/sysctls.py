@@ -4,6 +4,7 @@ import contextlib
 import os
 
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+_LINKS = "/proc/sys/net/ipv4/conf"
 _LINKS6 = "/proc/sys/net/ipv6/conf"
 FORWARDING6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 
@@ -30,6 +31,13 @@ def write_if_there(settings: dict[str, str]) -> None:
             write(path, value)
 
 
+def swept_along() -> list[str]:
+    """Return the settings that the kernel changes together with those that switch forwarding on and off."""
+    families = [links for links in (_LINKS, _LINKS6) if os.path.isdir(links)]
+    found = [f"{links}/{name}/forwarding" for links in families for name in os.listdir(links) if name != "all"]
+    return [f"{_LINKS}/all/accept_redirects", *found]
+
+
 def for_forwarding6() -> dict[str, str]:
     """Return the settings under which IPv6 is forwarded and the phone still hears its routers.
 
@@ -41,6 +49,21 @@ def for_forwarding6() -> dict[str, str]:
         if read(path) == "1":
             heard[path] = "2"
     return {**heard, FORWARDING6: "1"}
+
+
+def of_foreign_link(name: str) -> dict[str, str]:
+    """Return the settings of a link on which the phone is to be nobody.
+
+    Having no address there does not keep it from answering for those it has elsewhere, nor from passing on what is
+    sent to its MAC address.  Where it has none rp_filter drops whatever comes, in its loose form as well.
+    """
+    ipv4 = f"/proc/sys/net/ipv4/conf/{name}"
+    return {
+        f"{ipv4}/rp_filter": "1",
+        f"{ipv4}/arp_ignore": "8",
+        f"{ipv4}/forwarding": "0",
+        f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6": "1",
+    }
 
 
 def of_link(name: str, *, ipv6: bool) -> dict[str, str]:

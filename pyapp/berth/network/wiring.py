@@ -7,7 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from berth.network import bridge, links, shaping, sysctls
+from berth.kernel.call import KernelError
+from berth.network import bridge, frames, hooks, links, shaping, sysctls
 from berth.network.connections import forget_all, forget_outgoing, reset_connections
 from berth.network.model import Member
 from berth.network.netlink import Netlink, inside, open_namespace
@@ -34,6 +35,7 @@ def make_link(netlink: Netlink, member: Member, mtu: int) -> Member:
     else:
         sysctls.write_if_there(sysctls.of_link(member.link, ipv6=bool(lease.address6)))
         links.add_gateway(netlink, index, lease)
+        _look_at_sources(netlink, made)
     shaping.limit(netlink, made, _alias(member))
     links.switch_on(netlink, index)
     return made
@@ -85,6 +87,22 @@ def forget(member: Member) -> None:
 def addresses_of(member: Member) -> tuple[str, ...]:
     """Return the addresses that `member` has, the IPv4 one first."""
     return tuple(address for address in (member.lease.address, member.lease.address6) if address)
+
+
+def _look_at_sources(netlink: Netlink, member: Member) -> None:
+    """Have the kernel look at what comes by a link of the container's own.
+
+    One that can't has rp_filter, routing rules and the firewall, which leave a gap: the phone itself may be sent what
+    claims to be from another container.
+    """
+    lease, name = member.lease, member.link
+    try:
+        hooks.open_ingress(netlink, member.index, name)
+        program = frames.may_send_to_phone(lease.mac, lease.address, lease.address6)
+        hooks.add_program(netlink, member.index, name, hooks.INGRESS, program)
+    except KernelError as error:
+        if error.errno not in hooks.UNKNOWN:
+            raise
 
 
 def _alias(member: Member) -> str:
