@@ -15,6 +15,7 @@ from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.service.session import Session
+from berth.spec import Network
 from berth.store import load_spec
 
 LIST_COLUMNS = (Column("NAME"), Column("STATE"), Column("ROOT", optional=True))
@@ -29,13 +30,13 @@ SHOW_COLUMNS = (
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """A running container; `address` is that of its own network, None where it has none."""
+    """A running container; `address` is the one that Berth gave it, None where it gave none."""
 
     name: str
     state: containers.Condition
     pid: int
     usage: Usage
-    network: str
+    network: Network
     address: str | None = None
 
 
@@ -101,7 +102,8 @@ def _running(container: Container) -> Running:
         state=container.condition,
         pid=alive.pid,
         usage=read_usage(container),
-        network="none" if "network" in alive.plan.namespaces else "host",
+        network=alive.plan.network,
+        address=alive.plan.lease.address if alive.plan.lease else None,
     )
 
 
