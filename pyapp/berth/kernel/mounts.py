@@ -292,7 +292,7 @@ def parse_mountinfo(line: bytes) -> MountEntry:
 
 
 def mount_id(fd: int) -> int:
-    """Return the id, as in mountinfo, of the mount that descriptor `fd` lies on (Linux 3.15).
+    """Return the id, as in mountinfo, of the mount that descriptor `fd` lies on (Linux 3.15); asks no file system.
 
     Raises KernelError.
     """
