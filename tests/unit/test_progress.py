@@ -2,13 +2,14 @@
 
 import pytest
 
+from berth.engine.stages import TOLD
 from berth.service.progress import log_line, part_done
 
 
 @pytest.mark.parametrize(
     ("kind", "steps"),
     [
-        ("start", ["recorded", "mounted", "cgroups", "namespaces", "ready", "executed"]),
+        ("start", list(TOLD)),
         ("start", ["recorded", "cgroups", "executed"]),
         ("stop", ["asked", "killed", "ended"]),
         ("restart", ["asked", "ended", "recorded", "executed"]),
@@ -29,6 +30,11 @@ def test_a_step_of_something_else_changes_nothing() -> None:
     assert part_done("stop", "mounted", 0.5) == 0.5
     assert part_done("demo", "mounted", None) is None
     assert part_done("restart", "asked", 0.6) == 0.6
+
+
+@pytest.mark.parametrize("step", TOLD)
+def test_every_step_that_a_start_tells_has_its_words(step: str) -> None:
+    assert log_line(step, 0) != f"[   0.000 s] {step}\n"
 
 
 def test_a_step_stands_in_the_log_as_a_sentence() -> None:
