@@ -37,7 +37,7 @@ def net(invocation: Invocation, session: Session) -> int:
     if not told.members and not told.plugs:
         print("no container is on the network; start one with --net=nat")
     elif told.members and not told.firewall:
-        print("without a firewall: this device has no iptables, so nothing is reached from inside")
+        print("without a firewall: neither iptables nor nftables works here, so nothing is reached from inside")
     for member in told.members:
         print(member.name)
         for fact in _about(member):
