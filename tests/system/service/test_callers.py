@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests import faults
+from tests.faults import open_files
 from tests.program import Berth
-from tests.service import Service, ask, calling, connect_in, open_files
+from tests.service import Service, ask, calling, connect_in
 
 pytestmark = pytest.mark.system
 

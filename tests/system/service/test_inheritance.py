@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests import faults
+from tests.faults import open_files
 from tests.program import Berth
-from tests.service import Service, monitor_of, open_files
+from tests.service import Service, monitor_of
 
 pytestmark = pytest.mark.system
 

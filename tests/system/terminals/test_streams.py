@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import faults
-from tests.callers import SECONDS, Watched, descriptors_of, find_process, parent_of
+from tests.callers import SECONDS, Watched, find_process, parent_of
+from tests.faults import open_files
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -239,7 +240,7 @@ def test_a_program_has_three_descriptors(berth: Berth, run: list[str]) -> None:
     process = start(berth, *run, "sleep", "4717")
     try:
         program = find_process("4717")
-        assert sorted(descriptors_of(program)) == [0, 1, 2]
+        assert sorted(open_files(program)) == [0, 1, 2]
     finally:
         process.terminate()
         process.communicate(timeout=SECONDS)
@@ -249,7 +250,7 @@ def test_a_one_off_has_three_descriptors_below_its_small_init(berth: Berth, root
     process = start(berth, "run", "--rm", "--init", "--rootfs", str(root), "--", "sleep", "4718")
     program = find_process("4718")
     try:
-        assert sorted(descriptors_of(program)) == [0, 1, 2]
+        assert sorted(open_files(program)) == [0, 1, 2]
     finally:
         os.kill(program, signal.SIGTERM)
         process.communicate(timeout=SECONDS)
