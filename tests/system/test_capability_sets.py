@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from berth.engine.confine import confine
-from berth.kernel.capabilities import NUMBERS, bounding_set, drop_bounding, set_capabilities
+from berth.kernel.capabilities import NUMBERS, drop_bounding, set_capabilities
 from berth.plan.capabilities import ONE_OFF_CAPABILITIES, plan_capabilities
 from berth.spec import Spec
 from tests.forked import in_child
@@ -69,7 +69,3 @@ def test_a_capability_that_is_not_permitted_is_passed_over() -> None:
         set_capabilities(("CHOWN", "KILL"))
 
     assert sets_after(twice, executes=False)["CapPrm"] == 1 << NUMBERS["CHOWN"]
-
-
-def test_the_bounding_set_is_read_as_the_kernel_shows_it(at_hand: int) -> None:
-    assert mask(bounding_set()) == at_hand & mask(tuple(NUMBERS))

@@ -20,6 +20,8 @@ from tests.forked import in_child
 
 pytestmark = pytest.mark.system
 
+LOOP_CTL_REMOVE = 0x4C81  # linux/loop.h
+
 
 @pytest.fixture
 def backing(tmp_path: Path) -> Iterator[int]:
@@ -49,7 +51,7 @@ def remove(numbers: set[int]) -> None:
         for number in numbers:
             if number >= 8:
                 with contextlib.suppress(OSError):
-                    fcntl.ioctl(control, loop.LOOP_CTL_REMOVE, number)
+                    fcntl.ioctl(control, LOOP_CTL_REMOVE, number)
 
 
 def refuse_ioctl(request: int, number: int) -> None:
