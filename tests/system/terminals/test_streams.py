@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import faults
-from tests.callers import SECONDS, Watched, find_process, parent_of
-from tests.faults import open_files
+from tests.callers import SECONDS, Watched, await_state, find_process, parent_of
+from tests.faults import open_files, wait_until
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -188,13 +188,6 @@ def test_stopping_the_caller_stops_the_program_and_continuing_continues_it(berth
     shell.communicate(timeout=SECONDS)
 
 
-def await_state(pid: int, state: str) -> None:
-    until = time.monotonic() + SECONDS
-    while (found := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != state:
-        assert time.monotonic() < until, f"process {pid} is {found}, not {state}"
-        time.sleep(0.01)
-
-
 def test_a_caller_that_vanishes_hangs_up(berth: Berth, root: Path) -> None:
     told = root / "told"
     process = start(berth, "run", "terminals", "--", "sh", "-c", "trap 'echo hup >/told; exit' HUP; echo ready; read x")
@@ -202,10 +195,7 @@ def test_a_caller_that_vanishes_hangs_up(berth: Berth, root: Path) -> None:
 
     process.kill()
     process.wait()
-    until = time.monotonic() + SECONDS
-    while not told.exists() or told.read_text() != "hup\n":
-        assert time.monotonic() < until, "no SIGHUP came"
-        time.sleep(0.01)
+    wait_until(lambda: told.exists() and told.read_text() == "hup\n", "the program was hung up")
     told.unlink()
     process.communicate()
 
