@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pexpect
 
-from tests import host_state, rootfs
+from tests import faults, host_state, rootfs
 from tests.program import Berth
 
 SECONDS = 20.0
@@ -68,9 +68,17 @@ def say(shell: Terminal, line: str, prompt: str = INSIDE) -> list[str]:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shell.before).splitlines()
 
 
+def suspend(shell: Terminal, prompt: str = PROMPT) -> None:
+    """Type Ctrl-Z, and wait until `shell` tells that the program has stopped and shows its prompt."""
+    shell.send("\x1a")
+    shell.expect("Stopped")
+    shell.expect_exact(prompt)
+
+
 def leave(shell: Terminal) -> None:
+    """End a shell that is at its prompt."""
     shell.sendline("exit 0")
-    exit_code(shell)
+    assert exit_code(shell) == 0
 
 
 def matched(terminal: Terminal) -> str:
@@ -163,11 +171,6 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def descriptors_of(pid: int) -> dict[int, str]:
-    """Return what each descriptor of process `pid` is open on."""
-    return {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
-
-
 class Watched:
     """A process whose end can be waited for; take hold of it while it runs."""
 
@@ -183,18 +186,13 @@ class Watched:
             os.close(self._pidfd)
 
 
-def await_true(question: Callable[[], bool]) -> None:
-    """Wait until `question` is answered with True."""
-    until = time.monotonic() + SECONDS
-    while not question():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def await_state(pid: int, state: str) -> None:
-    await_true(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == state)
+    """Wait until process `pid` is in that state of proc_pid_stat(5)."""
+    stat = Path(f"/proc/{pid}/stat")
+    faults.wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == state, f"{pid} is in state {state}")
 
 
 def await_raw(terminal: Terminal, *, raw: bool = True) -> None:
     """Wait until the caller's terminal is in raw mode, or no longer."""
-    await_true(lambda: bool(termios.tcgetattr(terminal.child_fd)[3] & termios.ICANON) != raw)
+    mode = "raw" if raw else "its lines"
+    faults.wait_until(lambda: bool(termios.tcgetattr(terminal.child_fd)[3] & termios.ICANON) != raw, f"it has {mode}")

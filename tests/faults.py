@@ -109,6 +109,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def open_files(pid: int) -> dict[int, str]:
+    """Return what each descriptor of process `pid` is open on."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
 def kill(pid: int) -> None:
     """Kill process `pid` and return when it has ended."""
     assert pid > 0, "to kill(2) anything else is a group of processes: this one's, for 0"

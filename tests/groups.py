@@ -1,7 +1,6 @@
 """Cgroups of a test's own in this machine's hierarchies, and processes to put into them."""
 
 import contextlib
-import json
 import os
 import signal
 import uuid
@@ -43,28 +42,6 @@ class Made:
         for effect in reversed(self.effects()):
             cgroups.undo(effect.kind, effect.target, effect.identity)
             self.journal.undone(effect.number)
-
-
-def in_child(work: Callable[[], Any]) -> Any:
-    """Do `work` in a forked child and return its result; {"signal": N} when the child was killed."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            answer = {"result": work()}
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the parent shows it
-            answer = {"error": repr(error)}
-        os.write(writer, json.dumps(answer).encode())
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        raw = file.read()
-    status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status):
-        return {"signal": os.WTERMSIG(status)}
-    answer = json.loads(raw)
-    assert "error" not in answer, answer["error"]
-    return answer["result"]
 
 
 @contextlib.contextmanager

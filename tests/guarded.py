@@ -4,13 +4,11 @@ Everything happens in forked children, since a filter stays for good, and in a m
 """
 
 import ctypes
-import json
 import mmap
 import os
 import platform
-import traceback
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from berth.engine.channel import Channel
 from berth.engine.guard import stand_guard
@@ -21,8 +19,7 @@ from berth.kernel.seccomp import assemble, install_with_listener
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
-
-Answer = TypeVar("Answer")
+from tests.forked import Answer, Child
 
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 MACHINE: Final = platform.machine()
@@ -33,37 +30,28 @@ PLAN: Final = plan(SPEC, StartOptions(), HOST, Rootfs(init="/sbin/init"))
 
 def guarded(body: Callable[[], Answer], made: Plan = PLAN) -> Answer:
     """Return what `body` returns in a child who is guarded by the rules of `made`."""
-    reading, writing = os.pipe()
     ours, theirs = Channel.pair()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            ours.close()
-            unshare("mount")
-            mount(None, "/", None, MS_REC | MS_PRIVATE)
-            mount("tmpfs", "/mnt", "tmpfs", 0, "mode=755")
-            os.mkdir("/mnt/here")
-            listener = install_with_listener(assemble(made.syscall_rules, MACHINE))
-            theirs.send({}, (listener,))
-            os.close(listener)
-            theirs.close()
-            os.write(writing, json.dumps(body()).encode())
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(1)
-    os.close(writing)
+
+    def under_guard() -> Answer:
+        ours.close()
+        unshare("mount")
+        mount(None, "/", None, MS_REC | MS_PRIVATE)
+        mount("tmpfs", "/mnt", "tmpfs", 0, "mode=755")
+        os.mkdir("/mnt/here")
+        listener = install_with_listener(assemble(made.syscall_rules, MACHINE))
+        theirs.send({}, (listener,))
+        os.close(listener)
+        theirs.close()
+        return body()
+
+    child = Child(under_guard)
     theirs.close()
-    stand_guard(ours.receive()[1][0], made)  # not by the child: what is under the filter would ask itself
+    _, listeners = ours.receive()
     ours.close()
-    with os.fdopen(reading) as pipe:
-        told = pipe.read()
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]) for _ in ("child", "guard")]
-    assert statuses == [0, 0]
-    answer: Answer = json.loads(told)
+    for listener in listeners:
+        stand_guard(listener, made)  # not by the child: what is under the filter would ask itself
+    answer = child.result()
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0, "the guard failed"
     return answer
 
 

@@ -116,11 +116,3 @@ def calling(berth: Berth, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
             yield process
         finally:
             process.kill()
-
-
-def open_files(pid: int) -> dict[int, str]:
-    found = {}
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
-    return found

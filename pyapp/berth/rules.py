@@ -190,7 +190,11 @@ def capability(label: str, value: str) -> str:
         return known
     if known in CAPABILITIES:
         return f"CAP_{known}"
-    raise UsageError(f"{label} {quoted(value)}: no such capability; they are named as in CAP_NET_ADMIN")
+    from difflib import get_close_matches  # much memory in every process, and only mistakes need it
+
+    near = get_close_matches(known, CAPABILITIES, 1)
+    advice = f"did you mean CAP_{near[0]}?" if near else "they are named as in CAP_NET_ADMIN"
+    raise UsageError(f"{label} {quoted(value)}: no such capability; {advice}")
 
 
 def memory(label: str, value: int) -> int:
@@ -258,7 +262,7 @@ _IN_SEGMENTS = LETTERS | DIGITS | frozenset("_-")
 _IN_HOSTNAMES = LETTERS | DIGITS | frozenset("-")
 _IN_VARIABLES = LETTERS | DIGITS | frozenset("_")
 
-# include/uapi/linux/capability.h, in the kernel's order; the last is from 5.9
+# linux/capability.h, in the kernel's order; the last is from 5.9.  An older kernel passes over what it lacks.
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
     "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",

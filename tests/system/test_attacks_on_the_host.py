@@ -22,6 +22,7 @@ from berth.host import Host
 from berth.kernel.seccomp import assemble, install
 from berth.plan.seccomp import plan_syscall_rules
 from berth.spec import Spec
+from tests.forked import errno_in_child
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -65,18 +66,13 @@ def disk(scratch: Path, berth: Berth) -> Iterator[Path]:
 
 def tried(body: Callable[[], object], *, confined: bool) -> int:
     """Return the errno that `body` raised in a child, 0 for none; `confined` by a container's filter."""
-    child = os.fork()
-    if child == 0:
-        try:
-            if confined:
-                install(assemble(RULES, platform.machine()))
-            body()
-            os._exit(0)
-        except OSError as error:
-            os._exit(error.errno or 255)
-        finally:
-            os._exit(255)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def work() -> None:
+        if confined:
+            install(assemble(RULES, platform.machine()))
+        body()
+
+    return errno_in_child(work)
 
 
 def ask(folder: Path, number: int, argument: bytes) -> Callable[[], object]:

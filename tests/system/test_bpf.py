@@ -11,6 +11,7 @@ import pytest
 
 from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.kernel.bpf import ProgramRefused, Rule, assemble_device_program, attach, load, probe_device_bpf
+from tests.forked import errno_in_child
 
 pytestmark = pytest.mark.system
 
@@ -39,18 +40,12 @@ def confine(cgroup: Path, *rules: Rule) -> None:
 
 def errno_in(cgroup: Path, work: Callable[[], object]) -> int:
     """Do `work` in a process in `cgroup` and return the errno with which it failed, 0 when it did not."""
-    child = os.fork()
-    if child == 0:
-        code = 255
-        try:
-            (cgroup / "cgroup.procs").write_text("0")
-            work()
-            code = 0
-        except OSError as error:
-            code = error.errno or 254
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def inside() -> None:
+        (cgroup / "cgroup.procs").write_text("0")
+        work()
+
+    return errno_in_child(inside)
 
 
 def reading(path: Path | str) -> Callable[[], object]:

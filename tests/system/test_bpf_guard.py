@@ -18,7 +18,8 @@ from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import StartOptions
 from tests.calls32 import call_32
-from tests.guarded import MACHINE, PLAN, SPEC, Answer, guarded, low_memory, try_mount
+from tests.forked import Answer
+from tests.guarded import MACHINE, PLAN, SPEC, guarded, low_memory, try_mount
 
 pytestmark = pytest.mark.system
 

@@ -1,20 +1,20 @@
 """Capabilities of a real process, before and after it executes a program as root."""
 
-import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from berth.engine.confine import confine
-from berth.host import Host
-from berth.kernel.capabilities import NUMBERS, bounding_set, drop_bounding, set_capabilities
+from berth.kernel.capabilities import NUMBERS, drop_bounding, set_capabilities
 from berth.plan.capabilities import ONE_OFF_CAPABILITIES, plan_capabilities
 from berth.spec import Spec
+from tests.forked import in_child
 
 pytestmark = pytest.mark.system
 
-DEFAULT = plan_capabilities(Spec(name="web"), Host(kernel=(6, 1), machine="x86_64"))
+DEFAULT = plan_capabilities(Spec(name="web"))
 
 
 @pytest.fixture
@@ -40,20 +40,12 @@ def sets_after(work: Callable[[], object], *, executes: bool) -> dict[str, int]:
             ["/bin/cat", "/proc/self/status"], preexec_fn=work, check=True, capture_output=True, text=True
         )
         return sets_in(done.stdout)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            with open("/proc/self/status", "rb") as file:
-                os.write(writer, file.read())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        status = file.read()
-    os.waitpid(child, 0)
-    return sets_in(status)
+
+    def look() -> str:
+        work()
+        return Path("/proc/self/status").read_text()
+
+    return sets_in(in_child(look))
 
 
 @pytest.mark.parametrize("keep", [DEFAULT, ONE_OFF_CAPABILITIES, ()])
@@ -77,7 +69,3 @@ def test_a_capability_that_is_not_permitted_is_passed_over() -> None:
         set_capabilities(("CHOWN", "KILL"))
 
     assert sets_after(twice, executes=False)["CapPrm"] == 1 << NUMBERS["CHOWN"]
-
-
-def test_the_bounding_set_is_read_as_the_kernel_shows_it(at_hand: int) -> None:
-    assert mask(bounding_set()) == at_hand & mask(tuple(NUMBERS))

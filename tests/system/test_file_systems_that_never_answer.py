@@ -1,10 +1,10 @@
 """Root inside mounts a file system of its own (FUSE), and never answers what the kernel asks of it."""
 
-import contextlib
+import errno
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,10 @@ import pytest
 from berth.kernel.call import KernelError
 from berth.kernel.paths import make_in_root, open_in_root
 from tests import faults, quick
+from tests.forked import in_child
 from tests.program import Berth
 from tests.refusing import refuse
+from tests.silence import mounting, silent
 from tests.uevents import a_device_came, say
 
 pytestmark = pytest.mark.system
@@ -22,27 +24,9 @@ Factory = Callable[[str], Path]
 NAME = "silent"
 
 
-@contextlib.contextmanager
-def silent(berth: Berth, target: str, mode: str = "40755") -> Iterator[None]:
-    """Have such a file system at `target` of the container; it goes with the container."""
-    options = f"fd=3,rootmode={mode},user_id=0,group_id=0"
-    script = f"exec 3<>/dev/fuse; mount -t fuse silent {target} -o {options} && echo there; sleep 600"
-    with subprocess.Popen(
-        [*berth.command, "run", NAME, "--", "/bin/sh", "-c", script],
-        env=berth.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "there\n"
-        yield
-        server.wait(20)
-
-
 def test_a_container_that_lost_its_monitor_is_stopped_all_the_same(berth: Berth, rootfs: Factory) -> None:
     quick.start(berth, rootfs("busybox"), name=NAME)
-    with silent(berth, "/dev/pts"):
+    with silent(berth, NAME, "/dev/pts"):
         faults.kill(quick.info(berth, NAME)["monitor_pid"])
         assert berth.succeed("stop", NAME) == f"{NAME}: stopped\n"
 
@@ -50,7 +34,7 @@ def test_a_container_that_lost_its_monitor_is_stopped_all_the_same(berth: Berth,
 def test_a_monitor_that_shows_devices_is_not_kept_waiting(berth: Berth, rootfs: Factory) -> None:
     device = next(name for name in ("cpu_dma_latency", "hwrng", "vga_arbiter") if os.path.exists(f"/dev/{name}"))
     quick.start(berth, rootfs("busybox"), "--hw-access", name=NAME)
-    with silent(berth, f"/dev/{device}", "100644"):
+    with silent(berth, NAME, f"/dev/{device}", mode="100644"):
         say(a_device_came(device))
         log = berth.home / "containers" / NAME / "log"
         faults.wait_until(lambda: f"/dev/{device} is not as on the host" in log.read_text(), "the monitor goes on")
@@ -59,10 +43,7 @@ def test_a_monitor_that_shows_devices_is_not_kept_waiting(berth: Berth, rootfs: 
 
 def test_an_init_that_replaced_its_dev_has_no_devices_followed(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
-    own = (
-        "exec 3<>/dev/fuse; mount -t fuse silent /dev -o fd=3,rootmode=40755,user_id=0,group_id=0; sleep 3600 & wait $!"
-    )
-    script = f"#!/bin/sh\ntrap 'exit 0' TERM\n{own}\n"
+    script = f"#!/bin/sh\ntrap 'exit 0' TERM\n{mounting('/dev')}; sleep 3600 & wait $!\n"
     init = quick.write_init(root, "/sbin/silent-init", script)
     berth.succeed("start", NAME, "--rootfs", root, "--init", init, "--hw-access")
     say(a_device_came("hwrng"))
@@ -76,22 +57,20 @@ def test_nothing_that_is_mounted_below_a_folder_is_entered(scratch: Path, berth:
     (folder / "mounted").mkdir()
     (folder / "link").symlink_to("mounted")
     subprocess.run(["mount", "-t", "tmpfs", "x", folder / "mounted"], check=True)
-    child = os.fork()
-    if child == 0:
-        try:
-            if old:
-                refuse(38, ["openat2"])
-            root = os.open(folder, os.O_PATH)
-            for path in ("mounted", "mounted/below", "link", "/mounted"):
-                with pytest.raises(KernelError, match="cross-device"):
-                    open_in_root(root, path, across_mounts=False)
+
+    def look() -> None:
+        if old:
+            refuse(errno.ENOSYS, ["openat2"])
+        root = os.open(folder, os.O_PATH)
+        for path in ("mounted", "mounted/below", "link", "/mounted"):
             with pytest.raises(KernelError, match="cross-device"):
-                make_in_root(root, "mounted/new", folder=True, across_mounts=False)
-            assert stat.S_ISDIR(os.fstat(open_in_root(root, "plain", across_mounts=False)).st_mode)
-            assert stat.S_ISDIR(os.fstat(open_in_root(root, "mounted")).st_mode)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    subprocess.run(["umount", folder / "mounted"], check=True)
-    assert status == 0
+                open_in_root(root, path, across_mounts=False)
+        with pytest.raises(KernelError, match="cross-device"):
+            make_in_root(root, "mounted/new", folder=True, across_mounts=False)
+        assert stat.S_ISDIR(os.fstat(open_in_root(root, "plain", across_mounts=False)).st_mode)
+        assert stat.S_ISDIR(os.fstat(open_in_root(root, "mounted")).st_mode)
+
+    try:
+        in_child(look)
+    finally:
+        subprocess.run(["umount", folder / "mounted"], check=True)

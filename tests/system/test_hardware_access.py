@@ -25,6 +25,7 @@ from berth.plan.cgroups import own_path, plan_cgroups
 from berth.plan.model import DevicePolicy, DeviceRule
 from berth.spec import Spec
 from tests import quick
+from tests.forked import in_child
 from tests.program import Berth
 from tests.uevents import a_device_came, say
 
@@ -300,22 +301,20 @@ def group() -> Iterator[Path]:
 
 def opens(group: Path, *devices: str) -> list[bool]:
     """Tell which of `devices` a process in `group` can open."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def inside() -> list[bool]:
         (group / "cgroup.procs").write_text("0")
-        for device in devices:
-            try:
-                os.close(os.open(device, os.O_RDONLY))
-                os.write(writer, b"1")
-            except OSError:
-                os.write(writer, b"0")
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    said = os.read(reader, 100)
-    os.close(reader)
-    return [byte == ord("1") for byte in said]
+        return [_opens(device) for device in devices]
+
+    return in_child(inside)
+
+
+def _opens(device: str) -> bool:
+    try:
+        os.close(os.open(device, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def put(group: Path, change: Callable[[int, int], None], *rules: DeviceRule) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from berth.kernel.syscalls import architectures
-from berth.plan.capabilities import CAPABILITIES
+from berth.rules import CAPABILITIES
 from tests import leftovers, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth

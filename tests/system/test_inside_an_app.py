@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.callers import at_terminal, await_true, exit_code
+from tests import faults
+from tests.callers import at_terminal, exit_code
 from tests.conftest import Factory
 from tests.program import Berth
 
@@ -58,7 +59,7 @@ class App:
     def end(self) -> None:
         """End the app as ActivityManager does: everything in its cgroup, and nothing else."""
         (self.cgroup / "cgroup.kill").write_text("1")
-        await_true(lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text())
+        faults.wait_until(lambda: "populated 0" in (self.cgroup / "cgroup.events").read_text(), "the cgroup is empty")
 
     def mounts_of(self, pid: int) -> str:
         """Return the mounts of process `pid`, a number in the system's PID namespace."""
@@ -82,7 +83,7 @@ def app(berth: Berth, scratch: Path) -> Iterator[App]:
             app.outside("stop", "--all", "--timeout", "0")
         finally:
             holder.kill()
-    await_true(lambda: "populated 0" in (cgroup / "cgroup.events").read_text())
+    faults.wait_until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text(), "the cgroup is empty")
     cgroup.rmdir()
 
 
@@ -93,7 +94,7 @@ def served_app(app: App, request: pytest.FixtureRequest) -> Iterator[App]:
         yield app
         return
     with subprocess.Popen([*app.berth.command, "serve"], env=app.berth.environment) as service:
-        await_true(lambda: bool(json.loads(app.outside.succeed("info", "--json"))["service"]))
+        faults.wait_until(lambda: json.loads(app.outside.succeed("info", "--json"))["service"], "the service is up")
         yield app
         app.outside("stop", "--all", "--timeout", "0")
         pid = (app.outside.home / "run" / "supervisor.lock").read_text().strip()

@@ -8,7 +8,7 @@ import os
 import struct
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,11 @@ import pytest
 from berth.kernel import loop
 from berth.kernel.call import KernelError
 from berth.kernel.loop import LoopInfo, attach, list_loops
+from tests.forked import in_child
 
 pytestmark = pytest.mark.system
+
+LOOP_CTL_REMOVE = 0x4C81  # linux/loop.h
 
 
 @pytest.fixture
@@ -48,25 +51,7 @@ def remove(numbers: set[int]) -> None:
         for number in numbers:
             if number >= 8:
                 with contextlib.suppress(OSError):
-                    fcntl.ioctl(control, loop.LOOP_CTL_REMOVE, number)
-
-
-def in_child(action: Callable[[], None]) -> None:
-    """Run `action` in a forked process, for what can't be taken back; fail with its traceback."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            action()
-        except BaseException:  # noqa: BLE001 - reported by the parent
-            os.write(writer, traceback.format_exc().encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader) as stream:
-        report = stream.read()
-    os.waitpid(pid, 0)
-    assert not report, report
+                    fcntl.ioctl(control, LOOP_CTL_REMOVE, number)
 
 
 def refuse_ioctl(request: int, number: int) -> None:

@@ -31,7 +31,9 @@ def test_the_address_comes_from_the_name_and_is_told(house: House) -> None:
     assert "kind: nat" in info
     (shown,) = json.loads(house.phone.berth.succeed("show", "--json"))
     assert (shown["network"], shown["address"]) == ("nat", address)
-    assert address in house.phone.berth.succeed("show")
+    assert house.phone.berth.succeed("show").endswith(f" {address}\n")
+    (listed,) = json.loads(house.phone.berth.succeed("api", "GET", "/api/v1/containers"))["body"]["containers"]
+    assert (listed["network"], listed["address"]) == ("nat", address)
 
 
 def test_address_and_link_survive_a_stop_and_a_reboot_inside(house: House) -> None:

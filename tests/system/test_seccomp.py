@@ -6,7 +6,6 @@ an i386 call: the kernel shows the filter AUDIT_ARCH_I386 and takes the number f
 
 import ctypes
 import errno
-import json
 import os
 import platform
 import signal
@@ -14,7 +13,6 @@ import socket
 import struct
 import subprocess
 import threading
-import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
@@ -29,6 +27,7 @@ from berth.plan.model import SyscallRule
 from berth.plan.seccomp import plan_syscall_rules
 from berth.spec import Spec
 from tests.calls32 import call_32
+from tests.forked import in_child
 
 pytestmark = pytest.mark.system
 
@@ -93,28 +92,15 @@ EXPECTED: Final = {name: errno.ENOSYS if name in ENOSYS else errno.EPERM for nam
 }
 
 
-def in_child(body: Callable[[], Json], rules: Iterable[SyscallRule] | None) -> Json:
-    """Fork, install the filter of `rules` (None: no filter), and return what `body` returns there."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if rules is not None:
-                install(assemble(rules, platform.machine()))
-            os.write(writing, json.dumps(body()).encode())
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        told = pipe.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == 0, f"the child ended with {status}"
-    answer: Json = json.loads(told)
-    return answer
+def filtered(body: Callable[[], Json], rules: Iterable[SyscallRule] | None) -> Json:
+    """Return what `body` returns in a child under the filter of `rules` (None: no filter)."""
+
+    def work() -> Json:
+        if rules is not None:
+            install(assemble(rules, platform.machine()))
+        return body()
+
+    return in_child(work)
 
 
 def call_64(number: int, arguments: Iterable[int]) -> int:
@@ -152,20 +138,20 @@ EACH_CALL: Final = [
 
 @pytest.mark.parametrize(("name", "width"), EACH_CALL)
 def test_a_refused_call_fails_with_its_errno(name: str, width: Width) -> None:
-    assert in_child(tried(name, width, HARMLESS[name]), RULES) == EXPECTED[name]
+    assert filtered(tried(name, width, HARMLESS[name]), RULES) == EXPECTED[name]
 
 
 @pytest.mark.parametrize(("name", "width"), EACH_CALL)
 def test_without_the_filter_that_call_answers_something_else(name: str, width: Width) -> None:
     """Else the test above would prove nothing."""
-    assert in_child(tried(name, width, HARMLESS[name]), None) != EXPECTED[name]
+    assert filtered(tried(name, width, HARMLESS[name]), None) != EXPECTED[name]
 
 
 @pytest.mark.parametrize("width", [64, 32])
 def test_high_bits_are_no_way_round_the_reboot_rule(width: Width) -> None:
     body = tried("reboot", width, (0x1_DEADBEEF, 0x1_CAFEBABE, 0, 0))
-    assert in_child(body, RULES) == errno.EPERM
-    assert in_child(body, None) == errno.EINVAL
+    assert filtered(body, RULES) == errno.EPERM
+    assert filtered(body, None) == errno.EINVAL
 
 
 @pytest.mark.parametrize("width", [64, 32])
@@ -184,11 +170,11 @@ def test_reboot_still_ends_a_pid_namespace(width: Width) -> None:
             os._exit(0)
         return os.waitstatus_to_exitcode(os.waitpid(init, 0)[1])
 
-    assert in_child(body, None) == -signal.SIGHUP
+    assert filtered(body, None) == -signal.SIGHUP
 
 
 def test_x32_calls_do_not_exist() -> None:
-    assert in_child(lambda: call_64(0x40000000 + 39, ()), RULES) == errno.ENOSYS
+    assert filtered(lambda: call_64(0x40000000 + 39, ()), RULES) == errno.ENOSYS
 
 
 def test_fork_threads_and_programs_work_without_clone3() -> None:
@@ -203,7 +189,7 @@ def test_fork_threads_and_programs_work_without_clone3() -> None:
             os._exit(7)
         return [said, program.stdout.decode(), os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1])]
 
-    assert in_child(body, RULES) == [["thread"], "a\n42\n", 7]
+    assert filtered(body, RULES) == [["thread"], "a\n42\n", 7]
 
 
 def test_the_shield_stops_unshare_of_util_linux_and_its_absence_does_not() -> None:
@@ -212,14 +198,14 @@ def test_the_shield_stops_unshare_of_util_linux_and_its_absence_does_not() -> No
         return [done.returncode, "Operation not permitted" in done.stderr.decode()]
 
     unshielded = plan_syscall_rules(Spec(name="web"), Host(kernel=(6, 1), machine="x86_64"))
-    assert in_child(body, RULES) == [1, True]
-    assert in_child(body, unshielded) == [0, False]
+    assert filtered(body, RULES) == [1, True]
+    assert filtered(body, unshielded) == [0, False]
 
 
 def test_a_time_namespace_is_refused_to_unshare_but_0x80_is_not_to_clone() -> None:
-    assert in_child(tried("unshare", 64, (0x80,)), RULES) == errno.EPERM
-    assert in_child(tried("unshare", 64, (0x80,)), None) == 0
-    assert in_child(tried("clone", 64, (0x80, 0, 0, 0, 0)), RULES) == 0
+    assert filtered(tried("unshare", 64, (0x80,)), RULES) == errno.EPERM
+    assert filtered(tried("unshare", 64, (0x80,)), None) == 0
+    assert filtered(tried("clone", 64, (0x80, 0, 0, 0, 0)), RULES) == 0
 
 
 def test_joining_a_namespace_works_under_the_shield() -> None:
@@ -227,7 +213,7 @@ def test_joining_a_namespace_works_under_the_shield() -> None:
         with Path("/proc/self/ns/uts").open() as namespace:
             return int(LIBC.setns(namespace.fileno(), CLONE_NEWUTS))
 
-    assert in_child(body, RULES) == 0
+    assert filtered(body, RULES) == 0
 
 
 def test_the_filter_stays_over_execve_and_sets_no_new_privs_not() -> None:
@@ -236,7 +222,7 @@ def test_the_filter_stays_over_execve_and_sets_no_new_privs_not() -> None:
         fields = dict(line.split(":\t", 1) for line in status.splitlines())
         return [fields["Seccomp"], fields["NoNewPrivs"]]
 
-    assert in_child(body, RULES) == ["2", "0"]
+    assert filtered(body, RULES) == ["2", "0"]
 
 
 def test_two_filters_can_stand_on_each_other() -> None:
@@ -246,7 +232,7 @@ def test_two_filters_can_stand_on_each_other() -> None:
         install(assemble(RULES, platform.machine()))
         return [call_64(X86_64.numbers["keyctl"], HARMLESS["keyctl"]), call_64(39, ())]
 
-    assert in_child(body, RULES) == [errno.ENOSYS, 0]
+    assert filtered(body, RULES) == [errno.ENOSYS, 0]
 
 
 def test_install_without_sys_admin_is_an_error_that_names_the_call() -> None:
@@ -258,7 +244,7 @@ def test_install_without_sys_admin_is_an_error_that_names_the_call() -> None:
             return [error.call, error.errno]
         return "installed"
 
-    assert in_child(body, None) == ["prctl(PR_SET_SECCOMP)", errno.EACCES]
+    assert filtered(body, None) == ["prctl(PR_SET_SECCOMP)", errno.EACCES]
 
 
 def test_a_program_that_is_none_is_an_error_and_no_filter() -> None:
@@ -269,7 +255,7 @@ def test_a_program_that_is_none_is_an_error_and_no_filter() -> None:
             return [error.errno, "Seccomp:\t0\n" in Path("/proc/self/status").read_text()]
         return "installed"
 
-    assert in_child(body, None) == [errno.EINVAL, True]
+    assert filtered(body, None) == [errno.EINVAL, True]
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "i686", "i386", "aarch64", "armv8l", "armv7l", "riscv64"])

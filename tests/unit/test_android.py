@@ -84,13 +84,11 @@ def test_the_end_of_the_boot_is_waited_for_with_the_root_managers_program(phone:
 
 
 def test_without_such_a_program_it_is_looked_for(phone: Path) -> None:
-    began = time.monotonic()
     with waiting() as process:
-        time.sleep(0.5)
+        time.sleep(0.5)  # what is looked for is that nothing happens in a time
         assert process.poll() is None
         (phone / "sys.boot_completed").write_text("1\n")
         assert process.wait(20) == 0
-    assert time.monotonic() - began < 10
 
 
 def test_elsewhere_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,5 @@
+"""What holds for the repository as a whole: locks, version, names."""
+
 import re
 import tomllib
 from pathlib import Path

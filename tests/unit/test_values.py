@@ -204,6 +204,7 @@ BAD = [
     (f"--pids-limit {'9' * 5000}", "this is no whole number"),
     ("--privileged all", '--privileged "all": choose one of nomask, nocaps, noseccomp, unfiltered-dev, full'),
     ("--cap-add CAP_FLY", '--cap-add "CAP_FLY": no such capability; they are named as in CAP_NET_ADMIN'),
+    ("--cap-add net_admn", '--cap-add "net_admn": no such capability; did you mean CAP_NET_ADMIN?'),
     ("--cap-drop x", '--cap-drop "x": no such capability; they are named as in CAP_NET_ADMIN'),
     ("--block-nested-namespaces=1", "it takes no value, but for --block-nested-namespaces=no"),
     ("--keyring-filter=1", "it takes no value, but for --keyring-filter=no"),

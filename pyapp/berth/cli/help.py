@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from berth.cli.layout import PHONE, wrapped
 from berth.cli.spelling import did_you_mean
 from berth.cli.table import COMMANDS
 from berth.errors import UsageError
@@ -11,9 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from berth.cli.table import Command, Flag
 
-WIDTH = 40  # of a phone, and of what is no terminal
 _WIDEST = 100  # longer lines are hard to read
-
 _SIDE_BY_SIDE = 72  # columns from which titles and summaries have room beside each other
 _SECOND_COLUMN = 30
 
@@ -27,11 +26,11 @@ _NOTES = {
 
 
 def help_text(command: str | None = None, width: int | None = None) -> str:
-    """What `berth help`, or `berth help COMMAND`, prints in `width` columns, None for what is no terminal.
+    """What `berth help`, or `berth help COMMAND`, prints in `width` columns; a phone's for None, which is no terminal.
 
     Raises UsageError for a command there is not.
     """
-    columns = WIDTH if width is None else min(width, _WIDEST)
+    columns = PHONE if width is None else min(width, _WIDEST)
     if command is None:
         return _overview(columns)
     if command not in COMMANDS:
@@ -44,16 +43,16 @@ def _overview(width: int) -> str:
     named = [(" ".join(filter(None, (command.name, command.usage))), command.summary) for command in COMMANDS.values()]
     lines += _entries(named, width)
     hint = "Flags may stand before or after the command; a container is named by --name or first."
-    lines += ["", *_wrapped(hint, width)]
-    lines += _wrapped("berth help COMMAND lists its flags.", width)
+    lines += ["", *wrapped(hint, width)]
+    lines += wrapped("berth help COMMAND lists its flags.", width)
     return _joined(lines)
 
 
 def _explained(command: Command, width: int) -> str:
     usage = " ".join(filter(None, ("usage: berth", command.name, command.usage, "[FLAG...]")))
-    lines = [*_wrapped(usage, width, hanging=7), "", *_wrapped(command.summary, width)]
+    lines = [*wrapped(usage, width, hanging=7), "", *wrapped(command.summary, width)]
     if command.name in _NOTES:
-        lines += _wrapped(_NOTES[command.name], width)
+        lines += wrapped(_NOTES[command.name], width)
     lines += ["", *_entries([(_spelled(flag), flag.summary) for flag in command.flags], width)]
     return _joined(lines)
 
@@ -65,27 +64,14 @@ def _spelled(flag: Flag) -> str:
 def _entries(named: list[tuple[str, str]], width: int) -> list[str]:
     """Titles and what they stand for: side by side where there is room, else one below the other."""
     if width < _SIDE_BY_SIDE:
-        return [
-            line for title, summary in named for line in (f"  {title}", *_wrapped(summary, width, indent=6, hanging=6))
-        ]
+        return [line for title, summary in named for line in (f"  {title}", *wrapped(summary, width, indent=6))]
     lines = []
     for title, summary in named:
-        first, *rest = _wrapped(summary, width, indent=_SECOND_COLUMN, hanging=_SECOND_COLUMN)
+        first, *rest = wrapped(summary, width, indent=_SECOND_COLUMN)
         head = f"  {title}"
         lines += [head, first] if len(head) >= _SECOND_COLUMN else [head + first[len(head) :]]
         lines += rest
     return lines
-
-
-def _wrapped(text: str, width: int, indent: int = 0, hanging: int = 0) -> list[str]:
-    """`text` in lines of `width`; textwrap would cost more than the interpreter."""
-    lines, line = [], " " * indent
-    for word in text.split():
-        if line.strip() and len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line = " " * hanging
-        line += word if not line.strip() else f" {word}"
-    return [*lines, line]
 
 
 def _joined(lines: list[str]) -> str:

@@ -47,7 +47,7 @@ def _about_container(details: Details) -> dict[str, list[Fact]]:
         "warnings": [("", sentence) for sentence in (*details.warnings, *map(_skipped, details.skipped))],
         "root": _root(details),
         "network": [
-            ("kind", {"host": "the device's own"}.get(details.network or "", details.network or "")),
+            ("kind", "the device's own" if details.network == "host" else details.network or ""),
             ("address", details.address or ""),
             ("traffic", _traffic(details)),
             ("host name", details.hostname or ""),

@@ -1,4 +1,4 @@
-"""Commands that change what runs: start, stop, restart, rename, rm, recover, safe-mode, scan."""
+"""Commands that change what runs: start, demo, stop, restart, rename, rm, recover, safe-mode, scan."""
 
 import json
 import os
@@ -23,6 +23,7 @@ from berth.engine.demo import make_demo
 from berth.engine.narration import PERMISSIVE
 from berth.errors import BerthError
 from berth.home import Home, find_home
+from berth.kernel.call import explain
 from berth.kernel.processes import end_with, fork
 from berth.service.session import Session
 from berth.spec import Spec
@@ -164,8 +165,13 @@ def _each(invocation: Invocation, names: tuple[str, ...], action: Callable[[str]
 def _fork(action: Callable[[str], None], name: str) -> int:
     pid = fork()
     if pid == 0:
-        end_with(lambda: action(name), lambda error: os.write(2, f"berth: {error}\n".encode(errors="backslashreplace")))
+        end_with(lambda: action(name), _complain)
     return pid
+
+
+def _complain(error: BaseException) -> None:
+    said = explain(error) if isinstance(error, OSError) else str(error)
+    os.write(2, f"berth: {said}\n".encode(errors="backslashreplace"))
 
 
 def rename(invocation: Invocation, session: Session) -> int:

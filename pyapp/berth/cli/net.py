@@ -37,7 +37,7 @@ def net(invocation: Invocation, session: Session) -> int:
     if not told.members and not told.plugs:
         print("\n".join(wrapped("no container is on the network; start one with --net=nat", room(session))))
     elif told.members and not told.firewall:
-        warning = "without a firewall: this device has no iptables, so nothing is reached from inside"
+        warning = "without a firewall: neither iptables nor nftables works here, so nothing is reached from inside"
         print("\n".join(wrapped(warning, room(session))))
     for member in told.members:
         print(member.name)

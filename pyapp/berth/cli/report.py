@@ -11,11 +11,11 @@ from berth.cli.layout import Column, table
 from berth.cli.output import print_json, room
 from berth.engine import containers
 from berth.engine.containers import Container
-from berth.engine.details import network_kind
 from berth.engine.usage import Usage, read_usage
 from berth.errors import BerthError
 from berth.home import Home, find_home
 from berth.service.session import Session
+from berth.spec import Network
 from berth.store import load_spec
 
 LIST_COLUMNS = (Column("NAME"), Column("STATE"), Column("ROOT", optional=True))
@@ -30,13 +30,13 @@ SHOW_COLUMNS = (
 
 
 class Running(Struct, frozen=True, kw_only=True):
-    """A running container; `address` is that of its own network, None where it has none."""
+    """A running container; `address` is the one that Berth gave it, None where it gave none."""
 
     name: str
     state: containers.Condition
     pid: int
     usage: Usage
-    network: str
+    network: Network
     address: str | None = None
 
 
@@ -102,7 +102,7 @@ def _running(container: Container) -> Running:
         state=container.condition,
         pid=alive.pid,
         usage=read_usage(container),
-        network=network_kind(alive.plan),
+        network=alive.plan.network,
         address=alive.plan.lease.address if alive.plan.lease else None,
     )
 

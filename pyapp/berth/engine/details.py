@@ -20,9 +20,10 @@ from berth.kernel.mounts import MountEntry, read_mounts
 from berth.kernel.processes import status_field
 from berth.network.model import Traffic
 from berth.plan import plan
-from berth.plan.capabilities import CAPABILITIES, withheld
+from berth.plan.capabilities import withheld
 from berth.plan.model import DevicePolicy, Plan
-from berth.spec import JOINED, Bind, Spec, StartOptions, WakelockPolicy
+from berth.rules import CAPABILITIES
+from berth.spec import Bind, Network, Spec, StartOptions, WakelockPolicy
 from berth.store import last_end, list_names, load_spec
 
 
@@ -77,7 +78,7 @@ class Details(Struct, frozen=True, kw_only=True):
     volatile: bool = False
     options: StartOptions | None = None
     usage: Usage | None = None
-    network: str | None = None
+    network: Network | None = None
     binds: tuple[Bind, ...] = ()
     namespaces: tuple[str, ...] = ()
     cgroups: tuple[Group, ...] = ()
@@ -123,7 +124,7 @@ def read_details(home: Home, name: str) -> Details:
         volatile=record.options.volatile if record else False,
         options=record.options if record else None,
         usage=read_usage(container) if container.runs else None,
-        network=spec.net if not made else network_kind(made),
+        network=made.network if made else spec.net,
         address=made.lease.address if made and made.lease else None,
         traffic=traffic(home, name) if container.runs and made and made.lease else None,
         binds=spec.binds,
@@ -195,15 +196,6 @@ def _mounted_image(container: Container) -> MountEntry | None:
             if entry.target == target and entry.filesystem == "ext4":
                 return entry
     return None
-
-
-def network_kind(made: Plan) -> str:
-    """Return which network a container that was started by `made` has, as `--net` names it."""
-    if made.lease is not None:
-        return "nat"
-    if made.network in JOINED:
-        return made.network
-    return "none" if "network" in made.namespaces else "host"
 
 
 def _groups(made: Plan) -> tuple[Group, ...]:

@@ -23,7 +23,6 @@ from berth.engine.channel import Channel
 from berth.engine.confine import confine
 from berth.engine.containers import Alive
 from berth.engine.execute import NOT_FOUND, ExecError, NotExecuted, execute
-from berth.engine.inspect import read_machine
 from berth.engine.own_null import take_own_null
 from berth.engine.passwd import Account, look_up_user
 from berth.engine.stages import reached
@@ -190,7 +189,7 @@ class Door:
         """Become somebody inside the container in everything but the PID namespace, then fork into that."""
         forbid_inspection()
         rules = self.container.plan.syscall_rules
-        seccomp_program = seccomp.assemble(rules, read_machine()) if rules else b""
+        seccomp_program = seccomp.assemble(rules, os.uname().machine) if rules else b""
         for number, fd in enumerate([fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]):
             os.dup2(fd, number)
         reset_limits(self.container.plan.oom_score_adj)

@@ -67,9 +67,8 @@ def reply(listener: int, question: Question, caller: Caller, allowed: Allowed) -
 
 def _give_context(listener: int, question: Question, caller: Caller) -> None:
     address = question.arguments[0]
-    name = (
-        read_string(caller.memory, address, _PATH_MAX) if address else None
-    )  # libmount asks so whether fsopen is there
+    # libmount asks with a null pointer whether fsopen is there.
+    name = read_string(caller.memory, address, _PATH_MAX) if address else None
     if name is None or name not in _GIVEN_OUT:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))  # so that the caller falls back on mount(2)
     context = open_context(name)

@@ -17,8 +17,8 @@ from berth.engine.inspect import device_folders, read_device_nodes
 from berth.host import DeviceNode, Host
 from berth.kernel.call import KernelError
 from berth.kernel.inotify import IN_ATTRIB, IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO, Inotify
-from berth.kernel.mounts import fd_path, read_mounts
-from berth.kernel.paths import make_in_root, mount_id, open_in_root
+from berth.kernel.mounts import fd_path, mount_id, read_mounts
+from berth.kernel.paths import make_in_root, open_in_root
 from berth.kernel.uevents import UeventSocket
 from berth.plan.devices import hardware_nodes, plan_devices
 from berth.plan.model import DevicePolicy

@@ -77,11 +77,6 @@ def _read_lasting() -> Host:
     )
 
 
-def read_machine() -> str:
-    """Return uname's name of the machine (aarch64, x86_64, ...)."""
-    return os.uname().machine
-
-
 def _read(path: str) -> str:
     try:
         return read_file(path).decode(errors="replace")

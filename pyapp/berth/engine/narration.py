@@ -5,9 +5,10 @@ from msgspec import Struct
 from berth.amounts import size
 from berth.engine.preview import Preview
 from berth.host import InitKind
-from berth.plan.capabilities import CAPABILITIES, withheld
+from berth.plan.capabilities import withheld
 from berth.plan.cgroups import group_path
 from berth.plan.model import ArgumentTest, Cgroup, DeviceRule, Plan, SyscallRule
+from berth.rules import CAPABILITIES
 from berth.spec import Spec
 
 _NAMESPACES = {

@@ -29,12 +29,13 @@ STAGES = {
 """Which process stands still where, in the order in which a start and an end reach the stages."""
 
 _PAUSE_AT = os.environ.get("BERTH_PAUSE_AT")
-_TOLD = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")  # by the builder, which is outside
+TOLD = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")
+"""Those that the builder, which is outside, tells of as progress."""
 
 
 def come_to(home: Home, name: str, stage: str) -> None:
     """Tell the operation that starts container `name` how far that is, and stop here if the environment says so."""
-    if stage in _TOLD:
+    if stage in TOLD:
         announce(home, name, "progress", stage)
     reached(stage)
 

@@ -56,7 +56,8 @@ def stop(home: Home, name: str, seconds: float) -> None:
     if found.condition == "stopped":
         load_spec(home, name)  # says that there is no such container, where that is so
     if not found.runs:
-        raise BerthError(f"container {name}: is {found.condition}, so there is nothing to stop")
+        cure = '; run "berth recover" to undo what it left' if found.condition in ("crashed", "stuck") else ""
+        raise BerthError(f"container {name}: is {found.condition}, so there is nothing to stop{cure}")
     if found.condition == "unattended":  # so that its init finds a console to say good-bye on
         with RunFolder(home, name).locked(), contextlib.suppress(BerthError):
             attend(home, name)

@@ -114,19 +114,6 @@ def permitted() -> int:
     return int(data[0].permitted | data[1].permitted << 32)
 
 
-def bounding_set() -> tuple[str, ...]:
-    """Return the names in the calling process's bounding set, as far as they are known here."""
-    found = []
-    for name, number in NUMBERS.items():
-        try:
-            if _prctl(_PR_CAPBSET_READ, number, "PR_CAPBSET_READ"):
-                found.append(name)
-        except KernelError as error:
-            if error.errno != errno.EINVAL:
-                raise
-    return tuple(found)
-
-
 def _prctl(option: int, value: int, call: str) -> int:
     zero = ctypes.c_ulong(0)
     return check(libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), call)

@@ -17,7 +17,6 @@ IN_CREATE: Final = 0x00000100
 IN_DELETE: Final = 0x00000200
 IN_DELETE_SELF: Final = 0x00000400
 IN_MOVE_SELF: Final = 0x00000800
-IN_Q_OVERFLOW: Final = 0x00004000
 IN_ONLYDIR: Final = 0x01000000
 
 _HEADER: Final = struct.Struct("=iIII")  # struct inotify_event: wd, mask, cookie, len

@@ -38,14 +38,10 @@ MS_RELATIME: Final = 1 << 21
 MS_STRICTATIME: Final = 1 << 24
 MS_LAZYTIME: Final = 1 << 25
 
-MNT_FORCE: Final = 1
 MNT_DETACH: Final = 2
-MNT_EXPIRE: Final = 4
 UMOUNT_NOFOLLOW: Final = 8
 
 AT_FDCWD: Final = -100
-AT_SYMLINK_NOFOLLOW: Final = 0x100
-AT_NO_AUTOMOUNT: Final = 0x800
 AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
 
@@ -292,7 +288,7 @@ def parse_mountinfo(line: bytes) -> MountEntry:
 
 
 def mount_id(fd: int) -> int:
-    """Return the id, as in mountinfo, of the mount that descriptor `fd` lies on (Linux 3.15).
+    """Return the id, as in mountinfo, of the mount that descriptor `fd` lies on (Linux 3.15); asks no file system.
 
     Raises KernelError.
     """

@@ -53,7 +53,7 @@ def setns(fd: int, word: str) -> None:
 def open_namespaces(pid: int) -> dict[str, int]:
     """Return descriptors of those namespaces of `pid` that differ from the caller's own, in joining order.
 
-    Raises KernelError-like OSError when the process is gone (ENOENT).
+    Raises OSError: ENOENT when the process is gone.
     """
     found: dict[str, int] = {}
     for word, file in NAMESPACE_FILES.items():

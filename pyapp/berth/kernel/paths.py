@@ -11,6 +11,7 @@ import stat
 from typing import Final
 
 from berth.kernel.call import KernelError, syscall
+from berth.kernel.mounts import mount_id
 
 _SYS_OPENAT2: Final = 437
 _RESOLVE_NO_XDEV: Final = 0x01
@@ -44,12 +45,6 @@ def open_in_root(
         if error.errno == errno.EAGAIN:  # a rename raced with the look-up of `..`
             return open_in_root(root, path, flags, follow=follow, across_mounts=across_mounts)
         raise
-
-
-def mount_id(fd: int) -> int:
-    """Return the id of the mount that descriptor `fd` is on, as in mountinfo; asks no file system (Linux 3.15)."""
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
 
 
 def _walk(root: int, path: str, flags: int, follow: bool, mount: int | None) -> int:

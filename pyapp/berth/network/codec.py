@@ -1,7 +1,7 @@
 """The parts of pyroute2 that are used: what netlink and DHCP messages look like.
 
-Importing `pyroute2` itself imports all of it, with asyncio, ssl and multiprocessing: 130 ms and 18 MB.  Its message
-classes need none of that, so the package is entered past its front door (docs/decisions/only-the-codec-of-pyroute2.md).
+Importing `pyroute2` itself imports all of it, with asyncio, ssl and multiprocessing.  Its message classes need none of
+that, so the package is entered past its front door (docs/decisions/only-the-codec-of-pyroute2.md).
 """
 
 import importlib.util

@@ -12,7 +12,6 @@ from berth.network.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
-    RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELROUTE,
     RTM_DELRULE,
@@ -201,13 +200,6 @@ def add_gateway(netlink: Netlink, index: int, lease: Lease) -> None:
     add_address(netlink, index, lease.gateway, 32)
     if lease.gateway6:
         add_address(netlink, index, lease.gateway6, 128, family=6)
-
-
-def remove_address(netlink: Netlink, index: int, address: str, length: int, *, family: Family = 4) -> None:
-    """Take an address from a link; one that is not there is fine."""
-    with unless_gone():
-        attributes = {"IFA_LOCAL": address, "IFA_ADDRESS": address}
-        netlink.ask(RTM_DELADDR, address, 0, attributes, family=_AF[family], prefixlen=length, index=index)
 
 
 def add_route(netlink: Netlink, route: Route, *, family: Family = 4) -> None:

@@ -51,8 +51,6 @@ _CLASSES: Final[dict[int, type[nlmsg]]] = {
     **dict.fromkeys((RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE), fibmsg),
 }
 _ROOM: Final = 1 << 18
-_SOL_NETLINK: Final = 270
-_NETLINK_GET_STRICT_CHK: Final = 12
 
 Fields = dict[str, Any]  # a message's fields: numbers, addresses as text, nested attributes as lists
 

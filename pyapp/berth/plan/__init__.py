@@ -47,14 +47,14 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         *network_group_steps(spec, host),
         *bind_steps(spec),
     )
-    capabilities = plan_capabilities(spec, host)
+    capabilities = plan_capabilities(spec)
     guarded = is_guarded(spec, host, capabilities)
     return Plan(
         name=spec.name,
         hostname=spec.hostname or spec.name,
         argv=(spec.init,),
         environment=init_environment(spec, host),
-        namespaces=_namespaces(spec, host),
+        namespaces=namespaces(spec, host),
         steps=steps,
         cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
         devices=plan_devices(spec, host),
@@ -86,7 +86,8 @@ def init_environment(spec: Spec, host: Host) -> dict[str, str]:
     }
 
 
-def _namespaces(spec: Spec, host: Host) -> tuple[str, ...]:
+def namespaces(spec: Spec, host: Host) -> tuple[str, ...]:
+    """Return the new namespaces that a container gets, by the words of `Plan.namespaces`."""
     words = ["mount", "pid", "uts", "ipc"]
     if host.cgroup_namespace:
         words.append("cgroup")

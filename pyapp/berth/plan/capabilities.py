@@ -5,54 +5,10 @@ Names are the kernel's without `CAP_`, in the order of linux/capability.h.
 
 from typing import Final
 
+from berth import rules
 from berth.errors import UsageError
-from berth.host import Host
+from berth.rules import CAPABILITIES
 from berth.spec import Spec
-
-CAPABILITIES: Final = (
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-)
-"""All that Linux 6.x has; a capability that the running kernel is too old for is simply not there."""
 
 ONE_OFF_CAPABILITIES: Final = (
     "CHOWN",
@@ -96,8 +52,8 @@ _NET_ADMIN: Final = (
 )
 
 
-def plan_capabilities(spec: Spec, host: Host) -> tuple[str, ...]:
-    """Return the bounding set of the container's init, in the kernel's order.
+def plan_capabilities(spec: Spec) -> tuple[str, ...]:
+    """Return the bounding set of the container's init, in the kernel's order; the same on every host.
 
     NET_ADMIN stays with a network namespace of the container's own, as with systemd-nspawn: on the host's network a
     network manager inside takes Wi-Fi over and can route around a VPN.  It also stays with hardware access,
@@ -105,7 +61,6 @@ def plan_capabilities(spec: Spec, host: Host) -> tuple[str, ...]:
     `all` stands for every capability in cap_add and cap_drop; dropping all leaves what is added by name.
     Raises UsageError for a name that Linux does not have, and for one both added and dropped.
     """
-    del host  # every host gets the same set: the kernel passes over what it does not know
     added, dropped = _names("--cap-add", spec.cap_add), _names("--cap-drop", spec.cap_drop)
     if both := added & dropped - {"ALL"}:
         raise UsageError(f"--cap-add and --cap-drop both name {min(both)}; leave one of them out")
@@ -137,15 +92,4 @@ def withheld(spec: Spec) -> dict[str, str]:
 
 
 def _names(flag: str, words: tuple[str, ...]) -> set[str]:
-    return {_name(flag, word) for word in words}
-
-
-def _name(flag: str, word: str) -> str:
-    name = word.upper().removeprefix("CAP_")
-    if name == "ALL" or name in CAPABILITIES:
-        return name
-    from difflib import get_close_matches  # much memory in every process, and only mistakes need it
-
-    near = get_close_matches(name, CAPABILITIES, n=1)
-    advice = f"did you mean {near[0]}?" if near else "see capabilities(7) for the names"
-    raise UsageError(f"{flag} {word}: Linux has no such capability; {advice}")
+    return {rules.capability(flag, word).removeprefix("CAP_") for word in words}

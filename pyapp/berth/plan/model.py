@@ -158,8 +158,8 @@ Step = Mount | BindMount | Directory | Node | GettyTerminal | Link | File | Mask
 class Cgroup(Struct, frozen=True):
     """One hierarchy in which the container gets `berth/NAME` (limits) and `berth/NAME/payload` (processes).
 
-    `mount` is where the host has the hierarchy; None means that the engine mounts a cgroup2 of its own, because the
-    host has none.  `switch_on` lists the v2 controllers to be enabled from the root down to the payload; `inherit` the
+    `mount` is where the host has the hierarchy; None means that the engine mounts it for itself, because the host has
+    not.  `switch_on` lists the v2 controllers to be enabled from the root down to the payload; `inherit` the
     v1 cpuset files that each new group copies from its parent first; `limits` what is written to `berth/NAME`.
     `group` stands there instead of NAME where the container is of another state folder than the device's own: NAME@TAG.
     """

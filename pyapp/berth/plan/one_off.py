@@ -1,7 +1,7 @@
 """The plan of `run --rm`: a fresh, read-only container around one program, gone with it."""
 
 from berth.host import Host
-from berth.plan import init_environment
+from berth.plan import init_environment, namespaces
 from berth.plan.capabilities import plan_one_off_capabilities
 from berth.plan.cgroups import plan_cgroups
 from berth.plan.devices import device_steps, plan_devices
@@ -24,11 +24,6 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
     """
     confined = not (spec.privileged or spec.cap_add)
     limited = spec.memory is not None or spec.cpus is not None or spec.pids_limit is not None
-    words = ["mount", "pid", "uts", "ipc"]
-    if host.cgroup_namespace:
-        words.append("cgroup")
-    if spec.net != "host":
-        words.append("network")
     capabilities = plan_one_off_capabilities(spec)
     guarded = is_guarded(spec, host, capabilities)
     return Plan(
@@ -36,7 +31,7 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         hostname=spec.hostname or spec.name,
         argv=argv,
         environment={**init_environment(spec, host), **environment},
-        namespaces=tuple(words),
+        namespaces=namespaces(spec, host),
         steps=(
             *device_steps(spec, host),
             *proc_steps(spec),
@@ -52,5 +47,6 @@ def plan_one_off(spec: Spec, argv: tuple[str, ...], environment: dict[str, str],
         mounts=plan_mounts(spec, guarded=guarded),
         read_only_root=True,
         console=terminal,
+        network=spec.net,
         oom_score_adj=plan_oom_score_adj(spec, host),
     )

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from berth.engine.stages import TOLD
+
 _STOP = ("asked", "killed", "ended")
-_START = ("recorded", "mounted", "cgroups", "namespaces", "ready", "executed")
-_STEPS: Mapping[str, tuple[str, ...]] = {"start": _START, "stop": _STOP, "restart": (*_STOP, *_START)}
+_STEPS: Mapping[str, tuple[str, ...]] = {"start": TOLD, "stop": _STOP, "restart": (*_STOP, *TOLD)}
 
 
 def part_done(kind: str, step: str, before: float | None) -> float | None:

@@ -91,7 +91,7 @@ class Supervisor:
         return self._control, self._notices, self._events, self._operations
 
     def sign(self, pid: int) -> None:
-        """Write the pid of who serves into the lock file, for whoever wants to end the service."""
+        """Write the pid of who serves into the lock file, for people who look there; it may outlive that process."""
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{pid}\n".encode(), 0)
 

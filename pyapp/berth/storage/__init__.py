@@ -1,1 +1,1 @@
-"""Images and layers: what lies on disk and how it becomes a mounted root file system."""
+"""Images: what their superblocks say, checking them, and mounting them as root file systems."""

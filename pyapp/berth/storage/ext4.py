@@ -36,21 +36,17 @@ _E2FSCK_FAILURES: Final = (
 class Superblock(Struct, frozen=True, kw_only=True):
     """The fields of a superblock that Berth decides by; times are seconds since 1970, 0 where never written.
 
-    `mounts` counts the writable mounts since the last check; `compat`, `incompat` and `ro_compat` are feature masks.
+    `mounts` counts the writable mounts since the last check; `incompat` is a mask of features.
     """
 
     clean: bool
     errors: bool
     last_check: int
     made: int
-    mounted: int
     mounts: int
-    label: str
     block_size: int
     block_count: int
-    compat: int
     incompat: int
-    ro_compat: int
 
     @property
     def needs_recovery(self) -> bool:
@@ -97,14 +93,10 @@ def read_superblock(data: bytes) -> Superblock:
         errors=bool(state & _STATE_ERRORS),
         last_check=_time(block, 0x40, 0x277),
         made=_time(block, 0x108, 0x276),
-        mounted=_time(block, 0x2C, 0x275),
         mounts=_u16(block, 0x34),
-        label=block[0x78:0x88].partition(b"\0")[0].decode(errors="replace"),
         block_size=1024 << log_block_size,
         block_count=_u32(block, 0x04) | blocks_high << 32,
-        compat=_u32(block, 0x5C),
         incompat=incompat,
-        ro_compat=_u32(block, 0x64),
     )
 
 

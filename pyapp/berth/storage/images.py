@@ -28,7 +28,7 @@ from msgspec import Struct
 from berth.errors import BerthError, UsageError
 from berth.kernel.call import KernelError
 from berth.kernel.loop import attach, list_loops
-from berth.kernel.mounts import MNT_DETACH, MS_RDONLY, fd_path, mount, mount_id, umount
+from berth.kernel.mounts import MNT_DETACH, MS_RDONLY, fd_path, mount, umount
 from berth.spec import FsckPolicy
 from berth.storage.check import check_file_system
 from berth.storage.ext4 import SUPERBLOCK_END, Superblock, read_superblock
@@ -57,15 +57,9 @@ class ImageBusy(BerthError):
 
 
 class MountedImage(Struct, frozen=True):
-    """A mounted image and what identifies it: the loop device's number (None: a block device), st_dev, mount id.
-
-    `device` is st_dev of the mounted file system, `backing` st_dev and st_ino of the image.
-    """
+    """A mounted image: the number of its loop device (None: a block device), and warnings, sentences each."""
 
     loop: int | None
-    device: int
-    mount_id: int
-    backing: tuple[int, int]
     warnings: tuple[str, ...]
 
 
@@ -128,9 +122,8 @@ def mount_image(
             image, source, superblock, policy=policy, read_only=read_only, e2fsck=tools.get("e2fsck"), now=now
         )
         _mount(opened, source, target)
-        device_number, number = _identify(opened, target)
-        backing = (opened.status.st_dev, opened.status.st_ino)
-        return MountedImage(loop, device_number, number, backing, warnings)
+        _refuse_without_root(opened, target)
+        return MountedImage(loop, warnings)
 
 
 def _open(image: str, read_only: bool) -> _Image:
@@ -247,13 +240,10 @@ def _mount(image: _Image, source: str, target: str) -> None:
         ) from error
 
 
-def _identify(image: _Image, target: str) -> tuple[int, int]:
+def _refuse_without_root(image: _Image, target: str) -> None:
+    """Unmount and refuse a file system whose root directory is damaged."""
     try:
-        fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return os.fstat(fd).st_dev, mount_id(fd)
-        finally:
-            os.close(fd)
+        os.close(os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
         umount(target, MNT_DETACH)
         raise image.error(f"its root directory can't be opened ({error.strerror}); try --fsck=always") from error

@@ -46,13 +46,15 @@ def summary(home: Home, name: str) -> Summary:
         except BerthError as wrong:
             error = str(wrong)
     image = record.image if record else spec.image if spec else None
+    made = record.plan if record else None
     return Summary(
         name=name,
         state=container.condition,
         pid=container.alive.pid if container.runs else None,
         root=image or (record.rootfs if record else spec.rootfs if spec else None),
         image=bool(image),
-        network=spec.net if spec else None,
+        network=made.network if made else spec.net if spec else None,
+        address=made.lease.address if made and made.lease else None,
         started_at=record.started_at if record and record.started_at else None,
         autostart=spec.autostart if spec else False,
         last_end=last_end(home, name),

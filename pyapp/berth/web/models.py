@@ -167,7 +167,7 @@ class StreamChange(Request, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """A container in a list; `error` says why its settings can't be read."""
+    """A container in a list; `address` is the one that Berth gave it, `error` says why its settings can't be read."""
 
     name: str
     state: Condition

@@ -40,7 +40,7 @@ class Route(Struct, frozen=True, kw_only=True):
     """One call: what it `takes` and `gives` are types for msgspec, None for nothing.
 
     `apart` is for what must not be done by a process with threads.  `query` names the parameters that it may have, with
-    what each must match; `tokenless` is for the one call that gives a token.
+    what each must match; `tokenless` is for the calls of a page that has no token, or does not show it yet.
     """
 
     method: str

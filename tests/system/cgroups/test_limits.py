@@ -21,7 +21,8 @@ from berth.kernel.namespaces import unshare
 from berth.plan.devices import plan_devices
 from berth.plan.model import Cgroup
 from berth.spec import Spec
-from tests.groups import MOUNTS, Made, in_child
+from tests.forked import Child, in_child
+from tests.groups import MOUNTS, Made
 
 pytestmark = pytest.mark.system
 
@@ -33,7 +34,7 @@ def test_a_memory_limit_is_kept(made: Made) -> None:
         cgroups.join(plan, made.name)
         return len(b"x" * (64 << 20))
 
-    assert in_child(fill) == {"signal": signal.SIGKILL}
+    assert Child(fill).exit_code() == -signal.SIGKILL
 
 
 def test_root_inside_can_t_lift_a_limit(made: Made, tmp_path: Path) -> None:

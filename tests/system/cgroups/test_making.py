@@ -14,7 +14,8 @@ from berth.kernel.mounts import MS_PRIVATE, MS_REC, mount
 from berth.kernel.namespaces import unshare
 from berth.plan.cgroups import OWN_MOUNTS, own_path
 from berth.plan.model import Cgroup
-from tests.groups import MOUNTS, NOBODY_KEEPS, Made, folder, in_child, sleeper
+from tests.forked import in_child
+from tests.groups import MOUNTS, NOBODY_KEEPS, Made, folder, sleeper
 
 pytestmark = pytest.mark.system
 

@@ -14,7 +14,8 @@ from berth.engine.cgroup_trees import identify, processes, read, remove, write
 from berth.kernel.call import KernelError
 from berth.plan.cgroups import own_path
 from tests.faults import wait_until
-from tests.groups import MOUNTS, Made, folder, in_child, sleeper
+from tests.forked import in_child
+from tests.groups import MOUNTS, Made, folder, sleeper
 
 pytestmark = pytest.mark.system
 

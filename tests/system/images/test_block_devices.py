@@ -37,8 +37,8 @@ def test_a_block_device_is_mounted_without_a_loop_device(
     result = mounted(block_device, read_only=read_only)
 
     assert result.loop is None
-    assert result.device == os.stat(block_device).st_rdev
     (entry,) = mounts_under(tmp_path)
+    assert entry.device == os.stat(block_device).st_rdev
     assert (entry.source, entry.options[0]) == (block_device, "ro" if read_only else "rw")
 
 

@@ -11,8 +11,9 @@ from typing import IO
 import pytest
 
 from tests import faults
+from tests.faults import open_files
 from tests.program import Berth
-from tests.service import Service, ask, calling, connect_in, open_files
+from tests.service import Service, ask, calling, connect_in
 
 pytestmark = pytest.mark.system
 

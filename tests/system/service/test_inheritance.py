@@ -15,8 +15,9 @@ import pytest
 
 from berth.kernel.processes import status_field
 from tests import faults
+from tests.faults import open_files
 from tests.program import Berth
-from tests.service import Service, monitor_of, open_files
+from tests.service import Service, monitor_of
 
 pytestmark = pytest.mark.system
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests import callers
+from tests import callers, faults
 from tests.callers import (
     SECONDS,
     Terminal,
     Watched,
     at_terminal,
-    await_true,
     exit_code,
     interactive_shell,
+    leave,
     matched,
     pid_of,
     with_terminal,
@@ -75,7 +75,7 @@ def test_what_is_typed_before_the_detaching_key_arrives(berth: Berth, root: Path
     viewer = look_on(berth)
     viewer.send(f"echo last >/told\r{DETACH}")
     assert exit_code(viewer) == 0
-    await_true((root / "told").exists)
+    faults.wait_until((root / "told").exists, "what was typed has arrived")
 
 
 def test_ctrl_c_is_for_the_program_on_the_console(berth: Berth, root: Path) -> None:
@@ -95,7 +95,8 @@ def test_the_console_has_the_size_of_who_looked_last(berth: Berth, root: Path) -
     first.expect_exact("33 77")
     second = look_on(berth)
     second.setwinsize(44, 88)
-    await_true(lambda: berth.succeed("run", "consoles", "--", "stty", "-F", "/dev/console", "size") == "44 88\n")
+    size = ("run", "consoles", "--", "stty", "-F", "/dev/console", "size")
+    faults.wait_until(lambda: berth.succeed(*size) == "44 88\n", "the console has the second viewer's size")
     detach(second)
     detach(first)
 
@@ -175,8 +176,7 @@ def test_ctrl_c_ends_looking_on_in_a_pipe(berth: Berth, root: Path) -> None:
     shell.expect_exact("said before")
     shell.sendintr()
     shell.expect_exact(callers.PROMPT)
-    shell.sendline("exit 0")
-    exit_code(shell)
+    leave(shell)
 
 
 def test_a_start_in_the_foreground_shows_the_console_and_ends_with_the_container(berth: Berth, root: Path) -> None:

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests import callers
+from tests import callers, faults
 from tests.callers import (
     INSIDE,
     PROMPT,
     Terminal,
-    await_true,
     exit_code,
     find_process,
     interactive_shell,
+    leave,
     say,
+    suspend,
     with_terminal,
 )
 from tests.program import Berth
@@ -32,7 +33,7 @@ def root(berth: Berth) -> Iterator[Path]:
     """A Debian with systemd, booted, and with a user `guest` that may use sudo."""
     with callers.running(berth, "screens", "debian-systemd") as folder:
         booted = ["run", "screens", "--", "systemctl", "is-system-running", "--wait"]
-        await_true(lambda: berth(*booted).stdout == "running\n")
+        faults.wait_until(lambda: berth(*booted).stdout == "running\n", "all of systemd is up")
         berth.succeed("run", "screens", "--", "useradd", "--create-home", "--shell", "/bin/bash", "guest")
         (folder / "etc/sudoers.d/guest").write_text("guest ALL=(ALL) NOPASSWD: ALL\n")
         yield folder
@@ -42,9 +43,14 @@ def root(berth: Berth) -> Iterator[Path]:
 def bash(berth: Berth, root: Path) -> Terminal:
     """A login shell of root's in the container."""
     shell = with_terminal(berth, "enter", "screens")
+    take_prompt(shell)
+    return shell
+
+
+def take_prompt(shell: Terminal) -> None:
+    """Have a bash show the prompt INSIDE."""
     shell.sendline("bind 'set enable-bracketed-paste off'; PS1='in''side# '")
     shell.expect_exact(INSIDE)
-    return shell
 
 
 def test_a_login_shell_knows_who_and_where_it_is(bash: Terminal) -> None:
@@ -60,9 +66,7 @@ def test_a_login_shell_knows_who_and_where_it_is(bash: Terminal) -> None:
 def test_jobs_in_bash_stop_and_come_back(bash: Terminal) -> None:
     bash.sendline("sleep 4901")
     sleeper = find_process("4901")
-    bash.send("\x1a")
-    bash.expect("Stopped")
-    bash.expect_exact(INSIDE)
+    suspend(bash, INSIDE)
     assert say(bash, "jobs -r; jobs -s | wc -l") == ["1"]
     say(bash, "bg; jobs -r | grep -q sleep && echo running")
     bash.sendline("fg")
@@ -70,22 +74,19 @@ def test_jobs_in_bash_stop_and_come_back(bash: Terminal) -> None:
     os.kill(sleeper, signal.SIGTERM)
     bash.expect("Terminated")
     bash.expect_exact(INSIDE)
-    bash.sendline("exit 0")
-    assert exit_code(bash) == 0
+    leave(bash)
 
 
 @pytest.mark.parametrize("become", ["su - guest -c id", "runuser -u guest id", "setsid -w su guest -c id"])
 def test_su_does_not_hang(bash: Terminal, become: str) -> None:
     assert any("(guest)" in line for line in say(bash, become))
-    bash.sendline("exit 0")
-    assert exit_code(bash) == 0
+    leave(bash)
 
 
 def test_su_gives_a_shell_with_jobs_and_a_session(bash: Terminal) -> None:
     bash.sendline("su - guest")
     bash.expect_exact("$ ")
-    bash.sendline("bind 'set enable-bracketed-paste off'; PS1='in''side# '")
-    bash.expect_exact(INSIDE)
+    take_prompt(bash)
     assert say(bash, "id -un; pwd") == ["guest", "/home/guest"]
     bash.sendline("sleep 4902")
     find_process("4902")
@@ -93,8 +94,7 @@ def test_su_gives_a_shell_with_jobs_and_a_session(bash: Terminal) -> None:
     bash.expect_exact(INSIDE)
     bash.sendline("exit")
     bash.expect_exact(INSIDE)
-    bash.sendline("exit 0")
-    assert exit_code(bash) == 0
+    leave(bash)
 
 
 def test_sudo_does_not_hang(berth: Berth, root: Path) -> None:
@@ -148,9 +148,7 @@ def test_vim_stops_and_comes_back_with_its_screen(berth: Berth, root: Path) -> N
     shell.expect_exact(EMPTY)
     shell.send("isome words\x1b")
     shell.expect_exact("words")
-    shell.send("\x1a")
-    shell.expect("Stopped")
-    shell.expect_exact(PROMPT)
+    suspend(shell)
     shell.sendline("echo out''side")
     shell.expect_exact("outside")
     shell.expect_exact(PROMPT)
@@ -158,34 +156,25 @@ def test_vim_stops_and_comes_back_with_its_screen(berth: Berth, root: Path) -> N
     shell.expect_exact("some words")
     shell.send(":q!\r")
     shell.expect_exact(PROMPT)
-    shell.sendline("exit 0")
-    assert exit_code(shell) == 0
+    leave(shell)
 
 
-def test_less_reads_keys_while_its_input_is_a_pipe(berth: Berth, root: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    ["seq 1 1000 | berth run screens -- less", "berth run screens -- seq 1 1000 | less"],
+    ids=["behind", "before"],
+)
+def test_less_reads_keys_while_its_input_is_a_pipe(berth: Berth, root: Path, line: str) -> None:
+    """Inside behind a program outside, and outside behind a program inside."""
     shell = interactive_shell(berth)
-    shell.sendline("seq 1 1000 | berth run screens -- less")
+    shell.sendline(line)
     shell.expect_exact("\r\n32")
     shell.send("G")
     shell.expect_exact("1000")
     shell.send("q")
     shell.expect_exact(PROMPT)
-    shell.sendline("stty -a | grep -o -- '-*icanon'")
-    shell.expect_exact("\r\nicanon")
-    shell.sendline("exit 0")
-    exit_code(shell)
-
-
-def test_less_behind_a_pipe_reads_what_a_program_inside_writes(berth: Berth, root: Path) -> None:
-    shell = interactive_shell(berth)
-    shell.sendline("berth run screens -- seq 1 1000 | less")
-    shell.expect_exact("\r\n32")
-    shell.send("G")
-    shell.expect_exact("1000")
-    shell.send("q")
-    shell.expect_exact(PROMPT)
-    shell.sendline("exit 0")
-    exit_code(shell)
+    assert say(shell, "stty -a | grep -o -- '-*icanon'", PROMPT) == ["icanon"]
+    leave(shell)
 
 
 def test_htop_shows_the_containers_processes(berth: Berth, root: Path) -> None:
@@ -205,9 +194,9 @@ def test_a_session_of_su_is_known_to_logind(bash: Terminal, berth: Berth) -> Non
     bash.sendline("su - guest")
     bash.expect_exact("$ ")
 
-    await_true(lambda: "guest" in berth.succeed("run", "screens", "--", "loginctl", "list-sessions"))
+    sessions = ("run", "screens", "--", "loginctl", "list-sessions")
+    faults.wait_until(lambda: "guest" in berth.succeed(*sessions), "logind knows the session")
 
     bash.sendline("exit")
     bash.expect_exact(INSIDE)
-    bash.sendline("exit 0")
-    assert exit_code(bash) == 0
+    leave(bash)

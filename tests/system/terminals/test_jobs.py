@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests import callers
+from tests import callers, faults
 from tests.callers import (
     INSIDE,
     PROMPT,
     Watched,
     await_raw,
     await_state,
-    exit_code,
     find_process,
     interactive_shell,
     leave,
     say,
     shell_inside,
+    suspend,
 )
 from tests.program import Berth
 
@@ -31,9 +31,7 @@ def test_ctrl_z_stops_a_program_and_fg_resumes_it(berth: Berth, run: list[str]) 
     shell.expect_exact("ready")
     program = find_process("4812")
 
-    shell.send("\x1a")
-    shell.expect("Stopped")
-    shell.expect_exact(PROMPT)
+    suspend(shell)
     await_state(program, "T")
     assert say(shell, "stty -a | grep -o -- '-*icanon'", PROMPT) == ["icanon"]
 
@@ -51,15 +49,13 @@ def test_a_stopped_program_goes_on_in_the_background_and_comes_back(berth: Berth
     shell.sendline("berth run terminals -- sh -c 'echo rea\"\"dy; sleep 4813; echo got $(head -n 1)'")
     shell.expect_exact("ready")
     program = find_process("4813")
-    shell.send("\x1a")
-    shell.expect("Stopped")
-    shell.expect_exact(PROMPT)
+    suspend(shell)
 
     say(shell, "bg", PROMPT)
     await_state(program, "S")
     assert say(shell, "echo wor''ks", PROMPT) == ["works"]
     os.kill(program, signal.SIGKILL)  # what follows reads the terminal, so it stops as any background job does
-    callers.await_true(lambda: "Stopped" in " ".join(say(shell, "jobs", PROMPT)))
+    faults.wait_until(lambda: "Stopped" in " ".join(say(shell, "jobs", PROMPT)), "the job has stopped")
 
     shell.sendline("fg")
     await_raw(shell)
@@ -152,9 +148,7 @@ def test_ctrl_z_stops_both_sides_of_a_pipe(berth: Berth, root: Path) -> None:
     shell.sendline("berth run terminals -- sleep 4818 | cat")
     program = find_process("4818")
 
-    shell.send("\x1a")
-    shell.expect("Stopped")
-    shell.expect_exact(PROMPT)
+    suspend(shell)
     await_state(program, "T")
     shell.sendline("fg")
     await_state(program, "S")
@@ -168,14 +162,11 @@ def test_jobs_work_in_a_shell_inside(berth: Berth, run: list[str]) -> None:
     shell.sendline("sleep 4819")
     program = find_process("4819")
 
-    shell.send("\x1a")
-    shell.expect("Stopped")
-    shell.expect_exact(INSIDE)
+    suspend(shell, INSIDE)
     await_state(program, "T")
     shell.sendline("fg")
     await_state(program, "S")
     shell.sendintr()
     shell.expect_exact(INSIDE)
     assert say(shell, "echo $?") == ["130"]
-    shell.sendline("exit 0")
-    assert exit_code(shell) == 0
+    leave(shell)

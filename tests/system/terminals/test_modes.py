@@ -7,7 +7,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests import callers
+from tests import faults
 from tests.callers import (
     Terminal,
     Watched,
@@ -89,7 +89,8 @@ def test_a_closed_terminal_hangs_up_the_program(berth: Berth, root: Path) -> Non
     terminal.closed = True
 
     assert sleeper.ends()
-    callers.await_true(lambda: (root / "told").exists() and (root / "told").read_text() == "hup\n")
+    told = root / "told"
+    faults.wait_until(lambda: told.exists() and told.read_text() == "hup\n", "the program was hung up")
     (root / "told").unlink()
     terminal.wait()
 

@@ -11,7 +11,6 @@ from tests import callers
 from tests.callers import (
     INSIDE,
     at_terminal,
-    descriptors_of,
     exit_code,
     find_process,
     matched,
@@ -21,6 +20,7 @@ from tests.callers import (
     shell_inside,
     with_terminal,
 )
+from tests.faults import open_files
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -135,7 +135,7 @@ def test_a_program_has_the_terminal_as_its_own(berth: Berth, run: list[str]) -> 
     assert say(shell, f"echo by-path >{name}") == ["by-path"]
     shell.sendline("exec sleep 4803")
     program = find_process("4803")
-    assert sorted(descriptors_of(program)) == [0, 1, 2]
+    assert sorted(open_files(program)) == [0, 1, 2]
     fields = Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()
     group, controlling, foreground = fields[2], fields[4], fields[5]
     assert int(controlling) == os.stat(f"/proc/{program}/fd/0").st_rdev & 0xFFFF
@@ -153,7 +153,7 @@ def test_no_process_inside_holds_the_callers_terminal(berth: Berth, run: list[st
 
     assert {program, parent_of(program)} <= set(inside)
     for pid in inside:
-        for number in descriptors_of(pid):
+        for number in open_files(pid):
             assert not os.path.samestat(os.stat(f"/proc/{pid}/fd/{number}"), outer)
     shell.sendintr()
     shell.expect_exact(INSIDE)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import faults
-from tests.callers import SECONDS, Watched, descriptors_of, find_process, parent_of
+from tests.callers import SECONDS, Watched, await_state, find_process, parent_of
+from tests.faults import open_files, wait_until
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -187,13 +188,6 @@ def test_stopping_the_caller_stops_the_program_and_continuing_continues_it(berth
     shell.communicate(timeout=SECONDS)
 
 
-def await_state(pid: int, state: str) -> None:
-    until = time.monotonic() + SECONDS
-    while (found := Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]) != state:
-        assert time.monotonic() < until, f"process {pid} is {found}, not {state}"
-        time.sleep(0.01)
-
-
 def test_a_caller_that_vanishes_hangs_up(berth: Berth, root: Path) -> None:
     told = root / "told"
     process = start(berth, "run", "terminals", "--", "sh", "-c", "trap 'echo hup >/told; exit' HUP; echo ready; read x")
@@ -201,10 +195,7 @@ def test_a_caller_that_vanishes_hangs_up(berth: Berth, root: Path) -> None:
 
     process.kill()
     process.wait()
-    until = time.monotonic() + SECONDS
-    while not told.exists() or told.read_text() != "hup\n":
-        assert time.monotonic() < until, "no SIGHUP came"
-        time.sleep(0.01)
+    wait_until(lambda: told.exists() and told.read_text() == "hup\n", "the program was hung up")
     told.unlink()
     process.communicate()
 
@@ -239,7 +230,7 @@ def test_a_program_has_three_descriptors(berth: Berth, run: list[str]) -> None:
     process = start(berth, *run, "sleep", "4717")
     try:
         program = find_process("4717")
-        assert sorted(descriptors_of(program)) == [0, 1, 2]
+        assert sorted(open_files(program)) == [0, 1, 2]
     finally:
         process.terminate()
         process.communicate(timeout=SECONDS)
@@ -249,7 +240,7 @@ def test_a_one_off_has_three_descriptors_below_its_small_init(berth: Berth, root
     process = start(berth, "run", "--rm", "--init", "--rootfs", str(root), "--", "sleep", "4718")
     program = find_process("4718")
     try:
-        assert sorted(descriptors_of(program)) == [0, 1, 2]
+        assert sorted(open_files(program)) == [0, 1, 2]
     finally:
         os.kill(program, signal.SIGTERM)
         process.communicate(timeout=SECONDS)
