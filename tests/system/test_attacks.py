@@ -169,6 +169,21 @@ def test_nomask_gives_the_settings_back(berth: Berth, rootfs: Factory) -> None:
     quick.shell(berth, REWRITE.format("kernel/core_pattern"), name=NAME)
 
 
+def test_the_console_of_the_host_is_not_opened_by_its_number(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"), name=NAME)
+    make = "mknod /tmp/host c 5 1 && exec 3<>/tmp/host"
+    assert "not permitted" in berth("run", NAME, "--", "/bin/sh", "-c", make).stderr
+    assert quick.shell(berth, "test -t 3 3<>/dev/console && echo its own", name=NAME) == "its own"
+
+
+def test_on_the_hosts_network_it_pings_and_hears_nothing_else(berth: Berth, rootfs: Factory) -> None:
+    root = rootfs("busybox")
+    quick.start(berth, root, name=NAME)
+    quick.inside(berth, "ping", "-c", "1", "127.0.0.1", name=NAME)
+    heard = berth("run", NAME, "--", "arping", "-c", "1", "-I", "lo", "127.0.0.1")
+    assert "not permitted" in heard.stderr
+
+
 def test_a_mask_is_not_the_hosts_null_device(berth: Berth, rootfs: Factory) -> None:
     hosts = Path("/dev/null").stat()
     quick.start(berth, rootfs("busybox"), name=NAME)

@@ -9,6 +9,7 @@ import fcntl
 import os
 import platform
 import pty
+import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ FS_IOC_SETFSLABEL: Final = 0x41009432
 EXT4_IOC_SETFSUUID: Final = 0x4008662C
 FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS: Final = 0xC0406619
 TIOCCONS: Final = 0x541D
+SIOCGSKNS: Final = 0x894C
+READ_ALL: Final = 3
+FAN_MARK_ADD, FAN_OPEN, FAN_ONDIR = 1, 0x20, 0x40000000
 LISTMOUNT: Final = 458
 LSMT_ROOT: Final = 0xFFFFFFFFFFFFFFFF
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -118,3 +122,63 @@ def test_the_mounts_of_the_host_are_not_listed() -> None:
     assert tried(body, confined=True) == errno.ENOSYS
     unfiltered = tried(body, confined=False)
     assert unfiltered == 0 or read_host().kernel < (6, 8), "else this would prove nothing"
+
+
+def call(name: str, *arguments: object) -> int:
+    """Make a call of libc's; raises OSError."""
+    done = int(getattr(LIBC, name)(*arguments))
+    if done < 0:
+        raise OSError(ctypes.get_errno(), name)
+    return done
+
+
+def test_what_the_host_opens_of_a_shared_folder_is_not_handed_over(scratch: Path) -> None:
+    """Its descriptor of a folder belongs to the host's mount, and from there it goes up to the host's root."""
+    (scratch / "shared").mkdir()
+
+    def body() -> None:
+        group = call("fanotify_init", 0, os.O_RDONLY)
+        mask = ctypes.c_uint64(FAN_OPEN | FAN_ONDIR)
+        call("fanotify_mark", group, FAN_MARK_ADD, mask, -1, os.fsencode(scratch / "shared"))
+        if os.fork() == 0:
+            os.open(scratch / "shared", os.O_RDONLY)
+            os._exit(0)
+        handed_over = struct.unpack_from("=IBBHQii", os.read(group, 4096))[5]
+        assert os.path.samestat(os.stat("..", dir_fd=handed_over), scratch.stat())
+
+    assert tried(body, confined=True) == errno.EPERM
+    assert tried(body, confined=False) == 0, "else this would prove nothing"
+
+
+def test_the_network_namespace_of_a_socket_from_outside_is_not_handed_out() -> None:
+    def body() -> None:
+        one, _ = socket.socketpair()
+        fcntl.ioctl(one, SIOCGSKNS)
+
+    assert tried(body, confined=True) == errno.EPERM
+    assert tried(body, confined=False) == 0, "else this would prove nothing"
+
+
+def test_the_kernel_log_of_the_host_is_not_read() -> None:
+    def body() -> None:
+        call("klogctl", READ_ALL, ctypes.create_string_buffer(64), 64)
+
+    assert tried(body, confined=True) == errno.EPERM
+    assert tried(body, confined=False) == 0, "else this would prove nothing"
+
+
+def test_what_others_send_on_the_hosts_localhost_is_not_heard() -> None:
+    """The dashboard's tokens are sent there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = server.getsockname()
+
+        def hear() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+                raw.settimeout(10)
+                with socket.create_connection(place) as talking:
+                    talking.sendall(b"secret")
+                while b"secret" not in raw.recv(4096):
+                    pass
+
+        assert tried(hear, confined=True) == errno.EPERM
+        assert tried(hear, confined=False) == 0, "else this would prove nothing"

@@ -65,6 +65,7 @@ HARMLESS: Final[dict[str, tuple[int, ...]]] = {
     "ioctl": (-1, 0xC0045877, 0),
     "quotactl": (0, 0, 0, 0),
     "quotactl_fd": (-1, 0, 0, 0),
+    "fanotify_init": (0x80000000, 0),
     "fanotify_mark": (-1, 0x101, 0, 0, -1, 0),
     "listmount": (0, 0, 0, 0),
     "statmount": (0, 0, 0, 0),
@@ -72,9 +73,11 @@ HARMLESS: Final[dict[str, tuple[int, ...]]] = {
     "bpf": (28, 0, 0),
     "getsockopt": (-1, socket.SOL_SOCKET, 77, 0, 0),  # SO_PEERPIDFD
     "setsockopt": (-1, socket.SOL_SOCKET, 76, 0, 0),  # SO_PASSPIDFD
+    "socket": (socket.AF_PACKET, 0, 0),
     "io_uring_setup": (0, 0),
     "swapon": (0, 0),
     "swapoff": (0,),
+    "syslog": (99, 0, 0),
     "reboot": (0xDEADBEEF, 0xCAFEBABE, 0, 0),
     "prctl": (0xDEADBEEF, 2, 0, 0, 0),
     "keyctl": (0, 0xFFFFFFFD, 0),  # KEYCTL_GET_KEYRING_ID of the session keyring

@@ -13,7 +13,7 @@ from berth.spec import Spec
 BASELINE = {
     "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "settimeofday", "clock_settime",
     "clock_settime64", "stime", "open_by_handle_at", "quotactl", "quotactl_fd", "perf_event_open",
-    "swapon", "swapoff",
+    "swapon", "swapoff", "syslog",
 }  # fmt: skip
 KEYRING = {"keyctl", "add_key", "request_key"}
 SHIELD = {"unshare", "clone", "clone3"}
@@ -77,9 +77,10 @@ def test_what_halts_a_whole_file_system_is_refused(number: int) -> None:
         pytest.param(0x4010586E, id="XFS_IOC_FSGROWFSDATA"),
         pytest.param(0x5000943F, id="BTRFS_IOC_SNAP_DESTROY_V2"),
         pytest.param(0x541D, id="TIOCCONS"),
+        pytest.param(0x894C, id="SIOCGSKNS"),
     ],
 )
-def test_what_changes_the_hosts_file_system_its_name_or_its_console_is_refused(number: int) -> None:
+def test_what_changes_the_hosts_file_system_or_reaches_its_console_or_network_is_refused(number: int) -> None:
     assert refuses(plan(), "ioctl", 3, number)
     assert refuses(plan(), "ioctl", 3, 1 << 32 | number)
 
@@ -106,6 +107,48 @@ def test_other_ioctls_are_not_refused(number: int) -> None:
 def test_a_fanotify_mark_on_a_whole_file_system_is_refused() -> None:
     assert refuses(plan(), "fanotify_mark", 3, 0x101)
     assert not any(refuses(plan(), "fanotify_mark", 3, flags) for flags in (0x1, 0x11, 0x80))
+
+
+def test_a_fanotify_group_is_had_only_where_it_tells_names_instead_of_handing_files_over() -> None:
+    content, nonblocking, fid, folder_and_name = 0x4, 0x2, 0x200, 0xC00
+    assert all(refuses(plan(), "fanotify_init", flags, 0) for flags in (0, content, nonblocking, 1 << 32))
+    assert not any(refuses(plan(), "fanotify_init", flags, 0) for flags in (fid, folder_and_name, fid | nonblocking))
+
+
+def rules_for(spec: Spec, *capabilities: str) -> tuple[SyscallRule, ...]:
+    return plan_syscall_rules(spec, Host(kernel=(6, 1), machine="aarch64"), capabilities)
+
+
+INET, INET6, NETLINK, PACKET = 2, 10, 16, 17
+STREAM, DATAGRAM, RAW, OLD_PACKET, CLOEXEC = 1, 2, 3, 10, 0x80000
+HEARING = [(PACKET, RAW, 0x300), (PACKET, DATAGRAM | CLOEXEC, 0), (INET, OLD_PACKET, 0), (INET, RAW | CLOEXEC, 6)]
+HEARING += [(INET, RAW, 255), (INET6, RAW, 17), (1 << 32 | INET, 1 << 32 | RAW, 6), (INET6, RAW, 1)]
+
+
+def test_on_the_hosts_network_nobody_hears_or_forges_what_others_send() -> None:
+    rules = rules_for(Spec(name="web"), "NET_RAW")
+    assert all(refuses(rules, "socket", *arguments) for arguments in HEARING)
+    harmless = [(INET, STREAM, 0), (INET6, DATAGRAM, 17), (NETLINK, RAW, 0), (1, STREAM, 0), (INET, RAW, 1)]
+    assert not any(refuses(rules, "socket", *arguments) for arguments in (*harmless, (INET6, RAW, 58)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "capabilities"),
+    [
+        (Spec(name="web", net="nat"), ("NET_ADMIN", "NET_RAW")),
+        (Spec(name="web", net="none"), ("NET_RAW",)),
+        (Spec(name="web", hw_access=True), ("NET_ADMIN", "NET_RAW")),
+        (Spec(name="web", cap_add=("cap_net_raw",)), ("NET_RAW",)),
+    ],
+    ids=["nat", "none", "it may change the network", "asked for"],
+)
+def test_elsewhere_it_is_its_own_affair(spec: Spec, capabilities: tuple[str, ...]) -> None:
+    assert not any(refuses(rules_for(spec, *capabilities), "socket", *arguments) for arguments in HEARING)
+
+
+def test_the_kernel_log_is_there_for_who_has_the_capability() -> None:
+    assert refuses(rules_for(Spec(name="web")), "syslog", 3, 0, 0)
+    assert not refuses(rules_for(Spec(name="web", cap_add=("SYSLOG",)), "SYSLOG"), "syslog", 3, 0, 0)
 
 
 def test_bpf_serves_a_cgroup_and_nothing_beyond() -> None:

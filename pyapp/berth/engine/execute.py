@@ -8,13 +8,19 @@ from berth.errors import BerthError
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
+_ADVICE = {
+    errno.ENOENT: "check the name, and that what runs it (its loader, or the program in its first line) is there too",
+    errno.EACCES: "check its mode: it is no program, or not for this user",
+    errno.ENOEXEC: "it is made for another kind of processor, or no program at all",
+}
 
 
 class ExecError(BerthError):
     """A program could not be executed; `exit_code` is 127 (not found) or 126 (not executable), as a shell has it."""
 
     def __init__(self, program: str, number: int) -> None:
-        super().__init__(f"{program}: {os.strerror(number)} in the container; check the name and its mode")
+        advice = _ADVICE.get(number, "check the name and its mode")
+        super().__init__(f"{program}: {os.strerror(number)} in the container; {advice}")
         self.exit_code = NOT_FOUND if number == errno.ENOENT else NOT_EXECUTABLE
 
 

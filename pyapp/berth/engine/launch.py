@@ -1,5 +1,6 @@
 """Starting a container: everything that can be refused is refused here, before anything is done."""
 
+import contextlib
 import os
 import stat
 
@@ -21,6 +22,7 @@ from berth.kernel.call import explain
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import JOINED, Spec, StartOptions
+from berth.storage.kinds import way_out
 from berth.store import Home, saved_unless
 
 
@@ -88,10 +90,19 @@ def read_folder(path: str, init: str) -> Rootfs:
     try:
         root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except NotADirectoryError as error:
-        raise BerthError(f'rootfs {path}: is not a folder; for an image file use "--rootfs-img"') from error
+        raise BerthError(f"rootfs {path}: is not a folder; {_instead_of(path)}") from error
     except OSError as error:
         raise BerthError(f"rootfs {path}: {error.strerror}; check the path") from error
     try:
         return read_rootfs(root, init, path)
     finally:
         os.close(root)
+
+
+def _instead_of(path: str) -> str:
+    """Return what to do about what is no folder."""
+    head = b""
+    if os.path.isfile(path):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            head = file.read(1024)
+    return way_out(head, 'for an image file use "--rootfs-img"')

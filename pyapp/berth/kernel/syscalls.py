@@ -1,8 +1,8 @@
 """System call numbers of the calls that Berth filters, and the architectures a kernel runs side by side.
 
 From the kernel's own tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h (arm64 and
-riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but getsockopt
-and setsockopt on i386, where both ways exist (since 4.3).
+riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but socket,
+getsockopt and setsockopt on i386, where both ways exist (since 4.3).
 """
 
 from typing import Final
@@ -18,6 +18,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "clone": (56, 120, 220, 120),
     "clone3": (435, 435, 435, 435),
     "delete_module": (176, 129, 106, 129),
+    "fanotify_init": (300, 338, 262, 367),
     "fanotify_mark": (301, 339, 263, 368),
     "finit_module": (313, 350, 273, 379),
     "fsconfig": (431, 431, 431, 431),
@@ -42,10 +43,12 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "setns": (308, 346, 268, 375),
     "setsockopt": (54, 366, 208, 294),
     "settimeofday": (164, 79, 170, 79),
+    "socket": (41, 359, 198, 281),
     "statmount": (457, 457, 457, 457),  # 6.8
     "stime": (None, 25, None, None),  # arm has it in OABI only, and a kernel with OABI_COMPAT has no seccomp filter
     "swapoff": (168, 115, 225, 115),
     "swapon": (167, 87, 224, 87),
+    "syslog": (103, 103, 116, 103),
     "unshare": (272, 310, 97, 337),
 }
 NAMES: Final = frozenset(_NUMBERS)

@@ -59,7 +59,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         cgroups=plan_cgroups(spec, host, systemd=rootfs.systemd),
         devices=plan_devices(spec, host),
         capabilities=capabilities,
-        syscall_rules=plan_syscall_rules(spec, host, guarded=guarded),
+        syscall_rules=plan_syscall_rules(spec, host, capabilities, guarded=guarded),
         mounts=plan_mounts(spec, guarded=guarded),
         sysctls=plan_sysctls(spec, host, capabilities),
         init_kind=rootfs.init_kind,

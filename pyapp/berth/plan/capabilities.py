@@ -91,5 +91,14 @@ def withheld(spec: Spec) -> dict[str, str]:
     return dict(_WITHHELD)
 
 
+def hears_the_network(spec: Spec, capabilities: tuple[str, ...]) -> bool:
+    """Tell whether root inside may have what everybody sends on its network: its own one, or by an option of its own.
+
+    NET_RAW alone stays for `ping`, which on the host's network may then have nothing but ICMP.
+    """
+    added = _names("--cap-add", spec.cap_add)
+    return spec.net != "host" or "NET_ADMIN" in capabilities or not added.isdisjoint({"NET_RAW", "ALL"})
+
+
 def _names(flag: str, words: tuple[str, ...]) -> set[str]:
     return {rules.capability(flag, word).removeprefix("CAP_") for word in words}

@@ -22,7 +22,6 @@ _BASE_RULES: Final = (
     DeviceRule("c", 1, 8, "rw", "random"),
     DeviceRule("c", 1, 9, "rw", "urandom"),
     DeviceRule("c", 5, 0, "rw", "tty: the caller's own terminal"),
-    DeviceRule("c", 5, 1, "rw", "console"),
     DeviceRule("c", 5, 2, "rw", "ptmx"),
     DeviceRule("c", 136, None, "rw", "pts: the terminals of devpts"),
     DeviceRule("c", 10, 229, "rw", "fuse"),

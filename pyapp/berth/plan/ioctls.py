@@ -48,6 +48,8 @@ _BY_HANDLE: Final = {
 }
 _TIOCCONS: Final = 0x541D  # ioctl_console(2)
 
+_SIOCGSKNS: Final = 0x894C  # 4.10
+
 # ioctl_nsfs(2), 6.11.
 _OTHER_MOUNT_NAMESPACES: Final = {0xB70B: "NS_MNT_GET_NEXT", 0xB70C: "NS_MNT_GET_PREV"}
 
@@ -60,6 +62,8 @@ def refused_ioctls() -> tuple[SyscallRule, ...]:
         *_rules(_KEYS_OF_FBE, _ANY_SIZE, "is about the phone's keys of file-based encryption"),
         *_rules(_BY_HANDLE, _TYPE_AND_NUMBER, "reaches every file of a file system, as open_by_handle_at does"),
         *_rules({_TIOCCONS: "TIOCCONS"}, _INT, "has what is written to the host's console come out inside"),
+        # A socket that is a caller's stream, or by which a process tells that it has entered, was made on the host.
+        *_rules({_SIOCGSKNS: "SIOCGSKNS"}, _INT, "hands out the network namespace of the host by any socket of its"),
         *_rules(
             _OTHER_MOUNT_NAMESPACES,
             _TYPE_AND_NUMBER,

@@ -8,6 +8,7 @@ root is a ramfs is the exception.
 """
 
 from berth.host import Host
+from berth.plan.capabilities import hears_the_network
 from berth.plan.ioctls import refused_ioctls
 from berth.plan.model import ArgumentTest, SyscallRule
 from berth.plan.programs import ASKED_ABOUT
@@ -32,6 +33,9 @@ _MS_CHANGES_PROPAGATION = 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20  # MS_UNBINDABLE
 _MS_MGC_MSK, _MS_MGC_VAL = 0xFFFF0000, 0xC0ED0000
 _FSCONFIG_CMD_RECONFIGURE = 7
 _FAN_MARK_FILESYSTEM = 0x100
+_FAN_REPORT_ANY_FID = 0x200 | 0x400 | 0x800  # FAN_REPORT_FID (5.1), FAN_REPORT_DIR_FID and FAN_REPORT_NAME (5.9)
+_AF_INET, _AF_INET6, _AF_PACKET, _SOCK_RAW, _SOCK_PACKET, _SOCK_TYPE = 2, 10, 17, 3, 10, 0xF
+_IPPROTO_ICMP, _IPPROTO_ICMPV6 = 1, 58
 _SOL_SOCKET, _SO_PASSPIDFD, _SO_PEERPIDFD = 1, 76, 77  # 6.5
 
 # bpf(2): the ways to have a program run on what happens outside the container; attaching to a cgroup is another one.
@@ -54,18 +58,22 @@ _INT = 0xFFFFFFFF
 _POINTER = 0xFFFFFFFFFFFFFFFF
 
 
-def plan_syscall_rules(spec: Spec, host: Host, *, guarded: bool = False) -> tuple[SyscallRule, ...]:
+def plan_syscall_rules(
+    spec: Spec, host: Host, capabilities: tuple[str, ...] = (), *, guarded: bool = False
+) -> tuple[SyscallRule, ...]:
     """Return the rules of this container's filter; where several fit a call, the first one answers.
 
-    When `guarded` the monitor is asked about every new file system and every BPF program.  With `noseccomp` there are
-    no rules, and no filter is to be installed.
+    `capabilities` are those that stay in its bounding set.  When `guarded` the monitor is asked about every new file
+    system and every BPF program.  With `noseccomp` there are no rules, and no filter is to be installed.
     """
     if "noseccomp" in spec.privileged:
         return ()
     shield = _DEADLOCK_SHIELD if spec.block_nested_namespaces else ()
     new_file_systems = _GUARD if guarded else _NO_RECONFIGURATION
     ramfs = _RAMFS_GUARD if host.root_is_ramfs else ()
-    return _BASELINE + new_file_systems + _keyring_filter(spec, host) + ramfs + shield
+    log = () if "SYSLOG" in capabilities else _NO_KERNEL_LOG
+    listening = () if hears_the_network(spec, capabilities) else _NO_LISTENING
+    return _BASELINE + log + listening + new_file_systems + _keyring_filter(spec, host) + ramfs + shield
 
 
 def _keyring_filter(spec: Spec, host: Host) -> tuple[SyscallRule, ...]:
@@ -144,6 +152,13 @@ _BASELINE = (
         reason="with a mark on a file system the kernel hands over every file that the host opens there, also to write",
     ),
     SyscallRule(
+        names=("fanotify_init",),
+        errno="EPERM",
+        when=(ArgumentTest(index=0, mask=_FAN_REPORT_ANY_FID, value=0),),
+        reason="what the host opens of a shared folder would be handed over as the host has it: with a folder, the way "
+        "up to the host's root",
+    ),
+    SyscallRule(
         names=("perf_event_open",),
         errno="EPERM",
         reason="SYS_ADMIN sees every process of the host through it, and hangs BPF programs on the host's kernel",
@@ -218,6 +233,39 @@ _BASELINE = (
         errno="EPERM",
         when=(ArgumentTest(index=0, mask=_INT, value=KERNEL_SU_OPTION),),
         reason="KernelSU before 2.0 takes its commands through a prctl option that the kernel does not have",
+    ),
+)
+
+# Who may read is a setting of the host's (dmesg_restrict), and kernels of old take SYS_ADMIN for SYSLOG.
+_NO_KERNEL_LOG = (SyscallRule(names=("syslog",), errno="EPERM", reason="the kernel log is the phone's"),)
+
+# NET_RAW hears all that is sent on a network, on the phone's own localhost too: the dashboard's tokens for one.
+_HEARS = "would hear and forge what everybody sends on the host's network; ping is left (--cap-add NET_RAW gives all)"
+_NO_LISTENING = (
+    SyscallRule(
+        names=("socket",),
+        errno="EPERM",
+        when=(ArgumentTest(index=0, mask=_INT, value=_AF_PACKET),),
+        reason=f"a packet socket {_HEARS}",
+    ),
+    SyscallRule(
+        names=("socket",),
+        errno="EPERM",
+        when=(ArgumentTest(index=1, mask=_SOCK_TYPE, value=_SOCK_PACKET),),
+        reason=f"a packet socket of the old kind {_HEARS}",
+    ),
+    *(
+        SyscallRule(
+            names=("socket",),
+            errno="EPERM",
+            when=(
+                ArgumentTest(index=0, mask=_INT, value=family),
+                ArgumentTest(index=1, mask=_SOCK_TYPE, value=_SOCK_RAW),
+                ArgumentTest(index=2, mask=_INT, value=of_ping, negate=True),
+            ),
+            reason=f"a raw socket {_HEARS}",
+        )
+        for family, of_ping in ((_AF_INET, _IPPROTO_ICMP), (_AF_INET6, _IPPROTO_ICMPV6))
     ),
 )
 

@@ -32,6 +32,7 @@ from berth.kernel.mounts import MNT_DETACH, MS_RDONLY, fd_path, mount, umount
 from berth.spec import FsckPolicy
 from berth.storage.check import check_file_system
 from berth.storage.ext4 import SUPERBLOCK_END, Superblock, read_superblock
+from berth.storage.kinds import way_out
 
 # Seconds between the three tries for something busy: on 4.14 a loop device may be stale for a moment, and the one
 # of a container that just stopped goes a moment after its mount.
@@ -171,10 +172,11 @@ def _lock(image: _Image, node_folder: str) -> int:
 
 
 def _superblock(image: _Image) -> Superblock:
+    head = os.pread(image.fd, SUPERBLOCK_END, 0)
     try:
-        superblock = read_superblock(os.pread(image.fd, SUPERBLOCK_END, 0))
+        superblock = read_superblock(head)
     except ValueError as error:
-        raise image.error(f'{error}; make one with "mkfs.ext4"') from error
+        raise image.error(f"{error}; {way_out(head)}") from error
     size = os.lseek(image.fd, 0, os.SEEK_END)
     if superblock.size > size:
         raise image.error(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_a_file_without_a_file_system_is_refused(tmp_path: Path, mounted: Mount,
     path.write_bytes(content)
 
     refused(mounted, tmp_path, path, 'no ext4 file system found; make one with "mkfs.ext4"')
+
+
+def test_an_archive_is_refused_with_the_way_to_unpack_it(tmp_path: Path, mounted: Mount) -> None:
+    path = tmp_path / "rootfs.img"
+    with tarfile.open(path, "w") as archive:
+        archive.add("/etc/passwd")
+
+    refused(mounted, tmp_path, path, "no ext4 file system found; it is a tar archive; unpack it into a folder")
 
 
 def test_a_fat_image_is_refused(tmp_path: Path, mounted: Mount) -> None:
