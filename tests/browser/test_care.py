@@ -12,6 +12,7 @@ from tests import faults
 from tests.browser.conftest import PHONE, Snap, go
 from tests.dashboard import Dashboard, raw_as, request, serving, status_of
 from tests.program import Berth
+from tests.publisher import make_certificate, publishing
 
 pytestmark = pytest.mark.system
 
@@ -187,6 +188,25 @@ def test_what_a_device_lacks_is_told_with_what_that_costs_and_how_to_get_it(
         for words in (lacking["title"], lacking["cost"], lacking["remedy"]):
             expect(page.get_by_text(words, exact=True)).to_be_visible()
         snap(page, "lacking")
+
+
+def test_a_newer_version_is_told_of_where_it_was_looked_for(browser: Browser, scratch: Path, snap: Snap) -> None:
+    certificate = make_certificate(scratch)
+    berth = Berth(scratch / "home")
+    berth.environment |= {"BERTH_MODULE": str(scratch), "SSL_CERT_FILE": str(certificate[0])}
+    with publishing(certificate) as address, serving(berth) as dashboard:
+        (scratch / "module.prop").write_text(f"versionCode=100\nupdateJson={address}/update.json\n")
+        with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
+            go(page, "about")
+            page.get_by_role("button", name="Look for updates").click()
+            download = page.get_by_role("link", name="Download")
+            expect(download).to_have_attribute("href", "https://example.org/berth.zip")
+            expect(download).to_have_attribute("rel", "noopener noreferrer")
+            go(page)
+            expect(page.get_by_role("link", name="Version v9.9.9 is there.")).to_be_visible()
+            snap(page, "newer")
 
 
 def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:

@@ -4,10 +4,8 @@ import json
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ import pytest
 from berth.android.lookup import addresses_of, answers, question
 from berth.errors import BerthError
 from berth.web.updates import fetch, judge, read_properties
-
-PUBLISHED = {"version": "v9.9.9", "versionCode": 90909, "zipUrl": "https://example.org/berth.zip", "changelog": ""}
+from tests.publisher import PUBLISHED, make_certificate, publishing
 
 
 def told(**changes: object) -> bytes:
@@ -47,42 +44,16 @@ def test_the_module_says_where_to_ask(tmp_path: Path) -> None:
     assert read_properties(None) == {}
 
 
-class Publisher(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        moved = {"/moved": "/update.json", "/round": "/round", "/plain": "http://127.0.0.1/"}.get(self.path)
-        self.send_response(302 if moved else 200 if self.path == "/update.json" else 404)
-        if moved:
-            self.send_header("Location", moved)
-        self.end_headers()
-        self.wfile.write(b"" if moved else told())
-
-    def log_request(self, *_: object) -> None:
-        """Print nothing."""
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    key, made = folder / "key", folder / "certificate"
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    subprocess.run([*command, "-keyout", key, "-out", made, *name], check=True, capture_output=True)
-    return made, key
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture
 def published(certificate: tuple[Path, Path]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"https://localhost:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with publishing(certificate) as address:
+        yield address
 
 
 def test_an_announcement_is_fetched_from_whom_the_device_trusts(published: str, certificate: tuple[Path, Path]) -> None:
