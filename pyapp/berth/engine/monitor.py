@@ -38,6 +38,7 @@ from berth.engine.stages import reached
 from berth.engine.switchboard import Switchboard
 from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.namespaces import setns
 from berth.kernel.processes import become_subreaper, end_with, fork, name_process, setsid
 from berth.kernel.signals import Wakeup
 from berth.plan.model import DevicePolicy, Plan
@@ -166,6 +167,9 @@ class Monitor:
         with contextlib.suppress(OSError):
             remember_end(self.home, self.name, how)
         announce(self.home, self.name, "stopped", how)
+        with contextlib.suppress(OSError):
+            setns(self.outside, "mount")  # with its own mounts gone, all that is left of this process is memory
+            self.board.dismiss()
         os._exit(0)
 
     def _fork_builder(self, work: Callable[[Builder], None], report: Channel | None = None) -> _Forked:
