@@ -3,8 +3,6 @@
 Imports nothing but `os`: the cold command line asks for the socket before anything else.
 """
 
-from __future__ import annotations
-
 import os
 
 TYPE_CHECKING = False
@@ -56,7 +54,7 @@ class Home:
         return f"{self.container(name)}/log"
 
 
-def find_home(environ: Mapping[str, str]) -> Home:
+def find_home(environ: "Mapping[str, str]") -> Home:
     """The Home of this device, or the one that BERTH_HOME in `environ` names."""
     chosen = environ.get("BERTH_HOME")
     if chosen:

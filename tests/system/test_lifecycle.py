@@ -1,11 +1,16 @@
 """From start to stop: what a container is while it runs, how it ends, and that nothing is left of it."""
 
+import contextlib
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from berth.engine.journal import RunFolder
+from berth.engine.stop import call_monitor
 from tests import faults, quick
 from tests.program import Berth
 
@@ -90,6 +95,25 @@ def test_ps_tells_whose_monitor_a_process_is_and_its_environment_is_untouched(be
     assert (monitor / "cmdline").read_bytes().rstrip(b"\0") == b"berth: monitor of quay"
     assert f"BERTH_HOME={berth.home}".encode() in (monitor / "environ").read_bytes().split(b"\0")
     berth.succeed("stop", "quay")
+
+
+def test_who_waits_for_the_end_hears_of_it_when_only_memory_is_left(berth: Berth, image: Factory) -> None:
+    berth.succeed("start", "quay", "--rootfs-img", image("busybox"))
+    folder = RunFolder(faults.home_of(berth), "quay")
+    mounts = Path(f"/proc/{quick.info(berth)['monitor_pid']}/ns/mnt")
+    own = mounts.stat()
+    waiter = call_monitor(folder, "wait")
+    assert waiter is not None
+
+    with contextlib.closing(waiter), subprocess.Popen([*berth.command, "stop", "quay"], env=berth.environment) as stop:
+        waiter.settimeout(faults.SECONDS)
+        while waiter.recv(100):
+            pass
+        record_is_there, still_mounted = Path(folder.journal).exists(), False
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended by now
+            still_mounted = os.path.samestat(mounts.stat(), own)
+
+    assert (record_is_there, still_mounted, stop.returncode) == (False, False, 0)
 
 
 def test_a_restart_of_what_is_stopped_starts_it_and_says_so(berth: Berth, rootfs: Factory) -> None:

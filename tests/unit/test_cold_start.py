@@ -7,7 +7,7 @@ from pathlib import Path
 PYAPP = Path(__file__).resolve().parents[2] / "pyapp"
 
 # Everything but what the interpreter brings with it (python -I -S -c pass) and os with its own imports.
-ALLOWED = {"__future__", "_json", "_socket", "berth", "berth.cli", "berth.cli.client", "berth.home"}
+ALLOWED = {"_json", "_socket", "berth", "berth.cli", "berth.cli.client", "berth.home"}
 WITH_OS = {"_collections_abc", "_stat", "abc", "_abc", "genericpath", "os", "os.path", "posixpath", "stat", "errno"}
 
 LIST_MODULES = """

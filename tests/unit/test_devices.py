@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from berth.host import CgroupMount, DeviceNode, Host
-from berth.plan.devices import device_steps, plan_devices
+from berth.host import CgroupMount, DeviceNode, Host, InitKind, Rootfs
+from berth.plan.devices import device_steps, hugepage_steps, plan_devices
 from berth.plan.model import DevicePolicy, Directory, Link, Mount, Node
 from berth.spec import Spec
 
@@ -218,3 +218,22 @@ def test_hardware_nodes_keep_the_owner_and_mode_of_the_host() -> None:
 def test_without_hardware_access_the_host_s_nodes_do_not_matter() -> None:
     assert device_steps(spec(), PHONE) == device_steps(spec(), WITH_NEITHER)
     assert plan_devices(spec(), PHONE).rules == plan_devices(spec(), WITH_BPF).rules
+
+
+@pytest.mark.parametrize(
+    ("kind", "filesystems", "made"),
+    [
+        ("systemd", {"tmpfs", "hugetlbfs"}, True),
+        ("systemd", {"tmpfs"}, False),
+        ("busybox", {"tmpfs", "hugetlbfs"}, False),
+    ],
+)
+def test_systemd_finds_huge_pages_where_the_kernel_has_them(
+    kind: InitKind, filesystems: set[str], *, made: bool
+) -> None:
+    host = Host(kernel=(6, 6), machine="aarch64", filesystems=frozenset(filesystems))
+
+    steps = hugepage_steps(host, Rootfs(init="/sbin/init", init_kind=kind))
+
+    mounts = [step.target for step in steps if isinstance(step, Mount)]
+    assert mounts == (["/dev/hugepages"] if made else [])

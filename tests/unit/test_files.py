@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from berth.kernel.files import read_file, write_file
+from berth.kernel.files import note_file, read_file, write_file
 from berth.kernel.inotify import Inotify
 from berth.kernel.paths import read_in_root
 
@@ -26,6 +26,14 @@ def test_writing_makes_no_file(tmp_path: Path) -> None:
         write_file(str(tmp_path / "oom_score_adj"), b"0")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shorter_note_leaves_nothing_of_the_longer_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "last-end"
+
+    for text in (b"init was ended by signal 9\n", b"powered off\n"):
+        note_file(str(path), text)
+        assert path.read_bytes() == text
 
 
 def test_in_a_strange_root_only_regular_files_are_opened(tmp_path: Path) -> None:

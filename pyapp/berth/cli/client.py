@@ -4,17 +4,11 @@ This is all that a cold `berth` imports while a supervisor runs, so nothing is i
 reach the socket: json, signal and socket each cost as much as the whole interpreter does.
 """
 
-from __future__ import annotations
-
 import _socket
 import os
 import sys
 
 from berth.home import find_home
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from berth.cli.relay import Relay
 
 _ENVIRONMENT = ("TERM", "LANG", "COLUMNS", "NO_COLOR")
 _EXIT = b'{"exit":'
@@ -24,7 +18,7 @@ _MAY_ENTER_ONE_OFF = ("--init", "--cap-add", "--privileged")  # its program can'
 
 
 def main() -> int:
-    """Run the command that the process was given and return its exit code."""
+    """Run the command that the process was given; return its exit code, or end with it."""
     _open_missing_streams()
     argv = sys.argv[1:]
     if argv in (["version"], ["--version"]):
@@ -39,6 +33,11 @@ def main() -> int:
         code = serve_if_asked(argv)  # the service is this very process, so that who started it can end it
         if code is not None:
             return code
+    # At once: what Python would do now, freeing one object after the other, is an eighth of a quick command's time.
+    os._exit(_be_served(argv))
+
+
+def _be_served(argv: list[str]) -> int:
     try:
         return _converse(_connect() or _fork_worker(argv), argv)
     except (BrokenPipeError, ConnectionResetError):
@@ -105,7 +104,7 @@ def _connect() -> _socket.socket | None:
 
 def _converse(sock: _socket.socket, argv: list[str]) -> int:
     _send_request(sock, argv)
-    relay: Relay | None = None
+    relay = None
     buffer = b""
     while True:
         while b"\n" not in buffer:

@@ -110,6 +110,8 @@ def _serve(board: Switchboard, init: Process) -> None:
         board.serve(ended, seconds=_LOOK_SECONDS)
     else:
         board.serve(ended, pidfd)
+    if board.console is not None:
+        board.console.hang_up()  # what init has said last may not have been heard yet
     board.close()
 
 

@@ -9,13 +9,16 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 
 from berth.engine import cgroups, guarded_bpf, guarded_mount
 from berth.engine.allowed import Allowed
 from berth.engine.birth_place import BirthPlace
 from berth.engine.caller import look_at
+from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
+from berth.host import CgroupMount
 from berth.kernel.notifications import Question, answer, receive, waits
 from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
 from berth.kernel.syscalls import number_of
@@ -116,13 +119,19 @@ def _is_asked(listener: int) -> bool:
     return any(events & select.POLLIN for _, events in poller.poll(0))
 
 
+@cache
+def _hierarchies() -> tuple[CgroupMount, ...]:
+    """Where cgroups are mounted; the container is in none that is mounted later."""
+    return read_cgroup_mounts()
+
+
 def _reply_apart(listener: int, question: Question, allowed: Callable[[], Allowed]) -> int:
     """Fork, in the caller's cgroup, a process that answers; return a descriptor that is at its end when that has ended.
 
     There its memory counts as the caller's, and the devices that the kernel opens for it are the container's.  Raises
     OSError.
     """
-    place = BirthPlace(cgroups.current(question.thread))
+    place = BirthPlace(cgroups.current(question.thread, _hierarchies()))
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     try:
         if place.fork() == 0:

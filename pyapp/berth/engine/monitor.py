@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +38,7 @@ from berth.engine.stages import reached
 from berth.engine.switchboard import Switchboard
 from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.namespaces import setns
 from berth.kernel.processes import become_subreaper, end_with, fork, name_process, setsid
 from berth.kernel.signals import Wakeup
 from berth.plan.model import DevicePolicy, Plan
@@ -73,52 +74,50 @@ def monitor(task: Task) -> NoReturn:
         why = leave_last_words(home, task.name, error)
         channel.send({"error": f"container {task.name}: its monitor could not go on: {why}"})
 
-    end_with(lambda: _await_order(home, task.name, lock, channel), tell)
+    end_with(lambda: Monitor(home, task.name).run(lock, channel), tell)
 
 
-def _await_order(home: Home, name: str, lock: int, report: Channel) -> None:
-    """Carry out the order; where the start was refused after all, or its worker killed, there is none."""
-    name_process(f"berth: {name}", f"berth: monitor of {name}")
-    become_subreaper()
-    setsid()
-    with contextlib.suppress(OSError):  # whoever wanted it has been killed
-        report.send({"here": True})
-    _, descriptors = report.receive()
-    if not descriptors:
-        return
-    order, *network = descriptors
-    member = Membership(home, name, socket.socket(fileno=network[0])) if network else None
-    Monitor(home, name, order, member).run(lock, report)
+class _Forked(NamedTuple):
+    """A builder that waits to be told, and the channel to it."""
+
+    pid: int
+    channel: Channel
 
 
 class Monitor:
-    """Has one container built and stays with it until its end; `order` is the descriptor of its Order."""
+    """Has one container built and stays with it until its end."""
 
-    def __init__(self, home: Home, name: str, order: int, member: Membership | None) -> None:
+    def __init__(self, home: Home, name: str) -> None:
         self.home = home
         self.name = name
-        self.order = order
-        self.member = member
         self.folder = RunFolder(home, name)
+        self.member: Membership | None = None
         self.loop: int | None = None
         self.terminals: list[int] = []
 
-    def run(self, lock: int, report: Channel) -> NoReturn:
-        """Have the container started, which the builder reports, or a failure here; then stay until it ends."""
-        reached("forked")
-        try:
-            self.journal = Journal.create(self.folder.journal)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(self.folder.journal)
-            why = f"its record can't be written in {self.folder.path}: {error.strerror}"
-            report.send({"error": f"container {self.name}: {why}"})
-            os._exit(1)
-        os.close(lock)
+    def run(self, lock: int, report: Channel) -> None:
+        """Await the order, have the container started, which the builder reports, and stay until it ends.
+
+        Where the start was refused after all, or its worker killed, there is no order, and this returns.
+        """
+        name_process(f"berth: {self.name}", f"berth: monitor of {self.name}")
+        become_subreaper()
+        setsid()
         with Wakeup(signal.SIGCHLD) as news:
+            self.outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 take_own_mounts()
-                built, (listener, *descriptors) = self._have_built(Builder.build, report)
+                builder = self._fork_builder(Builder.build, report)  # which begins while the order is being written
+            except OSError as error:
+                report.send({"error": explain_failure(self.name, error)})
+                os._exit(1)
+            if not self._await_order(report):
+                return
+            reached("forked")
+            self._open_record(report)
+            os.close(lock)
+            try:
+                built, (listener, *descriptors) = self._have_built(builder)
             except (BerthError, OSError) as error:
                 self._fail(explain_failure(self.name, error), report)
             report.close()
@@ -129,6 +128,31 @@ class Monitor:
             if built.wakelock is not None:
                 Awake(built.wakelock, partial(complain, self.home, self.name)).watch_by(self.board)
             how = self._watch(built, news)
+        self._finish(built, how)
+
+    def _await_order(self, report: Channel) -> bool:
+        """Say that this is there, and return whether an order came."""
+        with contextlib.suppress(OSError):  # whoever wanted it has been killed
+            report.send({"here": True})
+        _, descriptors = report.receive()
+        if not descriptors:
+            return False
+        self.order, *network = descriptors
+        if network:
+            self.member = Membership(self.home, self.name, socket.socket(fileno=network[0]), mounts=self.outside)
+        return True
+
+    def _open_record(self, report: Channel) -> None:
+        try:
+            self.journal = Journal.create(self.folder.journal)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(self.folder.journal)
+            why = f"its record can't be written in {self.folder.path}: {error.strerror}"
+            report.send({"error": f"container {self.name}: {why}"})
+            os._exit(1)
+
+    def _finish(self, built: Built, how: str) -> NoReturn:
         reached("ended")
         for hook in built.poststop:
             try:
@@ -143,23 +167,33 @@ class Monitor:
         with contextlib.suppress(OSError):
             remember_end(self.home, self.name, how)
         announce(self.home, self.name, "stopped", how)
+        with contextlib.suppress(OSError):
+            setns(self.outside, "mount")  # with its own mounts gone, all that is left of this process is memory
+            self.board.dismiss()
         os._exit(0)
 
-    def _have_built(self, work: Callable[[Builder], None], report: Channel | None = None) -> tuple[Built, list[int]]:
-        """Have a builder do `work` and tell `report` of it; return what it made, with the descriptors of that.
-
-        Raises BerthError when it could not, or was killed.
-        """
+    def _fork_builder(self, work: Callable[[Builder], None], report: Channel | None = None) -> _Forked:
+        """Fork a builder that will do `work` and tell `report` of it, as soon as it is told with what."""
         ours, theirs = Channel.pair()
         own = os.getpid()
         pid = fork()
         if pid == 0:
             end_with(lambda: self._be_builder(own, work, theirs, report), lambda error: theirs.send(self._told(error)))
         theirs.close()
-        message, descriptors = ours.receive()
-        ours.close()
+        return _Forked(pid, ours)
+
+    def _have_built(self, builder: _Forked) -> tuple[Built, list[int]]:
+        """Have `builder` do its work; return what it made, with the descriptors of that.
+
+        Raises BerthError when it could not, or was killed.
+        """
+        network = (self.member.fileno(),) if self.member else ()
+        with contextlib.suppress(OSError):  # it was killed
+            builder.channel.send({"build": True}, (self.order, self.journal.fd, *network))
+        message, descriptors = builder.channel.receive()
+        builder.channel.close()
         if message is None or "built" not in message:
-            os.waitpid(pid, 0)
+            os.waitpid(builder.pid, 0)
             break_off(self.folder)
             killed = f"container {self.name}: the process that built it was killed; start it again"
             raise BerthError(message["error"] if message else killed)
@@ -179,10 +213,13 @@ class Monitor:
         self.journal.shorten()
 
     def _be_builder(self, own: int, work: Callable[[Builder], None], channel: Channel, report: Channel | None) -> None:
-        network = (self.member.fileno(),) if self.member else ()
-        caller = (report.fileno(),) if report else ()
-        become_builder(own, (self.order, self.journal.fd, channel.fileno(), *caller, *network))
-        builder = Builder(Order.read(self.order), self.journal, self.member)
+        become_builder(own, (channel.fileno(), *((report.fileno(),) if report else ())))
+        message, descriptors = channel.receive()
+        if message is None:
+            return  # the start was refused
+        order, record, *network = descriptors
+        member = Membership(self.home, self.name, socket.socket(fileno=network[0])) if network else None
+        builder = Builder(Order.read(order), Journal(self.folder.journal, record), member)
         work(builder)
         builder.hand_over(channel)
         if report is not None:
@@ -218,7 +255,7 @@ class Monitor:
             if quick_reboots == _MOST_QUICK_REBOOTS:
                 return f"rebooted {quick_reboots} times in a row within {_QUICK_SECONDS:g} s, so it was left stopped"
             try:
-                built, descriptors = self._have_built(Builder.build_again)
+                built, descriptors = self._have_built(self._fork_builder(Builder.build_again))
                 self._take_over(built, descriptors)
             except (BerthError, OSError) as error:
                 return f"did not come back after a reboot: {error}"

@@ -35,17 +35,27 @@ class _EndedError(BerthError):
 
 
 class Membership:
-    """A container's connection to the net process, held by its monitor for as long as that lives."""
+    """A container's connection to the net process, held by its monitor for as long as that lives.
+
+    `mounts` is the mount namespace in which another net process would be started, the caller's own unless given.
+    """
 
     def __init__(
-        self, home: Home, name: str, sock: socket.socket, lease: Lease | None = None, notices: tuple[str, ...] = ()
+        self,
+        home: Home,
+        name: str,
+        sock: socket.socket,
+        *,
+        lease: Lease | None = None,
+        notices: tuple[str, ...] = (),
+        mounts: int | None = None,
     ) -> None:
         self.home = home
         self.name = name
         self.lease = lease
         self.notices = notices
         self._socket = sock
-        self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC) if mounts is None else mounts
         self._connected = time.monotonic()
         self._quick_ends = 0
 
@@ -89,7 +99,7 @@ def join(home: Home, spec: Spec) -> Membership:
     Raises BerthError: a port is taken, no address is free.
     """
     sock, answer = _call(home, Request(call="reserve", name=spec.name, wish=wish_of(spec)))
-    return Membership(home, spec.name, sock, answer.lease, answer.notices)
+    return Membership(home, spec.name, sock, lease=answer.lease, notices=answer.notices)
 
 
 def rejoin(home: Home, name: str) -> Membership:

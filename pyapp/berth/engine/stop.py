@@ -94,10 +94,12 @@ def _abort_start(found: Container) -> bool:
 
 
 def _undone(home: Home, found: Container) -> bool:
-    """Whether the monitor, for whose very end this waits, has undone everything; it may have been killed before."""
+    """Whether the monitor has undone everything; it may have been killed before."""
+    if look_up(home, found.name).condition == "stopped":
+        return True
     if found.record is not None and found.record.monitor is not None:
         monitor = Process(*found.record.monitor)
-        monitor.wait(_KILL_SECONDS)  # its socket is closed a moment before it lets go of the record
+        monitor.wait(_KILL_SECONDS)  # what it could not undo it keeps a record of, and lets go of that at its end
         monitor.close()
     return look_up(home, found.name).condition not in ("crashed", "stuck")
 

@@ -110,5 +110,10 @@ class Switchboard:
             caller.close()
 
     def close(self) -> None:
-        """Stop listening.  Those who wait or look on are told by the end of the process, when all is undone."""
+        """Stop listening.  Those who wait or look on stay connected."""
         self._listener.close()
+
+    def dismiss(self) -> None:
+        """Let go of those who wait or look on, which tells them that all is undone; so does the end of the process."""
+        for caller in (*self._waiters, *self._viewers.values()):
+            caller.close()

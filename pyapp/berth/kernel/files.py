@@ -38,9 +38,13 @@ def write_file(path: str, data: bytes) -> None:
 
 
 def note_file(path: str, data: bytes) -> None:
-    """Make `data` the whole content of the file at `path`, in place and not synced.  Raises OSError."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    """Make `data` the whole content of the file at `path`, in place and not synced.  Raises OSError.
+
+    It is cut only behind `data`: ext4 begins to write a file to the disk when one that was emptied is closed.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         os.write(fd, data)
+        os.ftruncate(fd, len(data))
     finally:
         os.close(fd)

@@ -7,7 +7,7 @@ from berth.errors import BerthError
 from berth.host import Host, Rootfs
 from berth.plan.capabilities import plan_capabilities
 from berth.plan.cgroups import inside_cgroups, plan_cgroups
-from berth.plan.devices import device_steps, plan_devices, terminal_steps
+from berth.plan.devices import device_steps, hugepage_steps, plan_devices, terminal_steps
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
 from berth.plan.lan import lan_warnings
 from berth.plan.model import Plan
@@ -38,6 +38,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
     resolvers, warnings = resolver_steps(spec, host, rootfs)
     steps = (
         *device_steps(spec, host),  # first: files are masked by the container's own /dev/null
+        *hugepage_steps(host, rootfs),
         *terminal_steps(rootfs),
         *proc_steps(spec),
         *sys_steps(spec),

@@ -150,6 +150,15 @@ def terminal_steps(rootfs: Rootfs) -> tuple[Step, ...]:
     return tuple(GettyTerminal(f"/dev/{name}", why) for name in rootfs.getties)
 
 
+def hugepage_steps(host: Host, rootfs: Rootfs) -> tuple[Step, ...]:
+    """Return the steps that have huge pages where systemd would mount them: by a program, which asks for each mount."""
+    if rootfs.init_kind != "systemd" or "hugetlbfs" not in host.filesystems:
+        return ()
+    why = "systemd finds it there, and need not run a program that mounts it"
+    mount = Mount("/dev/hugepages", "hugetlbfs", ("nosuid", "nodev"), optional=True, reason=why)
+    return Directory("/dev/hugepages"), mount
+
+
 def hardware_nodes(spec: Spec, devices: Iterable[DeviceNode]) -> tuple[DeviceNode, ...]:
     """Return those of the host's `devices` that hardware access shows, by path."""
     shown = {node.path: node for node in devices if is_shown(spec, node)}
