@@ -4,7 +4,7 @@ import pytest
 
 from tests.device.phone.doors import bridge
 from tests.device.phone.machine import Phone
-from tests.device.phone.scene import info
+from tests.device.phone.scene import info, serves, service_pid
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 
@@ -34,6 +34,9 @@ def test_a_container_keeps_the_phone_awake_while_it_is_charged(phone: Phone) -> 
     phone.output("mkdir", POWER)
     phone.output("touch", f"{POWER}/wake_lock", f"{POWER}/wake_unlock")
     phone.output("mount", "-o", "bind", POWER, "/sys/power")
+    service = service_pid(phone)
+    phone.output("kill", "-9", str(service))  # the next one sees them
+    phone.wait_until(lambda: service_pid(phone) not in (0, service) and serves(phone), "the service is back")
 
     phone.berth("start", "box", "--wakelock=charging")
     assert (info(phone, "box")["wakelock"], info(phone, "box")["awake"]) == ("charging", False)

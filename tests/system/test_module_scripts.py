@@ -1,5 +1,7 @@
 """The module's scripts, by the shells that root managers and Android run them with, in a module of the test's own."""
 
+import base64
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +22,9 @@ pytestmark = pytest.mark.system
 
 SCRIPTS = ("service.sh", "post-fs-data.sh", "action.sh", "uninstall.sh")
 PROP = "id=berth\ndescription=Linux in containers\n"
+TRY_AGAIN = ("safe-mode", "--again")
+ONE_TAP = ("api", "PUT", "/api/v1/settings", base64.b64encode(b'{"safe_mode": false}').decode())
+"""What the dashboard asks for when its button is pressed."""
 SHELLS = {"ash": ("busybox", "ash"), "mksh": ("mksh",)}
 
 
@@ -56,6 +61,17 @@ class Module:
             text=True,
             start_new_session=True,
         )
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator["subprocess.Popen[str]"]:
+        """Run service.sh and wait until the service answers; a test that fails ends both."""
+        with self.start("service.sh") as script:
+            try:
+                faults.wait_until(self.serves, "the service answers")
+                yield script
+            except BaseException:
+                script.kill()
+                raise
 
     def run(self, script: str) -> tuple[int, str]:
         """Run a script to its end; return its exit code and what it said."""
@@ -103,8 +119,7 @@ def module(request: pytest.FixtureRequest, scratch: Path, berth: Berth) -> Itera
 
 
 def test_a_service_that_is_killed_comes_back_and_one_that_is_asked_to_end_does_not(module: Module) -> None:
-    with module.start("service.sh") as script:
-        faults.wait_until(module.serves, "the service answers")
+    with module.serving() as script:
         killed = module.pid
         assert Path(f"/proc/{killed}/oom_score_adj").read_text() in ("-1000\n", "0\n")  # 0: this machine forbids it
 
@@ -147,7 +162,10 @@ def test_beside_another_service_the_script_ends_at_once(module: Module) -> None:
     assert module.prop == said
 
 
-def test_safe_mode_shows_in_the_description_and_one_command_ends_it(module: Module, rootfs: Factory) -> None:
+@pytest.mark.parametrize("again", [TRY_AGAIN, ONE_TAP], ids=["command", "dashboard"])
+def test_safe_mode_shows_in_the_description_and_one_command_or_tap_ends_it(
+    module: Module, rootfs: Factory, again: tuple[str, ...]
+) -> None:
     root = faults.write_init(rootfs("busybox"))
     berth = module.berth
     berth.succeed("start", "phone-box", "--rootfs", root, "--autostart")
@@ -157,16 +175,16 @@ def test_safe_mode_shows_in_the_description_and_one_command_ends_it(module: Modu
     markers.mkdir(exist_ok=True)
     (markers / "phone-box").write_text("an earlier boot\n")
     (berth.home / "safe-mode.json").unlink(missing_ok=True)
-    with module.start("service.sh") as script:
-        faults.wait_until(module.serves, "the service answers")
+    with module.serving() as script:
         faults.wait_until(lambda: "does not start by itself" in module.log, "it says what it keeps back")
         assert "description=[Safe mode: not started by itself" in module.prop
         assert "phone-box, because the phone went down" in berth.succeed("info")
         assert faults.condition(berth, "phone-box") == "stopped"
 
-        assert berth.succeed("safe-mode", "--again") == "phone-box: started\n"
+        berth.succeed(*again)
 
         assert module.prop == PROP
+        faults.wait_until(lambda: faults.condition(berth, "phone-box") == "running", "it is tried again")
         assert berth.succeed("safe-mode") == "nothing is kept from starting by itself\n"
         assert [path.name for path in markers.iterdir()] == ["phone-box"]
         berth.succeed("stop", "phone-box")
@@ -221,8 +239,7 @@ def test_the_button_starts_the_service_and_tells_how_things_are(module: Module) 
 def test_uninstalling_stops_everything_and_keeps_the_data(module: Module, rootfs: Factory) -> None:
     root = faults.write_init(rootfs("busybox"))
     files = faults.tree(root)
-    with module.start("service.sh") as script:
-        faults.wait_until(module.serves, "the service answers")
+    with module.serving() as script:
         module.berth.succeed("start", "phone-box", "--rootfs", root)
 
         assert module.run("uninstall.sh") == (0, "phone-box: stopped\nthere is nothing to recover\n")

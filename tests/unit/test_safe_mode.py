@@ -1,7 +1,10 @@
 """What safe mode concludes from markers; that it does so on a phone is shown by the device tests."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import MethodType
 
 import pytest
 
@@ -134,6 +137,35 @@ def test_a_marker_goes_when_the_phone_has_lived_with_the_container_for_two_minut
     autostart.end_probations()
     assert not safe_mode.is_marked(home, "web")
     assert autostart.milliseconds() is None
+
+
+def test_what_was_kept_back_and_is_tried_again_waits_for_what_it_would_have_waited_for(home: Home) -> None:
+    save_spec(home, Spec(name="web", rootfs="/srv", autostart=True, start_after=("db",)))
+    save_spec(home, Spec(name="db", rootfs="/srv", autostart=True))
+    Path(home.state, "safe").touch()
+    forked: list[str] = []
+
+    def fork(action: Callable[[], None]) -> int:
+        assert isinstance(action, partial | MethodType)
+        forked.append(str(action.args[-1]) if isinstance(action, partial) else action.__name__)
+        return len(forked)
+
+    autostart = Autostart(home, fork, lambda _: None)
+    autostart.begin()
+    autostart.ended(1)
+    assert forked == ["_recover"]
+
+    safe_mode.try_again(home)
+    autostart.try_again()
+
+    assert "wait_until_booted" in forked[1]
+    assert len(forked) == 2
+    autostart.ended(2)
+    assert forked[2:] == ["db"]
+    autostart.ended(3)
+    assert forked[2:] == ["db", "web"]
+    autostart.try_again()
+    assert len(forked) == 4
 
 
 def test_a_verdict_that_can_not_be_read_holds_nothing_up(home: Home) -> None:
