@@ -2,6 +2,7 @@
 
 import { connection } from "./api/client.js";
 import { language, t } from "./language.js";
+import { Locked } from "./pages/locked.js"; // at once: who is locked out gets no more files, either
 import { Overview } from "./pages/overview.js";
 import { Icon } from "./parts/icon.js";
 import { Lazy } from "./parts/loading.js";
@@ -38,7 +39,7 @@ export function App() {
     <div class="screen">
       ${connection.value === "lost" && html`<div class="banner warn" role="status">${t("connection.lost")}</div>`}
       ${connection.value === "stranger" && html`<div class="banner error" role="alert">${t("connection.stranger")}</div>`}
-      ${locked ? html`<${Lazy} name="Locked" load=${() => import("./pages/locked.js")} />` : html`<${CurrentView} />`}
+      ${locked ? html`<${Locked} />` : html`<${CurrentView} />`}
     </div>
     <${Notices} />
   </div>`;

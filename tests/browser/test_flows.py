@@ -1,6 +1,7 @@
 """What a user does with the page, from the first link to the last container, with real containers."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -325,6 +326,9 @@ def test_a_key_that_is_taken_away_locks_its_page(page: Page, dashboard: Dashboar
     go(page, "settings")
     row = page.locator(".tokens li").filter(has_text="this page")
     row.get_by_role("button").click()
+    # An app that is not paired any more gets no file, either.
+    page.route(re.compile(r"\.(css|js|json|svg)$"), lambda route: route.abort())
     page.get_by_role("dialog").get_by_role("button", name="Take away").click()
     expect(page.get_by_text("This page needs to be opened by Berth")).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
+    page.unroute_all()
