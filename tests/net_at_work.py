@@ -8,6 +8,7 @@ many of its effects (0: never), and how many there were is printed.  Then what i
 and "done" is printed.
 """
 
+import fcntl
 import os
 import signal
 import socket
@@ -45,15 +46,19 @@ def one_life(home: Home, pid: int, last: int) -> int:
     folder = NetFolder(home.run)
     folder.make()
     reader, writer = os.pipe()
-    with listen(folder.socket, socket.SOCK_SEQPACKET) as listener:
+    with open(folder.lock, "w", encoding="ascii") as lock, listen(folder.socket, socket.SOCK_SEQPACKET) as listener:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until somebody is connected, or it would end at once
         child = os.fork()
         if child == 0:
+            lock.close()
             os.close(reader)
             sys.setprofile(Count(last, writer))
             serve(home, listener, None)
             os._exit(0)
-    os.close(writer)
-    talk(folder, pid)
+        os.close(writer)
+        sock = connect(folder.socket, socket.SOCK_SEQPACKET)
+    with sock:
+        talk(sock, pid)
     os.waitpid(child, 0)
     counted = len(os.read(reader, 1 << 16))
     os.close(reader)
@@ -77,32 +82,31 @@ class Count:
         sys.setprofile(self)
 
 
-def talk(folder: NetFolder, pid: int) -> None:
+def talk(sock: socket.socket, pid: int) -> None:
     """Ask for all that two containers ask for; return when that is done, or when the net process has ended."""
-    every = {"ports": (Port(8080, 80), Port(9000, 9000, 3, "udp")), "isolated": True}
     limits = {"bandwidth_down": 1 << 20, "bandwidth_up": 1 << 20}
+    ports = (Port(8080, 80), Port(9000, 9000, 3, "udp"))
     wishes = (
-        Wish(name=NAMES[0], **every, **limits),
-        Wish(name=NAMES[1], bridge=True, ports=(Port(8081, 80),), **limits),
+        Wish(name=NAMES[0], ports=ports, isolated=True, **limits),
+        Wish(name=NAMES[1], ports=(Port(8081, 80),), bridge=True, **limits),
     )
-    with connect(folder.socket, socket.SOCK_SEQPACKET) as sock:
-        requests = [
-            *(Request(call="reserve", name=wish.name, wish=wish) for wish in wishes),
-            Request(call="attach", name=NAMES[0], pid=pid),
-            Request(call="detach", name=NAMES[0]),
-            Request(call="attach", name=NAMES[1], pid=pid),
-            Request(call="ports", name=NAMES[1], add=(Port(8082, 82),)),
-            Request(call="detach", name=NAMES[1]),
-        ]
-        for request in requests:
-            try:
-                send(sock, request)
-                answer = receive_answer(sock)
-            except OSError:
-                return
-            if answer is None:
-                return
-            assert not answer.error, answer.error
+    requests = [
+        *(Request(call="reserve", name=wish.name, wish=wish) for wish in wishes),
+        Request(call="attach", name=NAMES[0], pid=pid),
+        Request(call="detach", name=NAMES[0]),
+        Request(call="attach", name=NAMES[1], pid=pid),
+        Request(call="ports", name=NAMES[1], add=(Port(8082, 82),)),
+        Request(call="detach", name=NAMES[1]),
+    ]
+    for request in requests:
+        try:
+            send(sock, request)
+            answer = receive_answer(sock)
+        except OSError:
+            return
+        if answer is None:
+            return
+        assert not answer.error, answer.error
 
 
 if __name__ == "__main__":

@@ -158,4 +158,4 @@ def test_a_crowd_at_a_port_on_localhost_is_no_matter_to_others(house: House, des
 
     wait_for("the port is served again", lambda: phone.fetch("127.0.0.1", 8080) == "net-a")
     assert f"Address: {NAMED}" in house.inside("net-b", "nslookup -type=a example.org")
-    assert phone.net_process() == net
+    assert phone.net_process() == net, (phone.berth.home / "network.log").read_text()

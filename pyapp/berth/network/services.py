@@ -18,8 +18,8 @@ from berth.network.servers import Read, Servers
 class Services:
     """Starts and ends them with the containers; one that can't be had is complained of, and the rest go on.
 
-    `members` are those on the network, by name; `mtu_of` tells what a container's link has now, `has_way` whether it
-    may ask outside; `read_servers` finds out the phone's name servers where /etc/resolv.conf does not tell them.
+    `members` are those on the network, by name; `mtu_of` tells what a container's link has now, `has_way` whether there
+    is any way out for it; `read_servers` finds out the phone's name servers where /etc/resolv.conf does not tell them.
     """
 
     def __init__(

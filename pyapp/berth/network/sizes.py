@@ -37,6 +37,6 @@ class Sizes:
         """Change those that must be another now; raises KernelError."""
         for name, member in self._members.items():
             wanted = self.of(name)
-            if self._there.get(name) != wanted:
+            if member.index and self._there.get(name) != wanted:  # else its link was still to be made, at a crash
                 wiring.set_mtu(self._netlink, member, wanted, self._own)
                 self._there[name] = wanted
