@@ -1,3 +1,5 @@
+"""The bundled Python and programs of `build.py zip`, run with nothing of this system in their sight."""
+
 import json
 import os
 import struct

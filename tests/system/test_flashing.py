@@ -1,3 +1,5 @@
+"""Flashing the zip: every root manager's installer, and the phones and files that it refuses."""
+
 import shutil
 import stat
 import subprocess

@@ -150,8 +150,10 @@ def test_a_label_that_does_not_stay_is_an_error(tmp_path: Path, monkeypatch: pyt
         labels.label_image(str(image))
 
 
-def test_no_device_node_is_labelled() -> None:
-    labels.label_image("/dev/null")
+def test_what_is_no_file_is_not_labelled(tmp_path: Path) -> None:
+    before = os.listxattr(tmp_path)
+    labels.label_image(str(tmp_path))
+    assert os.listxattr(tmp_path) == before
 
 
 NEW = """\

@@ -1,3 +1,5 @@
+"""What `build.py` needs before it can do anything: folders, packages, and the command that it links."""
+
 import hashlib
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""What goes into the zip, and that the same contents give the same bytes."""
+
 import json
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""What is taken out of a report before somebody shows it to others."""
+
 import pytest
 
 from berth.web.report import redacted

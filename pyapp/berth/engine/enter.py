@@ -163,7 +163,7 @@ class Door:
                 raise ExecError(program.argv[0] if program.argv else "the login shell", failed)
         if not pid:
             os.waitpid(joiner, 0)
-            raise BerthError("the process that enters the container was killed")
+            raise BerthError(f"container {self.container.name}: the process that enters it was killed; try again")
         return pid
 
     def _hand_over(self, listener: int) -> None:

@@ -59,8 +59,10 @@ def open_terminal(home: Home, wanted: Terminal) -> Terminal:
     listener.close()
     message, _ = ours.receive()
     ours.close()
-    if message is None or "error" in message:
-        raise BerthError("the process that holds the terminal was killed" if message is None else message["error"])
+    if message is None:
+        raise BerthError(f"container {wanted.container}: what holds its new terminal was killed; open it again")
+    if "error" in message:
+        raise BerthError(message["error"])
     return shown
 
 
