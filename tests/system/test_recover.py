@@ -27,7 +27,7 @@ WITHOUT_MONITOR = {
     "locked": ("client", "worker"),
 }
 EARLY = {
-    "forked": "worker monitor",
+    "forked": "worker monitor builder",
     "recorded": "worker monitor builder",
     "cgroups": "worker monitor builder",
 }
