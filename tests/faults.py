@@ -151,7 +151,7 @@ class PausedStart:
     def _roles(self) -> dict[str, int]:
         """Return who takes part: client, worker, monitor, builder, init (PID 1), and child (a set-up child)."""
         found = {"client": self.client.pid}
-        builders = []
+        monitors, builders = [], []
         for pid in host_state.processes_of(self.berth.home):
             name = status_field(pid, "Name")
             if (status_field(pid, "NSpid") or "").endswith("\t1"):
@@ -159,9 +159,14 @@ class PausedStart:
             elif name == "berth: worker":
                 found["worker"] = pid
             elif name == f"berth: {self.name}":
-                found["monitor"] = pid
+                monitors.append(pid)
             elif name == "berth: builder":
                 builders.append(pid)
+        for pid in monitors:  # a builder that was just forked still has the name of its monitor
+            if int(status_field(pid, "PPid") or 0) in monitors:
+                builders.append(pid)
+            else:
+                found["monitor"] = pid
         for pid in builders:
             found["child" if int(status_field(pid, "PPid") or 0) in builders else "builder"] = pid
         return found

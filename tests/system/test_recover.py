@@ -24,7 +24,7 @@ Factory = Callable[[str], Path]
 NAME = "kill"
 
 EARLY = {
-    "forked": "worker monitor",
+    "forked": "worker monitor builder",
     "recorded": "worker monitor builder",
     "cgroups": "worker monitor builder",
 }
