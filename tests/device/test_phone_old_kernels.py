@@ -5,7 +5,6 @@ import re
 import pytest
 
 from tests.device.phone.machine import Phone
-from tests.device.phone.nat import serves_on_nat, without_iptables
 from tests.device.phone.scene import info
 
 pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900), pytest.mark.only(kernel="5.10")]
@@ -25,11 +24,3 @@ def test_a_limit_holds(phone: Phone) -> None:
 
     assert phone.eat("box", 16).code == 0
     assert phone.eat("box", 100).code == 137
-
-
-def test_where_iptables_does_not_work_nftables_keeps_the_rules(phone: Phone) -> None:
-    without_iptables(phone)
-
-    serves_on_nat(phone)
-
-    assert '"firewall":"nftables"' in phone.berth("net", "--json").replace(" ", "")
