@@ -119,7 +119,7 @@ def test_a_container_of_droidspaces_is_filled_in_from_its_file(
     snap(page, "filled-in")
     page.get_by_role("button", name="Review").click()
     page.get_by_role("button", name="Create", exact=True).click()
-    expect(page.get_by_role("heading", name="moved-over")).to_be_visible()
+    expect(page.get_by_role("heading", name="moved-over", exact=True)).to_be_visible()
     spec = dashboard.get("/containers/moved-over")["spec"]
     assert spec["extra"] == {"enable_gpu_mode": "1"}
     assert (spec["hostname"], spec["memory"]) == ("old-phone", 256 << 20)
