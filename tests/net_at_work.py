@@ -16,6 +16,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from msgspec.structs import replace
+
 from berth.engine import network
 from berth.home import Home
 from berth.kernel.sockets import connect, listen
@@ -84,11 +86,10 @@ class Count:
 
 def talk(sock: socket.socket, pid: int) -> None:
     """Ask for all that two containers ask for; return when that is done, or when the net process has ended."""
-    limits = {"bandwidth_down": 1 << 20, "bandwidth_up": 1 << 20}
-    ports = (Port(8080, 80), Port(9000, 9000, 3, "udp"))
+    limited = Wish(name=NAMES[0], bandwidth_down=1 << 20, bandwidth_up=1 << 20)
     wishes = (
-        Wish(name=NAMES[0], ports=ports, isolated=True, **limits),
-        Wish(name=NAMES[1], ports=(Port(8081, 80),), bridge=True, **limits),
+        replace(limited, ports=(Port(8080, 80), Port(9000, 9000, 3, "udp")), isolated=True),
+        replace(limited, name=NAMES[1], ports=(Port(8081, 80),), bridge=True),
     )
     requests = [
         *(Request(call="reserve", name=wish.name, wish=wish) for wish in wishes),

@@ -130,10 +130,10 @@ def test_large_segments_are_clamped_to_the_way(walled: tuple[str, House]) -> Non
 
 def test_a_phone_that_drops_what_it_is_sent_still_serves_names_and_leases(walled: tuple[str, House]) -> None:
     kind, house = walled
-    if kind != "nftables":  # there a drop of somebody else's table can't be lifted
-        house.phone.shell("iptables -P INPUT DROP; ip6tables -P INPUT DROP")
     house.start("net-b")
     address = house.start("net-a", "--port", "8080:80")
+    if kind != "nftables":  # there a drop of somebody else's table can't be lifted
+        house.phone.shell("iptables -P INPUT DROP; ip6tables -P INPUT DROP")
     house.inside("net-a", "printf '#!/bin/sh\\nenv\\n' > /tmp/lease; chmod +x /tmp/lease; ip address flush dev eth0")
 
     lease = house.inside("net-a", "udhcpc -f -q -n -t 3 -s /tmp/lease -i eth0").splitlines()

@@ -147,7 +147,7 @@ def test_a_crowd_at_a_port_on_localhost_is_no_matter_to_others(house: House, des
     net = phone.net_process()
     assert net is not None
     if descriptors:
-        resource.prlimit(net, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        resource.prlimit(net, resource.RLIMIT_NOFILE, (descriptors, 2 * descriptors))
 
     with crowd_at(phone) as crowd:
         if not descriptors:
@@ -158,4 +158,4 @@ def test_a_crowd_at_a_port_on_localhost_is_no_matter_to_others(house: House, des
 
     wait_for("the port is served again", lambda: phone.fetch("127.0.0.1", 8080) == "net-a")
     assert f"Address: {NAMED}" in house.inside("net-b", "nslookup -type=a example.org")
-    assert phone.net_process() == net, (phone.berth.home / "network.log").read_text()
+    assert phone.net_process() == net

@@ -248,7 +248,7 @@ def _be_net(home: Home, listener: socket.socket, mounts: int | None) -> None:
     os.chdir("/")
     name_process("berth: net")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket for each question and connection of everybody
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))  # accept() wants room above
     from berth.network.server import serve  # the only place that brings pyroute2 in
 
     serve(home, listener, _read_servers if read_host().android else None)

@@ -60,7 +60,10 @@ def accept(listener: socket.socket) -> socket.socket | None:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft + 1, max(soft + 1, hard)))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft + 1, max(soft + 1, hard)))
+    except ValueError as error:  # it is the most that is permitted
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from error
     try:
         caller = _accept(listener)
         if caller is not None:

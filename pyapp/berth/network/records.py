@@ -97,6 +97,7 @@ class Records:
     def save_book(self, book: Book) -> None:
         """Keep it; raises OSError."""
         if book != self.book():
+            os.makedirs(os.path.dirname(self._book), mode=0o700, exist_ok=True)  # the first container of all
             _write(self._book, book)
 
 

@@ -45,6 +45,7 @@ def serve(home: Home, listener: socket.socket, read_servers: Read | None) -> Non
     try:
         _Server(home, listener, log, read_servers).run()
     except BaseException as error:
+        listener.close()  # nobody is served any more; and there may be no descriptor left for the log
         log("".join(traceback.format_exception(error)))
         raise
 
