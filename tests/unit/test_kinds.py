@@ -64,7 +64,12 @@ def test_an_archive_given_as_a_folder_is_named_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "advice"),
-    [(2, 127, "its loader"), (13, 126, "its mode"), (8, 126, "another kind of processor"), (40, 126, "the name and its mode")],
+    [
+        (2, 127, "its loader"),
+        (13, 126, "its mode"),
+        (8, 126, "another kind of processor"),
+        (40, 126, "the name and its mode"),
+    ],
 )
 def test_why_a_program_could_not_be_executed_is_told(number: int, code: int, advice: str) -> None:
     error = ExecError("/sbin/init", number)
