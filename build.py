@@ -323,7 +323,10 @@ def launcher(python: str, search_path: Sequence[str]) -> str:
         # the same line is a string.
         shebang = f"#!/bin/sh\n'''exec' \"{python}\" -IS \"$0\" \"$@\"\n' '''\n"
     return (
-        f"{shebang}import sys\n\n"
+        f"{shebang}import sys\nimport _signal\n\n"
+        # Until a program inside has the keys, Ctrl-C ends the command at once, without a word from Python.
+        "if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:\n"
+        "    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)\n"
         f"sys.path += {list(search_path)!r}\n"
         # A developer's tools bring it, a phone has none; msgspec would take it, which is an eighth of a cold start.
         "sys.modules['typing_extensions'] = None\n\n"

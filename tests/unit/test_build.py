@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -37,6 +38,17 @@ def test_the_command_imports_nothing_that_only_tools_of_developers_bring(tmp_pat
     subprocess.run([command, "info"], check=True, capture_output=True, env={**os.environ, "BERTH_HOME": str(tmp_path)})
 
     assert not told.exists()
+
+
+def test_ctrl_c_ends_the_command_without_a_word_while_it_is_being_imported(tmp_path: Path) -> None:
+    command, package = tmp_path / "command", tmp_path / "berth"
+    package.mkdir()
+    (package / "__init__.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    build.replace(command, build.launcher(sys.executable, [str(tmp_path)]), 0o755)
+
+    result = subprocess.run([command], check=False, capture_output=True, text=True)
+
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_the_command_starts_python_without_a_shell_where_the_kernel_can() -> None:

@@ -16,9 +16,9 @@ class Wakeup:
     def __init__(self, *numbers: int) -> None:
         self.arrived: set[int] = set()
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)  # first: one may arrive at once
         # Not by `signal`, whose enums are memory that a process which was just forked has yet to copy.
         self._before = {number: _signal.signal(number, self._note) for number in numbers}
-        _signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.arrived.add(number)
