@@ -40,6 +40,7 @@ _READY_SECONDS = 5.0
 _AGAIN_SECONDS = 0.01
 _REPEAT_SECONDS = 1.0
 _KILL_SECONDS = 5.0
+_UNDO_SECONDS = 30.0  # netd may hold the lock of iptables for some time, and a busy phone is slow
 
 
 def stop(home: Home, name: str, seconds: float) -> None:
@@ -72,7 +73,7 @@ def stop(home: Home, name: str, seconds: float) -> None:
         announce(home, name, "progress", "ended")
         if waiter is None:
             _finish_unattended(home, name)
-        elif not _closed(waiter, _KILL_SECONDS):
+        elif not _closed(waiter, _UNDO_SECONDS):
             raise BerthError(f'container {name}: ended, but its monitor is still undoing; see "berth info {name}"')
         elif not _undone(home, found):
             _finish_unattended(home, name)
