@@ -121,3 +121,16 @@ def test_a_container_whose_monitor_was_killed_keeps_its_network(house: House) ->
 
     wait_for("its new monitor has another one started", lambda: phone.net_process() not in (None, net))
     assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+
+
+def test_what_the_kernel_changes_together_with_forwarding_is_put_back_too(house: House) -> None:
+    phone = house.phone
+    with (
+        phone.setting("net.ipv4.conf.all.accept_redirects", "0"),
+        phone.setting("net.ipv4.conf.wlan0.forwarding", "1"),
+        phone.setting("net.ipv6.conf.wlan0.forwarding", "1"),
+    ):
+        before = phone.state()
+        house.start("net-a")
+        phone.berth.succeed("stop", "net-a", "--timeout", "1")
+        assert phone.state() == before
