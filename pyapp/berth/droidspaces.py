@@ -28,7 +28,7 @@ _READ = frozenset((
     "name", "hostname", "rootfs_path", "custom_init", "net_mode", "bind_mounts", "dns_servers", "env_file",
     "memory_limit", "cpu_quota", "cpu_period", "pids_limit", "privileged",
     "gateway_container", "gateway_net", "gateway_lan_ifname",
-    "enable_hw_access", "force_cgroupv1", "block_nested_ns", "run_at_boot", "selinux_permissive",
+    "enable_hw_access", "force_cgroupv1", "block_nested_ns", "run_at_boot", "selinux_permissive", "disable_ipv6",
 ))  # fmt: skip
 # Those of its keys that no container.toml has: one of them is in every file that its program or app writes.
 _TELLING = frozenset((
@@ -116,6 +116,9 @@ def convert(
         kept["env_file"] = entries["env_file"]
     if "net_mode" in entries and entries["net_mode"] not in _NETWORKS:
         kept["net_mode"] = entries["net_mode"]
+    network = _network(entries.get("net_mode", "host"), path, net_chosen)
+    if _is_on(entries, "disable_ipv6") and network != "nat":  # on the host's network it is the phone's own IPv6
+        kept["disable_ipv6"] = entries["disable_ipv6"]
     privileged = [item.strip().lower() for item in entries.get("privileged", "").split(",") if item.strip()]
     if not set(privileged) <= {*PRIVILEGES, "full"}:
         kept["privileged"] = entries["privileged"]
@@ -127,7 +130,8 @@ def convert(
         rootfs=None if image else root,
         image=root if image else None,
         init=rules.inner_path(f"{path}: custom_init", entries.get("custom_init", "/sbin/init")),
-        net=_network(entries.get("net_mode", "host"), path, net_chosen),
+        net=network,
+        disable_ipv6=network == "nat" and _is_on(entries, "disable_ipv6"),
         gateway=_optional(entries, "gateway_container", path, rules.name),
         gateway_net=_optional(entries, "gateway_net", path, rules.segment) or "lan",
         gateway_iface=_optional(entries, "gateway_lan_ifname", path, rules.interface) or "eth1",

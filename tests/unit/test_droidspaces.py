@@ -75,7 +75,6 @@ def test_a_whole_file_is_read_and_the_rest_is_kept(tmp_path: Path) -> None:
         block_nested_namespaces=True,
         autostart=True,
         extra={
-            "disable_ipv6": "0",
             "enable_android_storage": "1",
             "enable_gpu_mode": "0",
             "volatile_mode": "0",
@@ -147,6 +146,13 @@ def test_a_gateway_is_taken_over() -> None:
 
     assert (read.spec.net, read.spec.gateway) == ("gateway", "wrt")
     assert (read.spec.gateway_net, read.spec.gateway_iface, read.kept) == ("iot", "eth2", ())
+
+
+@pytest.mark.parametrize(("mode", "without", "kept"), [("nat", True, ()), ("host", False, ("disable_ipv6",))])
+def test_ipv6_is_switched_off_in_a_network_of_its_own_only(mode: str, without: bool, kept: tuple[str, ...]) -> None:
+    read = imported({"net_mode": mode, "disable_ipv6": "1"})
+
+    assert (read.spec.disable_ipv6, read.kept) == (without, kept)
 
 
 @pytest.mark.parametrize("mode", ["bridge", "macvlan"])
