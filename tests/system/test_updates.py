@@ -135,6 +135,7 @@ def test_a_process_of_its_own_looks_which_is_cancelled_and_leaves_nothing(module
 
     ended = module.dashboard.finish(begun)
     assert (ended["state"], ended["sentence"]) == ("cancelled", "updates: was cancelled")
+    assert ended["ended_at"] - ended["started_at"] < 12, "it did not wait for its own end, which comes after 15 s"
     assert module.site.left.wait(20), "its connection is closed"
     faults.wait_until(lambda: not faults.is_alive(asker), "its process has ended")
     assert module.told["latest"] == ""
