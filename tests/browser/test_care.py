@@ -219,10 +219,16 @@ def test_a_newer_version_is_looked_for_and_still_told_of_after_a_reload(
             expect(download).to_have_attribute("rel", "noopener noreferrer")
             page.reload()
             expect(download).to_be_visible()
+            expect(page.get_by_text("Last looked")).to_be_visible()
             go(page)
             page.reload()
             expect(page.get_by_role("link", name="Version v9.9.9 is there.")).to_be_visible()
             snap(page, "newer")
+
+            (scratch / "module.prop").write_text(f"versionCode=90909\nupdateJson={site.address}/update.json\n")
+            go(page, "about")
+            look.click()
+            expect(page.get_by_text("This is the latest version.")).to_be_visible()
 
 
 def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:

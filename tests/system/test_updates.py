@@ -58,14 +58,30 @@ def nobody_has_looked(module: Module) -> None:
 def test_a_newer_version_is_found_by_an_operation_and_told_of_from_then_on(module: Module) -> None:
     module.asks("/update.json")
     version = module.dashboard.get("/service")["version"]
-    assert module.told == {"version": version, "latest": "", "newer": False, "zip": "", "changelog": ""}
+    assert module.told == {
+        "version": version,
+        "latest": "",
+        "newer": False,
+        "zip": "",
+        "changelog": "",
+        "looked_at": None,
+    }
 
     ended = module.look()
     sentence = f"version v9.9.9 is there, this one is {version}; get it from {PUBLISHED['zipUrl']}"
     assert (ended["kind"], ended["container"], ended["state"]) == ("updates", "", "done")
     assert (ended["sentence"], ended["log"]) == (sentence, f"{sentence}\n")
-    found = {"version": version, "latest": "v9.9.9", "newer": True, "zip": PUBLISHED["zipUrl"], "changelog": ""}
+    looked_at = module.told["looked_at"]
+    found = {
+        "version": version,
+        "latest": "v9.9.9",
+        "looked_at": looked_at,
+        "newer": True,
+        "zip": PUBLISHED["zipUrl"],
+        "changelog": "",
+    }
     assert module.told == found
+    assert ended["started_at"] - 1 < looked_at < ended["ended_at"] + 1
 
     web = module.dashboard.published["pid"]
     os.kill(web, signal.SIGKILL)

@@ -9,7 +9,7 @@ import { notify } from "../parts/notice.js";
 import { link } from "../router.js";
 import { lastLook, stepOf } from "../state.js";
 import { html, useEffect, useState } from "../view.js";
-import { size } from "../words.js";
+import { moment, size } from "../words.js";
 
 export function About() {
   const service = useAnswer("/service");
@@ -42,7 +42,7 @@ function Facts({ service, host }) {
 /** Looks only when it is pressed: nothing of Berth calls home by itself. */
 function Updates() {
   const last = lastLook.value;
-  const { value: found, problem } = useAnswer("/updates", last?.state);
+  const { value: found, problem } = useAnswer("/updates", last?.ended_at);
   const outside = (address, words) => address && html`<a class="tonal-button" href=${address} target="_blank" rel="noopener noreferrer">${words}</a>`;
   if (last?.state === "running") {
     return html`<section class="card"><div class="actions under-way" role="status">
@@ -54,6 +54,7 @@ function Updates() {
   return html`<section class="card">
     ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
     <p role="status">${found?.latest ? t(found.newer ? "updates.newer" : "updates.none", { version: found.latest }) : t("updates.help")}</p>
+    ${found?.looked_at && html`<p class="quiet">${t("updates.looked", { when: moment(found.looked_at) })}</p>`}
     <div class="actions">
       ${found?.newer && html`${outside(found.zip, t("updates.get"))}${outside(found.changelog, t("updates.changes"))}`}
       <button class="tonal-button" onClick=${() => beginAt("/updates")}><${Icon} name="refresh" />${t("updates.look")}</button>

@@ -103,7 +103,7 @@ function Attention() {
       wanted = false;
     };
   }, []);
-  const update = useAnswer("/updates", lastLook.value?.state).value;
+  const update = useAnswer("/updates", lastLook.value?.ended_at).value;
   const kept = found.safe ? t("attention.safe_mode") : found.kept.length > 0 && t("attention.kept_back", { names: found.kept.join(", ") });
   const broken = containers.value.filter((one) => one.error || ["crashed", "stuck", "unattended"].includes(one.state));
   return html`

@@ -4,10 +4,12 @@ Where to look stands in the module's module.prop, as root managers read it (upda
 somebody last looked is kept, so that the dashboard can tell of it without looking again.
 """
 
+import os
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from berth import __version__
 from berth.android.module import read_properties
@@ -28,7 +30,7 @@ class Announcement(Struct, frozen=True):
 class Update(Struct, frozen=True, kw_only=True):
     """The own version and the latest one that is known, "" as long as nobody has looked.
 
-    `zip` and `changelog` are addresses, "" where there is none.
+    `zip` and `changelog` are addresses, "" where there is none; `looked_at` is when that was found, as Unix time.
     """
 
     version: str
@@ -36,6 +38,7 @@ class Update(Struct, frozen=True, kw_only=True):
     newer: bool = False
     zip: str = ""
     changelog: str = ""
+    looked_at: float | None = None
 
 
 def look(home: Home) -> Update:
@@ -47,24 +50,25 @@ def look(home: Home) -> Update:
     from berth.android.download import fetch, trusted  # megabytes of TLS that nobody else needs
 
     data = fetch(address, trusted())
-    found = judge(properties, data)
+    judge(properties, data)  # what tells of no version is not worth keeping
     try:
         replace_file(_kept(home), data)
     except OSError as error:
         raise BerthError(f"updates: what was found can't be kept in {home.state}: {error.strerror}") from error
-    return found
+    return known(home)
 
 
 def known(home: Home) -> Update:
     """Return what was found when somebody last looked; raises BerthError."""
     try:
         with open(_kept(home), "rb") as file:
-            data = file.read()
+            data, looked_at = file.read(), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return Update(version=__version__)
     except OSError as error:
         raise BerthError(f"updates: {_kept(home)} can't be read: {error.strerror}") from error
-    return judge(_properties(), data)  # anew, because this version may be the one that was new then
+    # Judged anew, because this version may be the one that was new then.
+    return replace(judge(_properties(), data), looked_at=looked_at)
 
 
 def judge(properties: Mapping[str, str], data: bytes) -> Update:
