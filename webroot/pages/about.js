@@ -52,7 +52,7 @@ function Updates() {
   }
   const wrong = last?.state === "failed" ? last.sentence : problem?.message;
   return html`<section class="card">
-    ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
+    ${wrong && html`<p class="wrong" role="status">${wrong}</p>`}
     <p role="status">${found?.latest ? t(found.newer ? "updates.newer" : "updates.none", { version: found.latest }) : t("updates.help")}</p>
     ${found?.looked_at && html`<p class="quiet">${t("updates.looked", { when: moment(found.looked_at) })}</p>`}
     <div class="actions">
