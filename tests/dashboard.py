@@ -205,6 +205,7 @@ def serving(berth: Berth) -> Iterator[Dashboard]:
             "access.json.lock",
             "audit.log",
             "settings.json",
+            "updates.json",
             "history",
             "history.1",
             "service.log",

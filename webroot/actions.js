@@ -14,9 +14,14 @@ export async function attempt(method, path, body) {
   }
 }
 
-/** Begin an operation ("start", "stop", "restart") on container `name`; it shows at once, before its first event. */
-export async function begin(name, verb, body = {}) {
-  const operation = await attempt("POST", containerPath(name, verb), body);
+/** Begin an operation ("start", "stop", "restart") on container `name`. */
+export function begin(name, verb, body) {
+  return beginAt(containerPath(name, verb), body);
+}
+
+/** Begin the operation that POST `path` asks for; it shows at once, before its first event. */
+export async function beginAt(path, body = {}) {
+  const operation = await attempt("POST", path, body);
   if (operation) show(operation);
   return operation;
 }

@@ -6,9 +6,6 @@ import { computed, signal } from "./view.js";
 /** Containers by name, operations by id, and whether the first word has come. */
 export const state = signal({ ready: false, containers: {}, operations: {} });
 
-/** The newer version that there is, "" as long as nobody has looked. */
-export const newer = signal("");
-
 /** Summaries of all containers, in the order of their names. */
 export const containers = computed(() =>
   Object.values(state.value.containers).sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true })),
@@ -18,6 +15,9 @@ export const containers = computed(() =>
 export const operations = computed(() =>
   Object.values(state.value.operations).sort((a, b) => b.started_at - a.started_at),
 );
+
+/** The last operation that looked for a newer version; undefined where there was none lately. */
+export const lastLook = computed(() => operations.value.find((one) => one.kind === "updates"));
 
 /** Pure: the state after `frame`, never the same object where something changed. */
 export function reduce(before, frame) {

@@ -190,23 +190,45 @@ def test_what_a_device_lacks_is_told_with_what_that_costs_and_how_to_get_it(
         snap(page, "lacking")
 
 
-def test_a_newer_version_is_told_of_where_it_was_looked_for(browser: Browser, scratch: Path, snap: Snap) -> None:
+def test_a_newer_version_is_looked_for_and_still_told_of_after_a_reload(
+    browser: Browser, scratch: Path, snap: Snap
+) -> None:
     certificate = make_certificate(scratch)
     berth = Berth(scratch / "home")
     berth.environment |= {"BERTH_MODULE": str(scratch), "SSL_CERT_FILE": str(certificate[0])}
-    with publishing(certificate) as address, serving(berth) as dashboard:
-        (scratch / "module.prop").write_text(f"versionCode=100\nupdateJson={address}/update.json\n")
+    with publishing(certificate) as site, serving(berth) as dashboard:
+        (scratch / "module.prop").write_text(f"versionCode=100\nupdateJson={site.address}/held\n")
         with browser.new_context(viewport=PHONE, locale="en-GB") as context:
             page = context.new_page()
             page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
             go(page, "about")
-            page.get_by_role("button", name="Look for updates").click()
+            look = page.get_by_role("button", name="Look for updates")
+            look.click()
+            expect(page.get_by_role("status").filter(has_text="Look for a newer version")).to_be_visible()
+            assert site.asked.wait(20)
+            page.reload()
+            page.get_by_role("button", name="Cancel").click()
+            expect(look).to_be_visible()
+            assert site.left.wait(20)
+            expect(page.get_by_text("Asks once, where this build came from.")).to_be_visible()
+
+            (scratch / "module.prop").write_text(f"versionCode=100\nupdateJson={site.address}/update.json\n")
+            look.click()
             download = page.get_by_role("link", name="Download")
             expect(download).to_have_attribute("href", "https://example.org/berth.zip")
             expect(download).to_have_attribute("rel", "noopener noreferrer")
+            page.reload()
+            expect(download).to_be_visible()
+            expect(page.get_by_text("Last looked")).to_be_visible()
             go(page)
+            page.reload()
             expect(page.get_by_role("link", name="Version v9.9.9 is there.")).to_be_visible()
             snap(page, "newer")
+
+            (scratch / "module.prop").write_text(f"versionCode=90909\nupdateJson={site.address}/update.json\n")
+            go(page, "about")
+            look.click()
+            expect(page.get_by_text("This is the latest version.")).to_be_visible()
 
 
 def test_a_history_is_switched_on_and_seen(page: Page, dashboard: Dashboard, root: Path, snap: Snap) -> None:

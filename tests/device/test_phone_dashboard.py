@@ -60,3 +60,19 @@ def test_both_doors_tell_and_do_the_same(phone: Phone) -> None:
     assert port.api("POST", "/containers/box/start", {}, token).status == 202
     phone.wait_until(lambda: bridge(phone, "GET", "/containers").body["containers"][0]["state"] == "running", "it runs")
     assert port.api("GET", "/containers", token=token).body["containers"][0]["state"] == "running"
+
+
+def test_a_newer_version_is_looked_for_over_the_bridge_with_the_modules_own_tls(phone: Phone) -> None:
+    kept = f"{MODULE}/module.prop.kept"
+    phone.run("cp", "-p", f"{MODULE}/module.prop", kept)
+    # Where nobody can be trusted, which is said by what does the rest by TLS, too.
+    phone.run("sh", "-c", f"echo updateJson=http://127.0.0.1/ >> {MODULE}/module.prop")
+    try:
+        looking = bridge(phone, "POST", "/updates", {})
+        assert (looking.status, looking.body["kind"]) == (202, "updates")
+        path = f"/operations/{looking.body['id']}"
+        phone.wait_until(lambda: bridge(phone, "GET", path).body["state"] == "failed", "it has looked")
+        assert "does not begin with https://" in bridge(phone, "GET", path).body["sentence"]
+        assert bridge(phone, "GET", "/updates").body["latest"] == ""
+    finally:
+        phone.run("mv", kept, f"{MODULE}/module.prop")

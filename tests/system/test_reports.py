@@ -229,7 +229,7 @@ EACH_COMMAND = (
 )
 # What prints what a program says, what a shell or a person reads, or JSON already; of these others have tests.
 WITHOUT = {"enter", "run", "console", "api", "completion", "help"}
-ELSEWHERE = {"serve", "events", "dashboard"}  # with a service, in their own tests
+ELSEWHERE = {"serve", "events", "dashboard", "updates"}  # with a service or a publisher, in their own tests
 
 
 def test_every_command_speaks_json_to_programs(berth: Berth, rootfs: Factory) -> None:

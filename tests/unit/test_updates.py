@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from berth.android.download import fetch
 from berth.android.lookup import addresses_of, answers, question
+from berth.android.module import read_properties
+from berth.android.updates import judge
 from berth.errors import BerthError
-from berth.web.updates import fetch, judge, read_properties
 from tests.publisher import PUBLISHED, make_certificate, publishing
 
 
@@ -38,10 +40,12 @@ def test_what_is_no_announcement_is_refused_in_a_sentence(data: bytes) -> None:
         judge({"versionCode": "100"}, data)
 
 
-def test_the_module_says_where_to_ask(tmp_path: Path) -> None:
+def test_the_module_says_where_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BERTH_MODULE", raising=False)
+    assert read_properties() == {}
+    monkeypatch.setenv("BERTH_MODULE", str(tmp_path))
     (tmp_path / "module.prop").write_text("id=berth\nversionCode=100\nupdateJson=https://example.org/u?a=b\n")
-    assert read_properties(str(tmp_path))["updateJson"] == "https://example.org/u?a=b"
-    assert read_properties(None) == {}
+    assert read_properties()["updateJson"] == "https://example.org/u?a=b"
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +56,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def published(certificate: tuple[Path, Path]) -> Iterator[str]:
-    with publishing(certificate) as address:
-        yield address
+    with publishing(certificate) as site:
+        yield site.address
 
 
 def test_an_announcement_is_fetched_from_whom_the_device_trusts(published: str, certificate: tuple[Path, Path]) -> None:

@@ -1,15 +1,15 @@
 /** What this is, what it is made of, and a report to send when something is wrong. */
 
-import { attempt } from "../actions.js";
+import { attempt, beginAt, cancel } from "../actions.js";
 import { t } from "../language.js";
 import { Icon } from "../parts/icon.js";
 import "../parts/later_icons.js";
 import { useAnswer, Waiting } from "../parts/loading.js";
 import { notify } from "../parts/notice.js";
 import { link } from "../router.js";
-import { newer } from "../state.js";
+import { lastLook, stepOf } from "../state.js";
 import { html, useEffect, useState } from "../view.js";
-import { size } from "../words.js";
+import { moment, size } from "../words.js";
 
 export function About() {
   const service = useAnswer("/service");
@@ -39,25 +39,25 @@ function Facts({ service, host }) {
   return html`<section class="card"><dl class="facts">${facts.map(([key, value]) => html`<div key=${key}><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl></section>`;
 }
 
-/** Asks only when it is pressed: nothing of Berth calls home by itself. */
+/** Looks only when it is pressed: nothing of Berth calls home by itself. */
 function Updates() {
-  const [found, setFound] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const look = async () => {
-    setBusy(true);
-    const answer = await attempt("POST", "/updates", {});
-    setBusy(false);
-    if (!answer) return;
-    setFound(answer);
-    newer.value = answer.newer ? answer.latest : "";
-  };
+  const last = lastLook.value;
+  const { value: found, problem } = useAnswer("/updates", last?.ended_at);
   const outside = (address, words) => address && html`<a class="tonal-button" href=${address} target="_blank" rel="noopener noreferrer">${words}</a>`;
+  if (last?.state === "running") {
+    return html`<section class="card"><div class="actions under-way" role="status">
+      <span class="spinner"></span><span class="grow">${stepOf(last)}</span>
+      <button class="text-button" onClick=${() => cancel(last)}>${t("cancel")}</button>
+    </div></section>`;
+  }
+  const wrong = last?.state === "failed" ? last.sentence : problem?.message;
   return html`<section class="card">
-    <p role="status">${found ? t(found.newer ? "updates.newer" : "updates.none", { version: found.latest }) : t("updates.help")}</p>
+    ${wrong && html`<p class="wrong" role="status">${wrong}</p>`}
+    <p role="status">${found?.latest ? t(found.newer ? "updates.newer" : "updates.none", { version: found.latest }) : t("updates.help")}</p>
+    ${found?.looked_at && html`<p class="quiet">${t("updates.looked", { when: moment(found.looked_at) })}</p>`}
     <div class="actions">
-      ${found?.newer
-        ? html`${outside(found.zip, t("updates.get"))}${outside(found.changelog, t("updates.changes"))}`
-        : html`<button class="tonal-button" disabled=${busy} onClick=${look}><${Icon} name="refresh" />${t("updates.look")}</button>`}
+      ${found?.newer && html`${outside(found.zip, t("updates.get"))}${outside(found.changelog, t("updates.changes"))}`}
+      <button class="tonal-button" onClick=${() => beginAt("/updates")}><${Icon} name="refresh" />${t("updates.look")}</button>
     </div>
   </section>`;
 }

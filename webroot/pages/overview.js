@@ -4,9 +4,9 @@ import { call } from "../api/client.js";
 import { t } from "../language.js";
 import { ContainerCard } from "../parts/container_card.js";
 import { Icon } from "../parts/icon.js";
-import { Lazy, Waiting } from "../parts/loading.js";
+import { Lazy, useAnswer, Waiting } from "../parts/loading.js";
 import { link } from "../router.js";
-import { containers, isAlive, newer, state } from "../state.js";
+import { containers, isAlive, lastLook, state } from "../state.js";
 import { look, usage } from "../usage.js";
 import { html, useEffect, useState } from "../view.js";
 import { percent, size } from "../words.js";
@@ -103,11 +103,12 @@ function Attention() {
       wanted = false;
     };
   }, []);
+  const update = useAnswer("/updates", lastLook.value?.ended_at).value;
   const kept = found.safe ? t("attention.safe_mode") : found.kept.length > 0 && t("attention.kept_back", { names: found.kept.join(", ") });
   const broken = containers.value.filter((one) => one.error || ["crashed", "stuck", "unattended"].includes(one.state));
   return html`
     ${kept && html`<a class="banner warn" href=${link("settings")}><${Icon} name="warning" /><span>${kept}</span></a>`}
-    ${newer.value && html`<a class="banner warn" href=${link("about")}><${Icon} name="info" /><span>${t("updates.newer", { version: newer.value })}</span></a>`}
+    ${update?.newer && html`<a class="banner warn" href=${link("about")}><${Icon} name="info" /><span>${t("updates.newer", { version: update.latest })}</span></a>`}
     ${found.missing > 0 &&
     html`<a class="banner warn" href=${link("check")}><${Icon} name="shield" /><span>${t("attention.check", { count: found.missing })}</span></a>`}
     ${broken.map(

@@ -6,10 +6,10 @@ import { loadAllWords, t } from "../language.js";
 import { loadStyle } from "./style_sheet.js";
 
 /**
- * The answer to GET `path`, and a function that asks again: `{value, problem, again}`.  A late answer to an earlier
- * path is dropped.
+ * The answer to GET `path`, and a function that asks again: `{value, problem, again}`; it is asked again, too, when
+ * `since` changes.  A late answer to an earlier path is dropped.
  */
-export function useAnswer(path) {
+export function useAnswer(path, since) {
   const [found, setFound] = useState({ path: null });
   const [round, setRound] = useState(0);
   useEffect(() => {
@@ -21,7 +21,7 @@ export function useAnswer(path) {
     return () => {
       wanted = false;
     };
-  }, [path, round]);
+  }, [path, since, round]);
   const current = found.path === path ? found : {};
   return { value: current.value, problem: current.problem, again: () => setRound((before) => before + 1) };
 }

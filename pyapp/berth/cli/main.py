@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from berth.cli import checks, dashboard, info, inside, lifecycle, logs, net, plans, report
+from berth.cli import checks, dashboard, info, inside, lifecycle, logs, net, plans, report, updates
 from berth.cli.completion import script
 from berth.cli.flags import Invocation, parse
 from berth.cli.help import help_text
@@ -40,6 +40,7 @@ _ACTIONS: dict[str, Action] = {
     "net": net.net,
     "plan": plans.plan,
     "check": checks.check,
+    "updates": updates.updates,
     "dashboard": dashboard.dashboard,
     "api": dashboard.api,
     "version": report.version,

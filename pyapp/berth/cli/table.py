@@ -251,6 +251,7 @@ _ROWS = (
     Command("safe-mode", "", "Tell what does not start by itself, and why.", flags=SAFE_MODE),
     Command("scan", "", "Find running containers without records.", flags=(JSON,)),
     Command("check", "", "Tell what this device has and lacks.", flags=(JSON,)),
+    Command("updates", "", "Look for a newer version of Berth.", flags=(JSON,)),
     Command("events", "[NAME...]", "Print what happens, as it happens.", containers=(0, MANY), flags=(NAMES, JSON)),
     Command("serve", "", "Be the service.", flags=SERVE),
     Command("dashboard", "", "Open the dashboard, or print a link that does.", flags=DASHBOARD),

@@ -37,9 +37,9 @@ OperationState = Literal["running", "done", "failed", "cancelled"]
 class Operation(Struct, frozen=True, kw_only=True):
     """One operation; times are Unix times.
 
-    `sentence` is what to show of it: the last line it printed, or why it failed.  `progress` is from 0 to 1, None where
-    nobody can know; `step` is the last one of `service/progress.py` that it came to; `log` is empty where operations
-    are listed.
+    `container` is "" where it is about none; `sentence` is what to show of it: the last line it printed, or why it
+    failed.  `progress` is from 0 to 1, None where nobody can know; `step` is the last one of `service/progress.py` that
+    it came to; `log` is empty where operations are listed.
     """
 
     id: str
@@ -209,7 +209,7 @@ class Operations:
             try:
                 return Told((self._start(question),))
             except OSError as error:
-                return Told(error=f"{question.argv[0]} {question.container}: can't be begun: {error.strerror}")
+                return Told(error=f"{_title(question.argv[0], question.container)}: can't be begun: {error.strerror}")
         run = self._runs.get(question.id)
         if run is not None:
             if question.call == "cancel":
@@ -225,7 +225,7 @@ class Operations:
             id=os.urandom(8).hex(),
             kind=kind,
             container=question.container,
-            sentence=f"{kind} {question.container}",
+            sentence=_title(kind, question.container),
             started_at=time.time(),
         )
         run = _Run(begun, question)
@@ -296,9 +296,10 @@ class Operations:
         state: OperationState = "cancelled" if run.cancelled else "done" if code == 0 else "failed"
         sentence = last or before.sentence
         if run.cancelled:
-            sentence = f"{before.kind} {before.container}: was cancelled"
+            sentence = f"{_title(before.kind, before.container)}: was cancelled"
         elif code is None:
-            sentence = f'{before.kind} {before.container}: its process was killed; run "berth recover"'
+            remedy = 'run "berth recover"' if before.container else "try again"
+            sentence = f"{_title(before.kind, before.container)}: its process was killed; {remedy}"
         ended = replace(before, state=state, sentence=sentence, progress=1.0, ended_at=time.time(), log=log)
         del self._runs[before.id]
         self._ended[before.id] = ended
@@ -320,6 +321,10 @@ class Operations:
         self._listener.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
+
+
+def _title(kind: str, container: str) -> str:
+    return f"{kind} {container}" if container else kind
 
 
 def _text(data: bytearray) -> str:

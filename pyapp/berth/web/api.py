@@ -1,5 +1,6 @@
 """All routes of the API, in one table that the web process, the command line and the OpenAPI document share."""
 
+from berth.android.updates import Update
 from berth.engine.device import Device
 from berth.service.operations import Operation
 from berth.service.terminal import Terminal
@@ -13,12 +14,6 @@ STREAMS = "/streams"  # answered by a stream of frames, not by a route
 
 def _openapi(call: Call) -> bytes:
     return document(TABLE.routes)
-
-
-def _look_for_updates(call: Call) -> models.UpdateAnswer:
-    from berth.web.updates import look  # megabytes of TLS that only this call needs
-
-    return look(call)
 
 
 def _about_containers() -> tuple[Route, ...]:
@@ -288,13 +283,20 @@ def _about_the_device() -> tuple[Route, ...]:
             summary="A report of a bug, without names, addresses and secrets.",
         ),
         Route(
+            method="GET",
+            path="/updates",
+            function=device.updates,
+            gives=Update,
+            summary="The latest version, as it was when somebody last looked.",
+        ),
+        Route(
             method="POST",
             path="/updates",
-            function=_look_for_updates,
+            function=device.look_for_updates,
             takes=models.Nothing,
-            gives=models.UpdateAnswer,
-            apart=True,
-            summary="Ask whether there is a newer version, where the module says; never done by itself.",
+            gives=Operation,
+            status=202,
+            summary="Look for a newer version, where the module says; never done by itself.",
         ),
         Route(
             method="GET",

@@ -4,6 +4,7 @@ import contextlib
 
 from berth import __version__
 from berth.android.module import describe
+from berth.android.updates import Update, known
 from berth.engine import at_rest, safe_mode
 from berth.engine.device import read_device
 from berth.engine.inspect import read_host
@@ -12,7 +13,7 @@ from berth.engine.requirements import fulfilled, requirements
 from berth.errors import BerthError
 from berth.service import published
 from berth.service.autostart import in_order, queued
-from berth.service.operations import Ask, ask
+from berth.service.operations import Ask, Operation, ask
 from berth.spec import Spec
 from berth.store import Home, list_names, load_spec
 from berth.web import history
@@ -97,6 +98,16 @@ def change_settings(call: Call) -> Settings:
         except OSError as error:
             raise BerthError(f"history: can't be switched in {call.home.state}: {error.strerror}") from error
     return settings(call)
+
+
+def updates(call: Call) -> Update:
+    """The latest version, as it was when somebody last looked."""
+    return known(call.home)
+
+
+def look_for_updates(call: Call) -> Operation:
+    """Look for a newer version."""
+    return ask(call.home, Ask(call="start", argv=("updates",)))[0]
 
 
 def operations(call: Call) -> OperationList:

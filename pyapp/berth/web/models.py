@@ -272,16 +272,6 @@ class Check(Struct, frozen=True):
     requirements: tuple[Requirement, ...]
 
 
-class UpdateAnswer(Struct, frozen=True, kw_only=True):
-    """The own version and the latest one; `zip` and `changelog` are addresses, "" where there is none."""
-
-    version: str
-    latest: str
-    newer: bool
-    zip: str
-    changelog: str
-
-
 class Service(Struct, frozen=True, kw_only=True):
     """The service; `port` is null while the web process does not listen."""
 

@@ -1,71 +1,19 @@
-"""Whether there is a newer version, asked only when the user wants to know: nothing calls home by itself.
-
-Where to ask stands in the module's module.prop, as root managers read it (updateJson).
-"""
+"""Fetching a small document by TLS, as a phone finds its host and knows whom to trust."""
 
 import http.client
 import os
 import ssl
-from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
-import msgspec
-from msgspec import Struct
-
-from berth import __version__
 from berth.android.lookup import addresses_of
 from berth.android.resolvers import read_resolvers
+from berth.android.system import is_android
 from berth.errors import BerthError
-from berth.web.browser import is_android
-from berth.web.models import UpdateAnswer
-from berth.web.routes import Call
 
-_FOLDER = "BERTH_MODULE"  # service.sh says where the module lies
 _AUTHORITIES = ("/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts")  # from Android 14, until 13
 _SECONDS = 15.0
 _MOST_BYTES = 64 * 1024
 _MOST_REDIRECTS = 5
-
-
-class Announcement(Struct, frozen=True):
-    """What is published for root managers."""
-
-    version: str
-    versionCode: int
-    zipUrl: str
-    changelog: str = ""
-
-
-def look(call: Call) -> UpdateAnswer:
-    """Look for a newer version."""
-    properties = read_properties(os.environ.get(_FOLDER))
-    address = properties.get("updateJson")
-    if not address:
-        raise BerthError("updates: this build does not say where newer ones are published; look where you got it")
-    return judge(properties, fetch(address, trusted()))
-
-
-def read_properties(folder: str | None) -> Mapping[str, str]:
-    """Return the entries of the module.prop in `folder`; none where there is no module."""
-    if folder is None:
-        return {}
-    try:
-        with open(f"{folder}/module.prop", encoding="utf-8") as file:
-            return dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)
-    except OSError as error:
-        raise BerthError(f"updates: {folder}/module.prop can't be read: {error.strerror}") from error
-
-
-def judge(properties: Mapping[str, str], data: bytes) -> UpdateAnswer:
-    """Return what the announcement `data` says to a module with these properties; raises BerthError."""
-    try:
-        found = msgspec.json.decode(data, type=Announcement)
-    except msgspec.MsgspecError as error:
-        raise BerthError("updates: what is published there tells of no version; try again later") from error
-    own = properties.get("versionCode", "")
-    newer = own.isdecimal() and found.versionCode > int(own)
-    links = [link if link.startswith("https://") else "" for link in (found.zipUrl, found.changelog)]
-    return UpdateAnswer(version=__version__, latest=found.version[:64], newer=newer, zip=links[0], changelog=links[1])
 
 
 def trusted() -> ssl.SSLContext:
@@ -97,8 +45,10 @@ def fetch(address: str, context: ssl.SSLContext) -> bytes:
                 address = urljoin(address, answer.getheader("Location", ""))
             finally:
                 conn.close()
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         raise BerthError(f"updates: can't be asked for: {error}") from error
+    except http.client.HTTPException as error:  # its words are the other side's, whatever that sent
+        raise BerthError("updates: what answers there does not speak HTTP; try again later") from error
     raise BerthError("updates: one address leads to the next and so on; try again later")
 
 
