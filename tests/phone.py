@@ -216,6 +216,13 @@ class Phone(Place):
         yield
         self.succeed("sysctl", "-q", f"{name}={before}")
 
+    @contextlib.contextmanager
+    def mtu(self, link: str, size: int) -> Iterator[None]:
+        """Have an uplink carry packets of `size` bytes only."""
+        self.ip("link", "set", link, "mtu", str(size))
+        yield
+        self.ip("link", "set", link, "mtu", "1500")
+
     def state(self) -> dict[str, str]:
         """Return all that Berth changes here, as text that can be compared."""
         told = self.shell(f"{_MARK}".join(("", *(f"{command};" for command in _STATE.values()))))

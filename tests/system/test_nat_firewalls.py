@@ -114,18 +114,18 @@ def test_a_flush_of_the_rules_alone_is_noticed(walled: tuple[str, House]) -> Non
 
 def test_large_segments_are_clamped_to_the_way(walled: tuple[str, House]) -> None:
     _, house = walled
-    house.phone.ip("link", "set", "wlan0", "mtu", "1400")
-    house.start("net-a", "--port", "8080:80")
-    house.phone.wifi.succeed("nft", "add table ip t; add chain ip t i { type filter hook input priority 0; }")
-    house.phone.wifi.succeed("nft", "add rule ip t i tcp option maxseg size 1360 counter comment fits")
-    house.phone.wifi.succeed("nft", "add rule ip t i tcp option maxseg size > 1360 counter comment large")
-    house.inside("net-a", "ip link set eth0 mtu 1500")
+    with house.phone.mtu("wlan0", 1400):
+        house.start("net-a", "--port", "8080:80")
+        house.phone.wifi.succeed("nft", "add table ip t; add chain ip t i { type filter hook input priority 0; }")
+        house.phone.wifi.succeed("nft", "add rule ip t i tcp option maxseg size 1360 counter comment fits")
+        house.phone.wifi.succeed("nft", "add rule ip t i tcp option maxseg size > 1360 counter comment large")
+        house.inside("net-a", "ip link set eth0 mtu 1500")
 
-    assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
+        assert house.fetch("net-a", INTERNET) == f"wifi {WIFI}"
 
-    counted = house.phone.wifi.succeed("nft", "list chain ip t i")
-    assert "size 1360 counter packets 1 " in counted
-    assert "size > 1360 counter packets 0 " in counted
+        counted = house.phone.wifi.succeed("nft", "list chain ip t i")
+        assert "size 1360 counter packets 1 " in counted
+        assert "size > 1360 counter packets 0 " in counted
 
 
 def test_a_phone_that_drops_what_it_is_sent_still_serves_names_and_leases(walled: tuple[str, House]) -> None:

@@ -133,13 +133,13 @@ def test_a_running_download_and_a_ping_are_on_the_next_network_at_once(on_androi
 
 
 def test_the_mtu_follows_the_uplink(on_android: House) -> None:
-    on_android.phone.ip("link", "set", "rmnet_data0", "mtu", "1400")
-    on_android.start("net-a")
-    assert on_android.inside("net-a", "cat /sys/class/net/eth0/mtu") == "1500"
+    with on_android.phone.mtu("rmnet_data0", 1400):
+        on_android.start("net-a")
+        assert on_android.inside("net-a", "cat /sys/class/net/eth0/mtu") == "1500"
 
-    switch_to_mobile(on_android.phone)
+        switch_to_mobile(on_android.phone)
 
-    wait_for("the MTU is that of mobile", lambda: on_android.inside("net-a", "cat /sys/class/net/eth0/mtu") == "1400")
+        wait_for("it is that of mobile", lambda: on_android.inside("net-a", "cat /sys/class/net/eth0/mtu") == "1400")
 
 
 def test_what_netd_flushes_is_put_back(on_android: House) -> None:

@@ -1,7 +1,7 @@
 """The filter as a container has it: each call is tried by a program inside, by 64-bit and by 32-bit calls.
 
-The container keeps every capability, so that nothing but the filter refuses; and one without a filter answers
-something else, or it would prove nothing.
+The container keeps every capability but two on which the filter depends, so that nothing else refuses; and one with all
+of them and without a filter answers something else, or it would prove nothing.
 """
 
 import json
@@ -73,7 +73,9 @@ def answers(berth_home: Path) -> Iterator[dict[str, dict[tuple[str, Width], int]
     flags = ("-B", ",".join(BINDS))
     quick.start(berth, root, *flags, "--privileged=nocaps,noseccomp", name="calls-free")
     shield = ("--keyring-filter", "--block-nested-namespaces")
-    quick.start(berth, root, *flags, "--privileged=nocaps", *shield, name="calls-filtered")
+    quick.start(
+        berth, root, *flags, "--privileged=nocaps", "--cap-drop=NET_ADMIN,SYSLOG", *shield, name="calls-filtered"
+    )
     yield {name: ask(berth, name) for name in NAMES}
     leftovers.stop_containers(berth)
     for name in NAMES:

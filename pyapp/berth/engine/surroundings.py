@@ -74,6 +74,6 @@ def reset_limits(oom_score_adj: int = 0) -> None:
         try:
             resource.setrlimit(kind, (soft, hard))
         except (OSError, ValueError):  # more than the caller had; what it had itself may be used whole
-            most = resource.getrlimit(kind)[1]
             with contextlib.suppress(OSError, ValueError):
+                most = resource.getrlimit(kind)[1]
                 resource.setrlimit(kind, (min(soft, most), most))
