@@ -4,7 +4,7 @@
 # so nothing here may exit or change the shell's options; abort is theirs.
 
 berth_data=/data/adb/berth
-berth_space=120 # MB: what is unpacked takes 40, and the last version stays until the reboot
+berth_space=120 # MB: what is unpacked takes 45, and the last version stays until the reboot
 
 # From these on the managers show a module's own page (webroot), which Berth's is.
 berth_kernelsu=11551 # 0.8.0
