@@ -37,7 +37,6 @@ from berth.service.worker import Run, work
 
 _LOG_BYTES = 256 * 1024
 _REHEARSALS = 12  # CPython 3.11 writes to code that has run for less than 8 times
-_SPARE_SECONDS = 0.05  # how long the next spare worker is put off while the one that was taken is at work
 
 Web = Callable[[Home, socket.socket], None]
 
@@ -61,7 +60,6 @@ class Supervisor:
         self._run = run
         self._rehearse = rehearse
         self._spare: Spare | None = None
-        self._spare_due: float | None = 0.0
         self._zygote = 0
         self._subscribers: list[socket.socket] = []
         self._front: socket.socket | None = None  # held here, so that nobody gets it while the web process is dead
@@ -131,8 +129,6 @@ class Supervisor:
     def _milliseconds(self) -> float | None:
         """Return how long nothing is due; None for ever."""
         due = [self._autostart.milliseconds(), None if self._web is None else self._web.milliseconds()]
-        if self._spare is None and self._spare_due is not None:
-            due.append(max(0.0, self._spare_due - time.monotonic()) * 1000)
         return min((time for time in due if time is not None), default=None)
 
     def _watch(self, fd: int, action: Callable[[], None] | None) -> None:
@@ -169,12 +165,8 @@ class Supervisor:
         return pid
 
     def _wait(self) -> list[tuple[int, int]]:
-        """Use the time while nobody calls to fork a spare worker, then wait for what comes.
-
-        Not while a start that has just begun needs the processors: until a child has ended, or for a moment.
-        """
-        if self._spare is None and self._spare_due is not None and time.monotonic() >= self._spare_due:
-            self._spare_due = None  # where there is no room for one more process: until one has ended
+        """Use the time while nobody calls to fork a spare worker, then wait for what comes."""
+        if self._spare is None:
             if not self._zygote:
                 self._renew_zygote()
             with contextlib.suppress(OSError):
@@ -194,7 +186,6 @@ class Supervisor:
             if peer_of(caller)[1] != 0:
                 return
             spare, self._spare = self._spare, None
-            self._spare_due = time.monotonic() + _SPARE_SECONDS
             if spare is None or not spare.take(caller):
                 self._fork_worker(caller)
 
@@ -242,7 +233,6 @@ class Supervisor:
                 break
             if pid == 0:
                 break
-            self._spare_due = 0.0
             if pid == self._zygote:
                 self._zygote = 0
             if self._web is not None and self._web.ended(pid):
