@@ -20,6 +20,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 import build
 from tests import host_state, leftovers
 from tests import rootfs as root_file_systems
+from tests.device.packages import GONE
 from tests.host_state import IN_CI
 from tests.program import Berth
 
@@ -71,9 +72,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail what is skipped in CI: a test that is not run there is not run anywhere."""
+    """Fail what is skipped in CI, where every test is run whose Debian can still be had."""
     report = yield
-    if IN_CI and report.skipped:
+    if IN_CI and report.skipped and GONE not in str(report.longrepr):
         report.outcome = "failed"
         report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
     return report

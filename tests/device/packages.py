@@ -10,6 +10,9 @@ from pathlib import Path
 
 from packing import apt
 
+GONE = "is not on this machine's mirror any more"
+"""Why a test may be skipped, even in CI."""
+
 
 class NotThere(Exception):
     """The mirror has no such release any more; the text says which."""
@@ -23,7 +26,7 @@ def release(folder: Path, suite: str, architecture: str) -> Mapping[str, str]:
     root = folder / f"{suite}-{architecture}"
     environment = apt.private_root(root, architecture, apt.find_mirrors(None), suite, apt.keyring(folder))
     if not list((root / "var/lib/apt/lists").glob(f"*_dists_{suite}_*Release")):
-        raise NotThere(f"Debian's {suite} is not on this machine's mirror any more")
+        raise NotThere(f"Debian's {suite} {GONE}")
     return environment
 
 
