@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from berth.engine.journal import boot_id
+from berth.kernel.processes import boot_id
 from berth.network.addresses import link_of
 from tests import faults
 from tests.house import SUBNET, House

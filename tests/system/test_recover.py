@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from berth.engine.journal import Journal, RunFolder, State, boot_id
-from berth.kernel.processes import start_time
+from berth.engine.journal import Journal, RunFolder, State
+from berth.kernel.processes import boot_id, start_time
 from tests import faults, host_state
 from tests.faults import PausedStart, condition, kill, run_tree, wait_until
 from tests.program import Berth

@@ -9,11 +9,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from berth.engine.containers import look_up
-from berth.engine.journal import LONGEST, Journal, RunFolder, State, boot_id, is_watched, read_record
+from berth.engine.journal import LONGEST, Journal, RunFolder, State, is_watched, read_record
 from berth.home import Home
 from berth.host import Host
 from berth.kernel.inotify import IN_DELETE, Inotify
-from berth.kernel.processes import start_time
+from berth.kernel.processes import boot_id, start_time
 from berth.plan.model import Plan
 from berth.plan.one_off import plan_one_off
 from berth.spec import Spec

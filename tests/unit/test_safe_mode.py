@@ -10,10 +10,10 @@ import pytest
 
 from berth.engine import safe_mode
 from berth.engine.events import Event
-from berth.engine.journal import boot_id
 from berth.engine.safe_mode import Verdict, judge
 from berth.errors import UsageError
 from berth.home import Home
+from berth.kernel.processes import boot_id
 from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, Autostart, in_order, queued, waiting_for
 from berth.spec import Bind, Spec
 from berth.store import save_spec

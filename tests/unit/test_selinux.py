@@ -6,9 +6,10 @@ import pytest
 
 from berth.android import selinux as android
 from berth.engine import selinux
-from berth.engine.journal import Journal, RunFolder, boot_id
+from berth.engine.journal import Journal, RunFolder
 from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.processes import boot_id
 
 
 class Device:

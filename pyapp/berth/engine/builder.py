@@ -24,14 +24,22 @@ from berth.engine.containers import user_of_image
 from berth.engine.events import announce
 from berth.engine.init import Birth
 from berth.engine.inspect import read_rootfs
-from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of, read_record
+from berth.engine.journal import Journal, RunFolder, State, identity_of, read_record
 from berth.engine.network import EFFECT, Membership
 from berth.engine.order import Order, Started
 from berth.engine.stages import come_to, reached
 from berth.errors import BerthError
 from berth.kernel import seccomp
 from berth.kernel.call import explain
-from berth.kernel.processes import Process, close_all_but, die_with_parent, name_process, reset_signals, start_time
+from berth.kernel.processes import (
+    Process,
+    boot_id,
+    close_all_but,
+    die_with_parent,
+    name_process,
+    reset_signals,
+    start_time,
+)
 from berth.kernel.sockets import listen
 from berth.plan import plan as make_plan
 from berth.plan.model import Plan, Wakelock

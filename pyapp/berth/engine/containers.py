@@ -5,9 +5,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from berth.engine.journal import RunFolder, State, boot_id, look_at
+from berth.engine.journal import RunFolder, State, look_at
 from berth.errors import BerthError
-from berth.kernel.processes import start_time
+from berth.kernel.processes import boot_id, start_time
 from berth.plan.model import Plan
 from berth.store import Home, list_names, load_spec
 

@@ -330,8 +330,3 @@ class RunFolder:
 def identity_of(found: os.stat_result) -> str:
     """Return the identity of a file or folder: "device:inode"."""
     return f"{found.st_dev}:{found.st_ino}"
-
-
-def boot_id() -> str:
-    """Return the kernel's random id of this boot.  See random(4)."""
-    return read_file("/proc/sys/kernel/random/boot_id").decode().strip()

@@ -12,13 +12,13 @@ from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.guard import stand_guard
 from berth.engine.init import Birth
 from berth.engine.inspect import read_host
-from berth.engine.journal import Journal, RunFolder, State, boot_id, read_record
+from berth.engine.journal import Journal, RunFolder, State, read_record
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.stages import reached
 from berth.engine.undo import undo
 from berth.home import Home
 from berth.kernel import seccomp
-from berth.kernel.processes import Process, become_subreaper, start_time
+from berth.kernel.processes import Process, become_subreaper, boot_id, start_time
 from berth.plan.model import Plan
 from berth.plan.one_off import plan_one_off
 from berth.spec import Spec

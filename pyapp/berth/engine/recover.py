@@ -5,12 +5,13 @@ from berth.engine.apart import do_apart
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import mount_missing
 from berth.engine.containers import look_up, run_folder_names
-from berth.engine.journal import Effect, Journal, RunFolder, State, boot_id, read_record
+from berth.engine.journal import Effect, Journal, RunFolder, State, read_record
 from berth.engine.network import settle
 from berth.engine.own_mounts import take_own_mounts
 from berth.engine.undo import kill_init, undo
 from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.processes import boot_id
 
 
 def clear_remains(home: Home, name: str) -> list[str]:

@@ -3,9 +3,9 @@
 import contextlib
 import os
 
-from berth.engine.journal import boot_id
 from berth.home import Home
 from berth.kernel.files import note_file
+from berth.kernel.processes import boot_id
 
 
 def note(home: Home, name: str) -> None:

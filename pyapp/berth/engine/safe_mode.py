@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from berth.engine import launch
 from berth.engine.containers import look_up
-from berth.engine.journal import boot_id
 from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.processes import boot_id
 from berth.spec import StartOptions
 from berth.store import list_names, load_spec, replace_file, sync_folder
 

@@ -15,13 +15,13 @@ from berth.engine import awake, cgroups, selinux
 from berth.engine.attendant import attend
 from berth.engine.containers import look_up
 from berth.engine.inspect import read_host
-from berth.engine.journal import Journal, RunFolder, State, boot_id, identity_of
+from berth.engine.journal import Journal, RunFolder, State, identity_of
 from berth.engine.launch import read_folder
 from berth.engine.network import EFFECT, lease_of
 from berth.engine.order import IMAGE_FOLDER
 from berth.errors import BerthError
 from berth.home import Home
-from berth.kernel.processes import start_time, status_field
+from berth.kernel.processes import boot_id, start_time, status_field
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import JOINED, Spec, StartOptions

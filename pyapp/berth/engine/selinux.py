@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator
 
 from berth.android.selinux import is_enforcing, set_enforcing
-from berth.engine.journal import Journal, boot_id
+from berth.engine.journal import Journal
 from berth.errors import BerthError
 from berth.kernel.files import read_file
+from berth.kernel.processes import boot_id
 
 EFFECT = "selinux"
 """The kind of the journal's entry."""

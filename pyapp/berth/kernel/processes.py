@@ -31,6 +31,11 @@ _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
+def boot_id() -> str:
+    """Return the kernel's random id of this boot: a pid means nothing in another.  Raises OSError.  See random(4)."""
+    return read_file("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
 def become_subreaper() -> None:
     """Make orphaned descendants children of the caller (Linux 3.4).  See PR_SET_CHILD_SUBREAPER(2const)."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")

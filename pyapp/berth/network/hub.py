@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from berth.errors import BerthError
 from berth.home import Home
 from berth.host import Lease
+from berth.kernel.processes import boot_id
 from berth.network import addresses, bridge, forwarding, wiring
 from berth.network.connections import forget_all, forget_ports
 from berth.network.facts import read_facts
@@ -23,7 +24,7 @@ from berth.network.model import Changed, Facts, Family, Init, Member, Uplink, Wi
 from berth.network.netlink import Netlink
 from berth.network.port_list import changed_list
 from berth.network.ports import refuse_taken
-from berth.network.records import Abilities, Records, boot_id
+from berth.network.records import Abilities, Records
 from berth.network.routing import Tables
 from berth.network.servers import Read
 from berth.network.services import Services

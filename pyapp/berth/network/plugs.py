@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from berth.errors import BerthError
 from berth.home import Home
+from berth.kernel.processes import boot_id
 from berth.network import lan, segments
 from berth.network.addresses import link_of, mac_of
 from berth.network.facts import read_facts
 from berth.network.messages import PlugStatus
 from berth.network.model import Init, Member, Plug, Wish
 from berth.network.netlink import Netlink
-from berth.network.records import PlugRecords, boot_id
+from berth.network.records import PlugRecords
 
 
 class Plugs:

@@ -124,12 +124,6 @@ class PlugRecords:
         return os.path.join(self._folder, f"{name}.json")
 
 
-def boot_id() -> str:
-    """Return what tells this boot from every other; raises OSError."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
-
-
 def _names(folder: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         return sorted(name for name in os.listdir(folder) if name.endswith(".json"))
