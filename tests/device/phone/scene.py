@@ -109,7 +109,14 @@ def service_pid(phone: Phone) -> int:
 
 
 def serves(phone: Phone) -> bool:
-    """Tell whether the service answers."""
+    """Tell whether the service answers, which it does when it has judged how the last boot ended.
+
+    It is asked twice: one that begins to listen while the first command is under way has not answered that.
+    """
+    return _finds_service(phone) and _finds_service(phone)
+
+
+def _finds_service(phone: Phone) -> bool:
     done = phone.run(BERTH, "info", "--json")
     return done.code == 0 and bool(json.loads(done.out)["service"])
 
