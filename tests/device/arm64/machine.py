@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.device.cpio import append_tree
-from tests.device.machine import emulator
+from tests.device.machine import PROCESSORS, emulator
 from tests.device.packages import copy_modules, depends_on, release, unpack
 from tests.device.parts import CACHE, cached
 from tests.device.phone.machine import Shell
@@ -70,9 +70,9 @@ def _write_initramfs(modules: Path, tree: Path, target: Path) -> None:
 def _command(kernel: Path, initramfs: Path, console: Path, channel: int) -> list[str]:
     return [
         "qemu-system-aarch64",
-        *("-machine", "virt", "-accel", "tcg,thread=multi"),
+        *("-machine", "virt"),
+        *PROCESSORS,
         *("-cpu", "cortex-a76"),
-        *("-smp", "2"),
         *("-m", str(MEMORY)),
         *("-nodefaults", "-display", "none", "-no-reboot"),
         *("-kernel", str(kernel)),

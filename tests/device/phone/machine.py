@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tests.device.machine import Done, Machine, NoAnswer, emulator, patience
+from tests.device.machine import PROCESSORS, Done, Machine, NoAnswer, emulator, patience
 from tests.device.phone.system import Kernel, System, system
 
 BOOT_SECONDS = 240.0  # 10 to 15 on an idle machine
@@ -206,9 +206,8 @@ def _command(body: Body, channel: int, monitor: int) -> list[str]:
     )
     return [
         "qemu-system-x86_64",
-        *("-accel", "tcg,thread=multi"),
+        *PROCESSORS,
         *("-cpu", "max"),
-        *("-smp", "2"),
         *("-m", str(MEMORY)),
         *("-nodefaults", "-display", "none"),
         *("-kernel", str(parts.kernel)),
