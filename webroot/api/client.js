@@ -10,8 +10,8 @@ import { findDoor, forget } from "./way_in.js";
  * "locked" (the page has no right to come in).
  */
 export const connection = signal("connecting");
-/** Why the page is locked, where there is more to say than that it has no token. */
-export const refusal = signal("");
+/** Why there is no connection, where there is more to say than that; "" for that alone. */
+export const reason = signal("");
 
 let door = null;
 let stream = null;
@@ -21,13 +21,17 @@ export async function connect() {
   try {
     door = await findDoor();
   } catch (problem) {
-    refusal.value = problem.message;
+    reason.value = problem.message;
   }
   if (!door) {
     connection.value = "locked";
     return;
   }
-  stream = new Stream(door, (state) => (state === "refused" ? lock() : (connection.value = state)));
+  stream = new Stream(door, (state, why) => {
+    if (state === "refused") return lock();
+    reason.value = why;
+    connection.value = state;
+  });
   void stream.run();
 }
 
@@ -59,6 +63,7 @@ export function containerPath(name, ...rest) {
 
 function lock() {
   forget();
+  reason.value = "";
   door = null;
   connection.value = "locked";
 }

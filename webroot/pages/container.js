@@ -12,6 +12,7 @@ import { state } from "../state.js";
 import { html, useEffect, useRef } from "../view.js";
 
 const TABS = {
+  __proto__: null,
   overview: { name: "Details", load: () => import("./container/details.js") },
   terminal: { name: "Terminals", load: () => import("./container/terminal.js") },
   logs: { name: "Logs", load: () => import("./container/logs.js") },
@@ -40,10 +41,10 @@ export function Container({ parts: [name, tab = "overview"] }) {
 
 function Tab({ summary, tab }) {
   // Asked anew for every state: what is told of a container that runs differs from one that does not.
-  const answer = useAnswer(containerPath(summary.name));
+  const answer = useAnswer(containerPath(summary.name), summary.state);
   const view = TABS[tab] ?? TABS.overview;
   if (!answer.value) return html`<${Waiting} problem=${answer.problem} again=${answer.again} />`;
-  return html`<${Lazy} ...${view} key=${summary.state} summary=${summary} answer=${answer.value} again=${answer.again} />`;
+  return html`<${Lazy} ...${view} summary=${summary} answer=${answer.value} again=${answer.again} />`;
 }
 
 /** Arrow keys go from tab to tab, as the pattern for tabs asks. */

@@ -26,7 +26,7 @@ export function Overview() {
         <h1>${t("nav.containers")}</h1>
         ${state.value.ready && all.length > 0 && html`<p class="quiet">${t("overview.count", { count: all.length, running })}</p>`}
       </div>
-      ${all.length > 1 &&
+      ${(all.length > 1 || chosen) &&
       html`<button class="text-button" aria-pressed=${chosen !== null} onClick=${() => setChosen(chosen ? null : new Set())}>
         <${Icon} name="check" />${t(chosen ? "overview.select_end" : "overview.select")}
       </button>`}
@@ -34,7 +34,7 @@ export function Overview() {
     </header>
     <${HostStrip} />
     <${Attention} />
-    ${all.length > MANY && html`<${Search} value=${sought} onInput=${setSought} />`}
+    ${(all.length > MANY || sought) && html`<${Search} value=${sought} onInput=${setSought} />`}
     ${!state.value.ready && html`<${Waiting} />`}
     ${state.value.ready && all.length === 0 && html`<${Welcome} />`}
     <ul class="cards">

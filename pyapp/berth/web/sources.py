@@ -178,8 +178,9 @@ class _Log:
         data = self._reader.read()
         cursor, missed = self._reader.cursor, self._reader.missed
         for begin in range(0, len(data), _CHUNK):
-            last = begin + _CHUNK >= len(data)
-            told = {"cursor": cursor if last else "", "missed": missed and begin == 0}
+            told: Frame = {"missed": missed and begin == 0}
+            if begin + _CHUNK >= len(data):
+                told["cursor"] = cursor
             yield {"kind": "log", "data": to_base64(data[begin : begin + _CHUNK]), **told}
         self._reader.missed = False
         if self._reader.gone:

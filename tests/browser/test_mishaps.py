@@ -1,0 +1,164 @@
+"""What goes wrong under a page, and what is typed that nobody expects: it stays usable and says what is the matter."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests import faults
+from tests.browser.conftest import PHONE, go
+from tests.dashboard import Dashboard, serving
+from tests.program import Berth
+
+pytestmark = pytest.mark.system
+
+HIDE = """hidden => {
+  Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+@pytest.fixture
+def own(browser: Browser, scratch: Path) -> Iterator[tuple[Page, Dashboard]]:
+    """A page of a service that is the test's own, and may be killed."""
+    with serving(Berth(scratch / "home")) as dashboard, browser.new_context(viewport=PHONE, locale="en-GB") as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
+        page.get_by_role("heading", name="Containers").wait_for()
+        yield page, dashboard
+
+
+def unfold(page: Page, group: str) -> None:
+    """Open a group of options."""
+    page.locator("summary").filter(has=page.get_by_text(group, exact=True)).click()
+
+
+def test_a_page_follows_what_happens_after_its_service_was_killed_and_started_again(
+    own: tuple[Page, Dashboard], root: Path
+) -> None:
+    page, dashboard = own
+    web = int(dashboard.published["pid"])
+    os.kill(dashboard.service, signal.SIGKILL)
+    expect(page.get_by_text("The service does not answer")).to_be_visible()
+    faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
+    dashboard.berth.succeed("serve", "--background")
+    dashboard.await_web(but=web)
+    expect(page.get_by_text("The service does not answer")).to_have_count(0)
+    dashboard.post("/containers", {"spec": {"name": "afterwards", "rootfs": str(root)}}, 201)
+    expect(page.get_by_text("afterwards", exact=True)).to_be_visible()
+
+
+def test_a_container_may_be_called_as_what_every_object_of_javascript_has(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    go(page, "containers", "constructor")
+    expect(page.get_by_role("heading", name="There is no container constructor")).to_be_visible()
+    go(page, "create")
+    page.get_by_label("Name", exact=True).fill("constructor")
+    expect(page.get_by_text("What you call it. It can be changed later.")).to_be_visible()
+
+    go(page)
+    for name in ("constructor", "valueOf"):
+        dashboard.berth.succeed("start", "--name", name, "--rootfs", root)
+    expect(page.locator(".container-card.running")).to_have_count(2)
+    expect(page.locator(".sparkline path").first).to_be_attached()
+    go(page, "containers", "valueOf", "statistics")
+    expect(page.get_by_text("100 % is one processor.")).to_be_visible()
+
+
+def test_what_is_told_of_a_container_changes_when_it_starts_and_what_is_being_written_stays(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    dashboard.post("/containers", {"spec": {"name": "turned", "rootfs": str(root)}}, 201)
+    go(page, "containers", "turned")
+    expect(page.get_by_text("Process on the device")).to_have_count(0)
+    page.get_by_role("button", name="Start turned").click()
+    expect(page.get_by_text("Process on the device")).to_be_visible()
+
+    go(page, "containers", "turned", "configuration")
+    unfold(page, "Limits")
+    page.get_by_label("Memory", exact=True).fill("256M")
+    page.get_by_role("button", name="Stop turned").click()
+    expect(page.get_by_role("button", name="Start turned")).to_be_visible()
+    expect(page.get_by_label("Memory", exact=True)).to_have_value("256M")
+
+
+@pytest.mark.address
+def test_what_is_discarded_is_gone_from_the_form(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.post("/containers", {"spec": {"name": "undone", "rootfs": str(root), "hostname": "before"}}, 201)
+    go(page, "containers", "undone", "configuration")
+    unfold(page, "Network")
+    page.get_by_label("Host name").fill("after")
+    page.get_by_role("button", name="Discard").click()
+    unfold(page, "Network")
+    expect(page.get_by_label("Host name")).to_have_value("before")
+
+    page.get_by_role("button", name="Raw").click()
+    page.get_by_role("textbox", name="Raw").fill("{}")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_role("textbox", name="Raw")).to_have_value(
+        json.dumps(dashboard.get("/containers/undone")["spec"], indent=2)
+    )
+
+
+@pytest.mark.address
+def test_what_is_no_spec_is_neither_saved_nor_shown_as_a_form(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.post("/containers", {"spec": {"name": "written", "rootfs": str(root)}}, 201)
+    go(page, "containers", "written", "configuration")
+    for text in ("null", "[]", "7", '{"privileged": 5}', '{"env": null}', "{"):
+        page.get_by_role("button", name="Raw", exact=True).click()
+        field = page.get_by_role("textbox", name="Raw")
+        field.fill('{"name": "written", "hostname": "half"}')
+        field.fill(text)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(page.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+        page.get_by_role("button", name="Form", exact=True).click()
+        unfold(page, "Limits")
+        expect(page.get_by_label("Memory", exact=True)).to_be_visible()
+
+
+@pytest.mark.address
+def test_several_ports_are_shown_one_below_the_other(page: Page, dashboard: Dashboard, root: Path) -> None:
+    ports = [{"host": 8080, "container": 80}, {"host": 5353, "container": 53, "protocol": "udp"}]
+    dashboard.post("/containers", {"spec": {"name": "open", "rootfs": str(root), "net": "nat", "ports": ports}}, 201)
+    go(page, "containers", "open", "configuration")
+    unfold(page, "Network")
+    field = page.get_by_label("Ports", exact=True)
+    expect(field).to_have_value("8080:80\n5353:53/udp")
+    field.press("End")
+    field.fill("8080:80\n5353:53/udp\n2222:22")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("button", name="Save", exact=True)).to_have_count(0)
+    assert [port["host"] for port in dashboard.get("/containers/open")["spec"]["ports"]] == [8080, 5353, 2222]
+
+
+@pytest.mark.address
+def test_what_is_no_number_is_refused_and_not_taken_for_no_limit(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.post("/containers", {"spec": {"name": "odd", "rootfs": str(root), "cpus": 2}}, 201)
+    go(page, "containers", "odd", "configuration")
+    unfold(page, "Limits")
+    page.get_by_label("Processors", exact=True).fill("")
+    page.get_by_label("Processors", exact=True).press_sequentially("1e")
+    expect(page.get_by_text("Not a number.")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("status").get_by_text("spec.cpus")).to_be_visible()
+    assert dashboard.get("/containers/odd")["spec"]["cpus"] == 2
+
+
+@pytest.mark.address
+def test_processes_are_asked_for_again_when_the_page_is_seen_again(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
+    page.clock.install()
+    go(page, "containers", "seen", "processes")
+    expect(page.get_by_role("columnheader", name="PID")).to_be_visible()
+    page.evaluate(HIDE, True)
+    page.clock.run_for(10_000)
+    dashboard.berth.succeed("run", "seen", "--", "sh", "-c", "sleep 4321 >/dev/null 2>&1 &")
+    page.evaluate(HIDE, False)
+    expect(page.get_by_text("sleep 4321")).to_be_visible()
