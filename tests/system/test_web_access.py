@@ -132,10 +132,10 @@ def test_a_disk_that_fills_up_takes_no_key_away(scratch: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", scratch], check=True)
     try:
         access, secrets = Access(Home(str(scratch), str(scratch))), []
-        with pytest.raises(BerthError, match="No space left"):
+        with contextlib.suppress(BerthError):
             while True:
                 secrets.append(access.add("browser", APP)[1])
-        assert len(secrets) > 1
+        assert 1 < len(secrets) < 64
         assert [secret for secret in secrets if access.find(secret, APP) is None] == []
     finally:
         subprocess.run(["umount", scratch], check=True)
