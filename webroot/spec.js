@@ -25,7 +25,7 @@ export function applies({ key, nets }, spec) {
   return !nets || nets.includes(spec.net ?? "host") || key in spec;
 }
 
-/** How the value of a kind stands in a text field, and how it is read back; `read` returns undefined for "not given". */
+/** How the value of a kind stands in a text field, and how it is read back: undefined for "not given", NaN for no such value. */
 export const NOTATION = {
   text: { print: (value) => value ?? "", read: (text) => text.trim() || undefined },
   number: { print: (value) => value ?? "", read: (text) => (text.trim() ? finite(Number(text)) : undefined) },
@@ -33,7 +33,10 @@ export const NOTATION = {
   words: { print: (value = []) => value.join("\n"), read: (text) => some(text.split(/[\s,]+/).filter(Boolean)) },
   binds: {
     print: (value = []) => value.map((bind) => `${bind.source}:${bind.destination}${bind.read_only ? ":ro" : ""}`).join("\n"),
-    read: (text) => some(lines(text).map(readBind)),
+    read: (text) => {
+      const binds = lines(text).map(readBind);
+      return binds.includes(null) ? NaN : some(binds);
+    },
   },
   pairs: {
     print: (value = {}) => Object.entries(value).map(([key, text]) => `${key}=${text}`).join("\n"),
@@ -91,14 +94,22 @@ export function dangers(spec) {
   ].filter(Boolean);
 }
 
+/** Whether `path`, however it is written, leads into the device's own system, or to what Android keeps of all apps. */
 function isSystem(path) {
-  return path === "/" || /^\/(data|dev|etc|metadata|persist|proc|sys|system|usr|vendor)(\/(adb|system|data|user)(\/|$)|\/?$)/.test(path);
+  const parts = [];
+  for (const part of path.split("/")) {
+    if (part === "..") parts.pop();
+    else if (part && part !== ".") parts.push(part);
+  }
+  const [first, second] = parts;
+  if (first === "data") return !second || /^(adb|app|data|misc|system|user|vendor)(_\w+)?$/.test(second);
+  return !first || /^(apex|dev|etc|metadata|odm|persist|proc|product|sys|system|system_ext|usr|vendor)$/.test(first);
 }
 
-/** As the command line reads it: SRC:DST[:ro|rw]; any other end is left to the destination, which the API judges. */
+/** As the command line reads it: SRC:DST, SRC:DST:ro or SRC:DST:rw; null for anything else, or :RO would mean :rw. */
 function readBind(line) {
-  const [source, rest] = splitOnce(line, ":");
-  const [, destination, mode] = rest.match(/^(.*?)(?::(ro|rw))?$/);
+  const [, source, destination, mode] = line.match(/^([^:]+):([^:]+)(?::(ro|rw))?$/) ?? [];
+  if (!source) return null;
   return mode === "ro" ? { source, destination, read_only: true } : { source, destination };
 }
 

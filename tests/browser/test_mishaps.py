@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import faults
 from tests.browser.conftest import PHONE, go
+from tests.browser.web_view import Bridge, manager_page
 from tests.dashboard import Dashboard, serving
 from tests.program import Berth
 
@@ -37,7 +39,7 @@ def unfold(page: Page, group: str) -> None:
     page.locator("summary").filter(has=page.get_by_text(group, exact=True)).click()
 
 
-def test_a_page_follows_what_happens_after_its_service_was_killed_and_started_again(
+def test_a_page_asks_again_and_follows_what_happens_after_its_service_was_killed_and_started_again(
     own: tuple[Page, Dashboard], root: Path
 ) -> None:
     page, dashboard = own
@@ -45,9 +47,13 @@ def test_a_page_follows_what_happens_after_its_service_was_killed_and_started_ag
     os.kill(dashboard.service, signal.SIGKILL)
     expect(page.get_by_text("The service does not answer")).to_be_visible()
     faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
+    go(page, "check")
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
     dashboard.berth.succeed("serve", "--background")
     dashboard.await_web(but=web)
+    expect(page.get_by_role("heading", name="Check")).to_be_visible()
     expect(page.get_by_text("The service does not answer")).to_have_count(0)
+    go(page)
     dashboard.post("/containers", {"spec": {"name": "afterwards", "rootfs": str(root)}}, 201)
     expect(page.get_by_text("afterwards", exact=True)).to_be_visible()
 
@@ -162,3 +168,137 @@ def test_processes_are_asked_for_again_when_the_page_is_seen_again(
     dashboard.berth.succeed("run", "seen", "--", "sh", "-c", "sleep 4321 >/dev/null 2>&1 &")
     page.evaluate(HIDE, False)
     expect(page.get_by_text("sleep 4321")).to_be_visible()
+
+
+@pytest.mark.address
+def test_back_says_no_to_a_question(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.post("/containers", {"spec": {"name": "asked", "rootfs": str(root)}}, 201)
+    page.get_by_role("link", name="asked").click()
+    page.get_by_role("button", name="Remove …").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Containers")).to_be_visible()
+    assert dashboard.get("/containers/asked")["spec"]["name"] == "asked"
+
+
+@pytest.mark.address
+def test_the_language_is_changed_without_losing_the_place(page: Page, dashboard: Dashboard) -> None:
+    go(page, "settings")
+    choice = page.get_by_label("Language")
+    choice.focus()
+    choice.select_option("zh-CN")
+    expect(page.get_by_role("heading", name="设置")).to_be_visible()
+    expect(page.get_by_label("语言")).to_be_focused()
+    page.route("**/vendor/words/en.first.json", lambda route: route.abort())
+    page.get_by_label("语言").select_option("en")
+    expect(page.get_by_role("status").get_by_text("Failed to fetch")).to_be_visible()
+    page.unroute("**/vendor/words/en.first.json")
+
+
+@pytest.mark.address
+def test_a_view_that_could_not_be_loaded_is_loaded_at_the_next_attempt(page: Page) -> None:
+    page.route("**/views.css", lambda route: route.abort(), times=1)
+    go(page, "operations")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+
+
+@pytest.mark.address
+def test_terminals_that_were_closed_stay_closed_and_one_is_left_by_keyboard(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    dashboard.berth.succeed("start", "--name", "several", "--rootfs", root)
+    go(page, "containers", "several", "terminal")
+    expect(page.locator(".xterm-rows")).to_contain_text("#")
+    page.get_by_role("button", name="New terminal").click()
+    expect(page.locator(".session")).to_have_count(2)
+    page.get_by_role("button", name="Close terminal 1").click()
+    expect(page.locator(".session")).to_have_count(1)
+    expect(page.locator(".xterm-rows")).to_contain_text("#")
+    page.locator(".xterm-helper-textarea").focus()
+    page.keyboard.press("Shift+Escape")
+    expect(page.get_by_role("button", name="Esc", exact=True)).to_be_focused()
+    page.locator(".xterm-helper-textarea").focus()
+    page.keyboard.type("exit\n")
+    expect(page.get_by_text("No terminal is open.")).to_be_visible()
+
+
+@pytest.mark.address
+def test_who_only_passes_the_terminal_on_the_way_opens_no_shell(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.berth.succeed("start", "--name", "passed", "--rootfs", root)
+    go(page, "containers", "passed", "terminal")
+    expect(page.locator(".session")).to_have_count(1)
+    page.get_by_role("button", name="Close terminal 1").click()
+    expect(page.get_by_text("No terminal is open.")).to_be_visible()
+    asked: list[Route] = []
+    page.route("**/api/v1/terminals", lambda route: asked.append(route))
+    go(page, "containers", "passed")
+    expect(page.get_by_text("Process on the device")).to_be_visible()
+    with page.expect_request("**/api/v1/terminals"):
+        go(page, "containers", "passed", "terminal")
+    go(page, "containers", "passed", "logs")
+    expect(page.get_by_label("Search the log")).to_be_visible()
+    with page.expect_response("**/api/v1/terminals"):
+        asked[0].continue_()
+    page.unroute("**/api/v1/terminals")
+    go(page, "containers", "passed")
+    expect(page.get_by_text("Process on the device")).to_be_visible()
+    assert all(one["ended"] is not None for one in dashboard.get("/terminals")["terminals"])
+
+
+@pytest.mark.address
+def test_a_console_is_told_once_after_the_web_process_was_killed(page: Page, dashboard: Dashboard, root: Path) -> None:
+    faults.write_init(root, "#!/bin/sh\ntrap 'exit 0' TERM\necho told once\nsleep 1000 & wait $!\n")
+    dashboard.berth.succeed("start", "--name", "told", "--rootfs", root)
+    go(page, "containers", "told", "console")
+    screen = page.locator(".xterm-rows")
+    expect(screen).to_contain_text("told once")
+    killed = dashboard.published["pid"]
+    with page.expect_request("**/api/v1/streams"):
+        os.kill(killed, signal.SIGKILL)
+        dashboard.await_web(but=killed)
+    expect(page.get_by_text("The service does not answer")).to_have_count(0)
+    dashboard.post("/containers/told/console/input", {"data": "bm93Cg=="}, 204)
+    expect(screen).to_contain_text("now")
+    assert screen.inner_text().count("told once") == 1
+
+
+@pytest.mark.address
+def test_a_log_that_can_not_be_had_is_explained(page: Page, dashboard: Dashboard, root: Path) -> None:
+    dashboard.berth.succeed("start", "--name", "lost", "--rootfs", root)
+    shutil.rmtree(dashboard.berth.home / "containers" / "lost")
+    go(page, "containers", "lost", "logs")
+    expect(page.get_by_role("alert")).to_contain_text("has no log")
+
+
+@pytest.mark.address
+def test_a_demo_whose_options_are_refused_is_there_to_be_changed(page: Page, dashboard: Dashboard) -> None:
+    go(page, "create", "demo")
+    unfold(page, "Limits")
+    page.get_by_label("Memory", exact=True).fill("much")
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("button", name="Create and start").click()
+    expect(page.get_by_role("status").get_by_text("spec.memory")).to_be_visible()
+    expect(page.get_by_role("tab", name="Configuration")).to_have_attribute("aria-selected", "true")
+    assert dashboard.get("/containers/demo")["details"]["state"] == "stopped"
+
+
+def test_a_managers_page_works_where_no_key_can_be_kept_and_says_when_the_service_is_gone(
+    browser: Browser, scratch: Path
+) -> None:
+    with serving(Berth(scratch / "home")) as dashboard, browser.new_context(locale="en-GB") as context:
+        (scratch / "home" / "access.json").write_text("[")
+        bridge = Bridge(dashboard)
+        try:
+            page = manager_page(context, bridge, tcp=True)
+            page.goto(bridge.address)
+            expect(page.get_by_text("Linux, berthed on your device")).to_be_visible()
+            web = dashboard.published["pid"]
+            os.kill(dashboard.service, signal.SIGKILL)
+            expect(page.get_by_text("the service does not run")).to_be_visible()
+            faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
+            dashboard.berth.succeed("serve", "--background")
+            expect(page.get_by_text("the service does not run")).to_have_count(0)
+        finally:
+            bridge.end()

@@ -89,7 +89,7 @@ export class HttpDoor {
       return await fetch(`${this.#base}/api/v1${path}`, options);
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Problem(0, t("connection.lost")); // what the browser says of it is in its own language
+      throw new Problem(0, t("connection.none")); // what the browser says of it is in its own language
     }
   }
 }
