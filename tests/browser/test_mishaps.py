@@ -232,7 +232,11 @@ def test_who_only_passes_the_terminal_on_the_way_opens_no_shell(page: Page, dash
     page.get_by_role("button", name="Close terminal 1").click()
     expect(page.get_by_text("No terminal is open.")).to_be_visible()
     asked: list[Route] = []
-    page.route("**/api/v1/terminals", lambda route: asked.append(route))
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    page.route("**/api/v1/terminals", hold)
     go(page, "containers", "passed")
     expect(page.get_by_text("Process on the device")).to_be_visible()
     with page.expect_request("**/api/v1/terminals"):
