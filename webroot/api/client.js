@@ -16,8 +16,8 @@ export const reason = signal("");
 let door = null;
 let stream = null;
 
-/** Find a way in and open the stream. */
-export async function connect() {
+/** Find a way in and open the stream; `take` gets the frames of its events. */
+export async function connect(take) {
   try {
     door = await findDoor();
   } catch (problem) {
@@ -32,6 +32,7 @@ export async function connect() {
     reason.value = why;
     connection.value = state;
   });
+  stream.subscribe({ kind: "events" }, take);
   void stream.run();
 }
 
