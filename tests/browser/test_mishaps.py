@@ -45,7 +45,7 @@ def test_a_page_asks_again_and_follows_what_happens_after_its_service_was_killed
     page, dashboard = own
     web = int(dashboard.published["pid"])
     os.kill(dashboard.service, signal.SIGKILL)
-    expect(page.get_by_text("The service does not answer")).to_be_visible()
+    expect(page.get_by_text("Trying again … If this stays, open the page anew")).to_be_visible()
     faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
     go(page, "check")
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
@@ -109,6 +109,20 @@ def test_what_is_discarded_is_gone_from_the_form(page: Page, dashboard: Dashboar
     expect(page.get_by_role("textbox", name="Raw")).to_have_value(
         json.dumps(dashboard.get("/containers/undone")["spec"], indent=2)
     )
+
+
+@pytest.mark.address
+def test_a_form_that_nobody_has_changed_shows_what_somebody_else_has_saved(
+    page: Page, dashboard: Dashboard, root: Path
+) -> None:
+    spec = {"name": "shared", "rootfs": str(root), "hostname": "before"}
+    dashboard.post("/containers", {"spec": spec}, 201)
+    go(page, "containers", "shared", "configuration")
+    expect(page.get_by_label("Host name")).to_have_value("before")
+    assert dashboard.ask("PUT", "/containers/shared", {"spec": spec | {"hostname": "after"}}).status == 200
+    page.get_by_role("button", name="Start shared").click()
+    expect(page.get_by_label("Host name")).to_have_value("after")
+    expect(page.get_by_role("button", name="Save", exact=True)).to_have_count(0)
 
 
 @pytest.mark.address
@@ -202,6 +216,15 @@ def test_a_view_that_could_not_be_loaded_is_loaded_at_the_next_attempt(page: Pag
     go(page, "operations")
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+
+
+@pytest.mark.address
+def test_an_answer_that_was_cut_short_is_none_and_can_be_asked_for_again(page: Page) -> None:
+    page.route("**/api/v1/check", lambda route: route.fulfill(status=200, body='{"fulfilled": tr'), times=1)
+    go(page, "check")
+    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Check")).to_be_visible()
 
 
 @pytest.mark.address

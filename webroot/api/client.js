@@ -10,7 +10,7 @@ import { findDoor, forget } from "./way_in.js";
  * "locked" (the page has no right to come in).
  */
 export const connection = signal("connecting");
-/** Why there is no connection, where there is more to say than that; "" for that alone. */
+/** What was said of why there is no connection, "" for nothing. */
 export const reason = signal("");
 
 let door = null;

@@ -24,8 +24,8 @@ export class Stream {
   #counter = 0;
 
   /**
-   * `onState` hears "open", "lost" or "stranger" (it will be tried again) and "refused" (the token is of no use), and why,
-   * "" for no more than that.
+   * `onState` hears "open", "lost" or "stranger" (it will be tried again) and "refused" (the token is of no use), and what
+   * the service said of it, "" for nothing.
    */
   constructor(door, onState) {
     this.#door = door;
@@ -51,7 +51,7 @@ export class Stream {
       const began = Date.now();
       const problem = await this.#once();
       if (problem.status === 401) return this.#onState("refused", problem.message);
-      this.#onState(problem instanceof Stranger ? "stranger" : "lost", problem.message);
+      this.#onState(problem instanceof Stranger ? "stranger" : "lost", problem.status === 0 ? "" : problem.message);
       if (Date.now() - began > STEADY) pause = SHORTEST_PAUSE;
       await this.#sleep(pause);
     }

@@ -125,7 +125,7 @@ class Gate:
     def _count_failure(self, uid: int) -> None:
         with self._lock:
             count = self._failures.get(uid, _Failures(0, 0.0)).number + 1
-            doubled = min(count - _FREE_FAILURES, _DOUBLINGS)  # there are that many failures in an hour
+            doubled = min(count - _FREE_FAILURES, _DOUBLINGS)  # a float ends at 2.0**1024
             wait = min(2.0**doubled, _LONGEST_SECONDS) if doubled >= 0 else 0.0
             self._failures[uid] = _Failures(count, time.monotonic() + wait)
 
