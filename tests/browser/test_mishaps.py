@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -299,7 +298,7 @@ def test_a_console_is_told_once_after_the_web_process_was_killed(page: Page, das
 @pytest.mark.address
 def test_a_log_that_can_not_be_had_is_explained(page: Page, dashboard: Dashboard, root: Path) -> None:
     dashboard.berth.succeed("start", "--name", "lost", "--rootfs", root)
-    shutil.rmtree(dashboard.berth.home / "containers" / "lost")
+    (dashboard.berth.home / "containers" / "lost").rename(root.parent / "found")
     go(page, "containers", "lost", "logs")
     expect(page.get_by_role("alert")).to_contain_text("has no log")
 
