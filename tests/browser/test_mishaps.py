@@ -10,13 +10,14 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import faults
-from tests.browser.conftest import PHONE, go
+from tests.browser.conftest import PATIENCE, PHONE, go
 from tests.browser.web_view import Bridge, manager_page
 from tests.dashboard import Dashboard, serving
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
 
+ONLINE = "() => void dispatchEvent(new Event('online'))"  # as when a phone finds its network: it is tried at once
 HIDE = """hidden => {
   Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
   document.dispatchEvent(new Event('visibilitychange'));
@@ -50,6 +51,7 @@ def test_a_page_asks_again_and_follows_what_happens_after_its_service_was_killed
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
     dashboard.berth.succeed("serve", "--background")
     dashboard.await_web(but=web)
+    page.evaluate(ONLINE)
     expect(page.get_by_role("heading", name="Check")).to_be_visible()
     expect(page.get_by_text("The service does not answer")).to_have_count(0)
     go(page)
@@ -168,19 +170,22 @@ def test_what_is_no_number_is_refused_and_not_taken_for_no_limit(page: Page, das
     assert dashboard.get("/containers/odd")["spec"]["cpus"] == 2
 
 
-@pytest.mark.address
 def test_processes_are_asked_for_again_when_the_page_is_seen_again(
-    page: Page, dashboard: Dashboard, root: Path
+    browser: Browser, dashboard: Dashboard, root: Path
 ) -> None:
     dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
-    page.clock.install()
-    go(page, "containers", "seen", "processes")
-    expect(page.get_by_role("columnheader", name="PID")).to_be_visible()
-    page.evaluate(HIDE, True)
-    page.clock.run_for(10_000)
-    dashboard.berth.succeed("run", "seen", "--", "sh", "-c", "sleep 4321 >/dev/null 2>&1 &")
-    page.evaluate(HIDE, False)
-    expect(page.get_by_text("sleep 4321")).to_be_visible()
+    with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+        page = context.new_page()
+        page.clock.install()
+        page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
+        page.get_by_role("heading", name="Containers").wait_for()
+        go(page, "containers", "seen", "processes")
+        expect(page.get_by_role("columnheader", name="PID")).to_be_visible()
+        page.evaluate(HIDE, True)
+        page.clock.run_for(10_000)
+        dashboard.berth.succeed("run", "seen", "--", "sh", "-c", "sleep 4321 >/dev/null 2>&1 &")
+        page.evaluate(HIDE, False)
+        expect(page.get_by_text("sleep 4321")).to_be_visible()
 
 
 @pytest.mark.address
@@ -330,6 +335,7 @@ def test_a_managers_page_works_where_no_key_can_be_kept_and_says_when_the_servic
             expect(page.get_by_text("the service does not run")).to_be_visible()
             faults.wait_until(lambda: not faults.is_alive(web), "the web process has ended")
             dashboard.berth.succeed("serve", "--background")
-            expect(page.get_by_text("the service does not run")).to_have_count(0)
+            page.evaluate(ONLINE)
+            expect(page.get_by_text("the service does not run")).to_have_count(0, timeout=2 * PATIENCE)
         finally:
             bridge.end()

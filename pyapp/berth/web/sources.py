@@ -104,7 +104,7 @@ class _Events(_FromSocket):
     def more(self) -> Iterator[Frame]:
         data = self._sock.recv(65536)
         if not data:
-            raise BerthError("the service has ended; reload the page when it runs again")
+            raise BerthError('the service has ended; start it with "berth serve --background"')
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             event: Frame = msgspec.json.decode(line)
