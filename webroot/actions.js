@@ -19,20 +19,14 @@ export function begin(name, verb, body) {
   return beginAt(containerPath(name, verb), body);
 }
 
-/** Begin the operation that POST `path` asks for; it shows at once, before its first event. */
+/** Begin the operation that POST `path` asks for; it shows at once, where the stream has not told more of it already. */
 export async function beginAt(path, body = {}) {
   const operation = await attempt("POST", path, body);
-  if (operation) show(operation);
+  if (operation && !state.value.operations[operation.id]) state.value = reduce(state.value, { kind: "operation", operation });
   return operation;
 }
 
-export async function cancel(operation) {
-  const changed = await attempt("POST", `/operations/${encodeURIComponent(operation.id)}/cancel`, {});
-  if (changed) show(changed);
-}
-
-/** An operation that the stream has told more of already is not taken back to how it began. */
-function show(operation) {
-  const known = state.value.operations[operation.id];
-  if (!known || known.state === "running") state.value = reduce(state.value, { kind: "operation", operation });
+/** Have an operation taken back; the stream tells when it is. */
+export function cancel(operation) {
+  return attempt("POST", `/operations/${encodeURIComponent(operation.id)}/cancel`, {});
 }

@@ -1,7 +1,7 @@
 /** The frame around every view: where one can go, where one is, and what is the matter. */
 
-import { connection } from "./api/client.js";
-import { language, t } from "./language.js";
+import { connection, reason } from "./api/client.js";
+import { t } from "./language.js";
 import { Locked } from "./pages/locked.js"; // at once: who is locked out gets no more files, either
 import { Overview } from "./pages/overview.js";
 import { Icon } from "./parts/icon.js";
@@ -20,6 +20,7 @@ const DESTINATIONS = [
 
 // Views that are not the first one are loaded when they are first looked at.
 const VIEWS = {
+  __proto__: null,
   containers: { name: "Container", load: () => import("./pages/container.js") },
   create: { name: "Create", load: () => import("./pages/create.js") },
   operations: { name: "Operations", load: () => import("./pages/operations.js") },
@@ -33,11 +34,11 @@ export function App() {
   const locked = connection.value === "locked";
   const [first, , tab] = place.value;
   const whole = first === "containers" && ["terminal", "console"].includes(tab);
-  return html`<div class=${whole ? "app whole" : "app"} key=${language.value}>
+  return html`<div class=${whole ? "app whole" : "app"}>
     <a class="skip" href="#main" onClick=${skipToMain}>${t("skip_to_content")}</a>
     ${!locked && html`<${Navigation} />`}
     <div class="screen">
-      ${connection.value === "lost" && html`<div class="banner warn" role="status">${t("connection.lost")}</div>`}
+      ${connection.value === "lost" && html`<div class="banner warn" role="status">${reason.value || t("connection.lost")}</div>`}
       ${connection.value === "stranger" && html`<div class="banner error" role="alert">${t("connection.stranger")}</div>`}
       ${locked ? html`<${Locked} />` : html`<${CurrentView} />`}
     </div>

@@ -1,6 +1,6 @@
 /** The page's words: those of the first view, and the others when a later one is looked at (made of `locales/`). */
 
-import { signal } from "./view.js";
+import { batch, signal } from "./view.js";
 import { remembered, remember } from "./preferences.js";
 
 const English = "en";
@@ -33,10 +33,10 @@ export function loadAllWords() {
   return whole;
 }
 
-/** Speak `name` from now on, and after a reload. */
+/** Speak `name` from now on, and after a reload.  Raises Error; nothing has changed then. */
 export async function chooseLanguage(name) {
-  remember("language", name);
   const [first, later] = await Promise.all([part(name, "first"), part(name, "later")]);
+  remember("language", name);
   whole = Promise.resolve();
   speak(name, { ...first, ...later });
 }
@@ -68,8 +68,10 @@ export function preferred(wanted, offered) {
 }
 
 function speak(name, all) {
-  words.value = all;
-  language.value = name;
+  batch(() => {
+    words.value = all;
+    language.value = name;
+  });
   document.documentElement.lang = name;
 }
 

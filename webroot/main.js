@@ -1,6 +1,6 @@
 /** The page's first step: its words, its way in, its first view. */
 
-import { connect, subscribe } from "./api/client.js";
+import { connect } from "./api/client.js";
 import { hasBridge } from "./api/way_in.js";
 import { App } from "./app.js";
 import { loadLanguage } from "./language.js";
@@ -9,8 +9,10 @@ import { takeManagersColours } from "./theme.js";
 import { html, render } from "./view.js";
 
 if (hasBridge()) takeManagersColours();
-await Promise.all([loadLanguage(), connect()]);
-subscribe({ kind: "events" }, (frame) => {
-  state.value = reduce(state.value, frame);
-});
+await Promise.all([
+  loadLanguage(),
+  connect((frame) => {
+    state.value = reduce(state.value, frame);
+  }),
+]);
 render(html`<${App} />`, document.getElementById("app"));

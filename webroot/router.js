@@ -5,10 +5,6 @@ import { signal } from "./view.js";
 /** The parts of the fragment, decoded: `#/containers/a%20b/log` is ["containers", "a b", "log"]. */
 export const place = signal(read());
 
-addEventListener("hashchange", () => {
-  place.value = read();
-});
-
 /** The fragment for `parts`, to be an `href`. */
 export function link(...parts) {
   return "#/" + parts.map(encodeURIComponent).join("/");
@@ -22,7 +18,7 @@ export function go(parts, { replace = false } = {}) {
 }
 
 addEventListener("popstate", () => {
-  place.value = read();
+  place.value = read(); // a link was followed, or Back
 });
 
 /** Begin at the top of what is shown now, the keyboard and a screen reader as well. */

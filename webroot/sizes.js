@@ -1,10 +1,14 @@
 /** Sizes as people type them. */
 
-/** Pure: bytes for "512M", "1.5G" or a plain number, as the command line reads them; null for nothing, NaN for neither. */
+/**
+ * Pure: bytes for "512M", "1.5G" or a plain number, as the command line reads them; null for nothing, NaN for neither, and
+ * for more than JSON can carry exactly.
+ */
 export function parseSize(text) {
   const found = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*$/i.exec(text);
   if (!text.trim()) return null;
-  return found ? Math.round(found[1] * 1024 ** " kmgt".indexOf(found[2].toLowerCase() || " ")) : NaN;
+  const bytes = found ? Math.round(found[1] * 1024 ** " kmgt".indexOf(found[2].toLowerCase() || " ")) : NaN;
+  return Number.isSafeInteger(bytes) ? bytes : NaN;
 }
 
 /** Pure: `bytes` as parseSize reads it back without loss. */

@@ -11,11 +11,11 @@ const PORT = /^(?:\[([^\]]+)\]:|([\d.]+\.\d+):)?(\d+)(?:-(\d+))?(?::(\d+)(?:-\d+
 const PRIVILEGES = ["nomask", "nocaps", "noseccomp", "unfiltered-dev"];
 
 export const GROUPS = [
-  { id: "limits", options: [{ key: "memory", kind: "size", example: "1G" }, { key: "cpus", kind: "number", example: "2", step: "0.1" }, { key: "pids_limit", kind: "number", example: "1000", step: "1" }] },
+  { id: "limits", options: [{ key: "memory", kind: "size", example: "1G" }, { key: "cpus", kind: "number", example: "2" }, { key: "pids_limit", kind: "number", example: "1000" }] },
   { id: "network", options: [{ key: "net", kind: "choice", choices: ["host", "nat", "lan", "gateway", "none"], usual: "host" }, { key: "ports", nets: ["nat"], kind: "ports", example: "8080:80" }, { key: "ip", nets: ["nat", "lan"], kind: "text", example: "172.28.0.10" }, { key: "upstream", nets: ["nat"], kind: "words", example: "wlan0" }, { key: "isolated", nets: ["nat"], kind: "switch" }, { key: "bridge", nets: ["nat"], kind: "switch" }, { key: "disable_ipv6", nets: ["nat"], kind: "switch" }, { key: "bandwidth_down", nets: ["nat"], kind: "size", example: "2M" }, { key: "bandwidth_up", nets: ["nat"], kind: "size", example: "500K" }, { key: "lan_iface", nets: ["lan"], kind: "text", example: "wlan0" }, { key: "gateway", nets: ["gateway"], kind: "text", example: "openwrt" }, { key: "gateway_net", nets: ["gateway"], kind: "text", example: "lan", usual: "lan" }, { key: "gateway_iface", nets: ["gateway"], kind: "text", example: "eth1", usual: "eth1" }, { key: "dns", kind: "words", example: "9.9.9.9" }, { key: "hostname", kind: "text", example: "debian" }] },
   { id: "storage", options: [{ key: "binds", kind: "binds", example: "/sdcard/Download:/mnt/download:ro" }, { key: "fsck", kind: "choice", choices: ["auto", "always", "never"], usual: "auto" }] },
   { id: "start", options: [{ key: "autostart", kind: "switch" }, { key: "start_after", kind: "words", example: "database" }, { key: "wakelock", kind: "choice", choices: ["never", "running", "charging"], usual: "never" }, { key: "init", kind: "text", example: "/sbin/init", usual: "/sbin/init" }, { key: "env", kind: "pairs", example: "LANG=C.UTF-8" }] },
-  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }, { key: "oom_score_adj", kind: "number", example: "200", step: "1", least: "-1000" }] },
+  { id: "compatibility", options: [{ key: "block_nested_namespaces", kind: "switch" }, { key: "keyring_filter", kind: "switch" }, { key: "force_cgroupv1", kind: "switch" }, { key: "keep_groups", kind: "switch" }, { key: "oom_score_adj", kind: "number", example: "200" }] },
   { id: "security", options: [{ key: "cap_drop", kind: "words", example: "NET_RAW" }, { key: "cap_add", kind: "words", example: "SYS_TIME", danger: true }, { key: "hw_access", kind: "switch", danger: true }, { key: "privileged", kind: "set", choices: PRIVILEGES, danger: true }, { key: "hooks", kind: "hooks", example: "prestart=/data/adb/berth/prepare", danger: true }, { key: "selinux_permissive", kind: "switch", danger: true }] },
 ];
 
@@ -25,15 +25,18 @@ export function applies({ key, nets }, spec) {
   return !nets || nets.includes(spec.net ?? "host") || key in spec;
 }
 
-/** How the value of a kind stands in a text field, and how it is read back; `read` returns undefined for "not given". */
+/** How the value of a kind stands in a text field, and how it is read back: undefined for "not given", NaN for no such value. */
 export const NOTATION = {
   text: { print: (value) => value ?? "", read: (text) => text.trim() || undefined },
-  number: { print: (value) => value ?? "", read: (text) => (text.trim() ? Number(text) : undefined) },
+  number: { print: (value) => value ?? "", read: (text) => (text.trim() ? finite(Number(text)) : undefined) },
   size: { print: printSize, read: (text) => parseSize(text) ?? undefined },
   words: { print: (value = []) => value.join("\n"), read: (text) => some(text.split(/[\s,]+/).filter(Boolean)) },
   binds: {
     print: (value = []) => value.map((bind) => `${bind.source}:${bind.destination}${bind.read_only ? ":ro" : ""}`).join("\n"),
-    read: (text) => some(lines(text).map(readBind)),
+    read: (text) => {
+      const binds = lines(text).map(readBind);
+      return binds.includes(null) ? NaN : some(binds);
+    },
   },
   pairs: {
     print: (value = {}) => Object.entries(value).map(([key, text]) => `${key}=${text}`).join("\n"),
@@ -62,12 +65,21 @@ export const NOTATION = {
 export function withOption(spec, key, value, usual) {
   const { [key]: _, ...rest } = spec;
   const left = value === undefined || value === usual || value === false || (Array.isArray(value) && !value.length);
-  return left ? rest : { ...rest, [key]: value };
+  return left ? rest : { ...spec, [key]: value }; // in its place: what is changed and changed back is as it was
 }
 
 /** Pure: how many options of `group` differ from what they usually are. */
 export function countSet(spec, group) {
   return group.options.filter(({ key, usual }) => key in spec && spec[key] !== usual).length;
+}
+
+/** Pure: the spec that `text` is as JSON.  Raises SyntaxError for no JSON, TypeError for what no form could show. */
+export function readSpec(text) {
+  const spec = JSON.parse(text);
+  if (typeof spec !== "object" || spec === null || Array.isArray(spec)) throw new TypeError("a spec is an object");
+  for (const { key, kind } of GROUPS.flatMap((group) => group.options)) NOTATION[kind]?.print(spec[key]);
+  dangers(spec);
+  return spec;
 }
 
 /** Pure: the keys of the sentences that say what can happen with `spec`; none for a container that is kept apart. */
@@ -82,12 +94,22 @@ export function dangers(spec) {
   ].filter(Boolean);
 }
 
+/** Whether `path`, however it is written, leads into the device's own system, or to what Android keeps of all apps. */
 function isSystem(path) {
-  return path === "/" || /^\/(data|dev|etc|metadata|persist|proc|sys|system|usr|vendor)(\/(adb|system|data|user)(\/|$)|\/?$)/.test(path);
+  const parts = [];
+  for (const part of path.split("/")) {
+    if (part === "..") parts.pop();
+    else if (part && part !== ".") parts.push(part);
+  }
+  const [first, second] = parts;
+  if (first === "data") return !second || /^(adb|app|data|misc|system|user|vendor)(_\w+)?$/.test(second);
+  return !first || /^(apex|dev|etc|metadata|odm|persist|proc|product|sys|system|system_ext|usr|vendor)$/.test(first);
 }
 
+/** As the command line reads it: SRC:DST, SRC:DST:ro or SRC:DST:rw; null for anything else, or :RO would mean :rw. */
 function readBind(line) {
-  const [source, destination = "", mode] = line.split(":");
+  const [, source, destination, mode] = line.match(/^([^:]+):([^:]+)(?::(ro|rw))?$/) ?? [];
+  if (!source) return null;
   return mode === "ro" ? { source, destination, read_only: true } : { source, destination };
 }
 
@@ -112,6 +134,11 @@ function splitOnce(line, mark) {
 
 function lines(text) {
   return text.split("\n").map((line) => line.trim()).filter(Boolean);
+}
+
+/** JSON has no infinity: it would be sent as null, and that is no limit. */
+function finite(value) {
+  return Number.isFinite(value) ? value : NaN;
 }
 
 function some(values) {

@@ -3,8 +3,13 @@
 import { known, t } from "./language.js";
 import { computed, signal } from "./view.js";
 
-/** Containers by name, operations by id, and whether the first word has come. */
-export const state = signal({ ready: false, containers: {}, operations: {} });
+const KEPT_OPERATIONS = 100;
+
+/**
+ * Containers by name, operations by id, and whether the first word has come.  A container may be called "constructor": what
+ * is found by name inherits nothing.
+ */
+export const state = signal({ ready: false, containers: { __proto__: null }, operations: { __proto__: null } });
 
 /** Summaries of all containers, in the order of their names. */
 export const containers = computed(() =>
@@ -25,7 +30,7 @@ export function reduce(before, frame) {
     case "state":
       return { ready: true, containers: by("name", frame.containers), operations: by("id", frame.operations) };
     case "operation":
-      return { ...before, operations: { ...before.operations, [frame.operation.id]: frame.operation } };
+      return { ...before, operations: latest({ ...before.operations, [frame.operation.id]: frame.operation }) };
     case "event":
       return { ...before, containers: afterEvent(before.containers, frame) };
     default:
@@ -50,13 +55,18 @@ export function isAlive(condition) {
 }
 
 function afterEvent(known, { event, name, container, detail }) {
-  const after = { ...known };
+  const after = { __proto__: null, ...known };
   if (event === "removed" || !container || container.name !== name) delete after[name];
   if (event === "renamed" && detail) delete after[detail];
   if (event !== "removed" && container) after[container.name] = container;
   return after;
 }
 
+/** The service forgets operations; so does a page that stays open for weeks. */
+function latest(operations) {
+  return by("id", Object.values(operations).slice(-KEPT_OPERATIONS));
+}
+
 function by(key, things) {
-  return Object.fromEntries(things.map((thing) => [thing[key], thing]));
+  return { __proto__: null, ...Object.fromEntries(things.map((thing) => [thing[key], thing])) };
 }

@@ -6,8 +6,11 @@ import { subscribe } from "./api/client.js";
 export const SECONDS = 2;
 export const KEPT = 60;
 
-/** The last samples: `at` in seconds, `host` with `cpu_percent` of all processors, `containers` with `cpu` of one. */
-export const usage = signal({ at: [], host: null, hosts: [], containers: {} });
+/**
+ * The last sample of the device, with `cpu_percent` of all processors, and the last ones of each container, with `cpu` of
+ * one processor; `at` is in seconds.  A container may be called "constructor": what is found by name inherits nothing.
+ */
+export const usage = signal({ host: null, containers: { __proto__: null } });
 
 let lookers = 0;
 let stop = null;
@@ -38,17 +41,15 @@ function adjust() {
 
 /** Pure: the history with one more sample; a container that is not in it has ended. */
 export function withSample(before, { at, host, containers }) {
-  const found = {};
+  const found = { __proto__: null };
   for (const [name, sample] of Object.entries(containers)) {
     const past = before.containers[name] ?? [];
     found[name] = [...past, { ...sample, at, ...rates(past.at(-1), sample, at) }].slice(-KEPT);
   }
-  const earlier = before.hosts.at(-1);
+  const earlier = before.host;
   const busy = earlier && at > earlier.at ? (host.cpu_time - earlier.cpu_time) / (at - earlier.at) : NaN;
   return {
-    at: [...before.at, at].slice(-KEPT),
-    host: { ...host, cpu_percent: busy >= 0 ? Math.min(100, (busy / host.cpus) * 100) : null },
-    hosts: [...before.hosts, { ...host, at }].slice(-KEPT),
+    host: { ...host, at, cpu_percent: busy >= 0 ? Math.min(100, (busy / host.cpus) * 100) : null },
     containers: found,
   };
 }

@@ -6,4 +6,4 @@ import { h } from "./vendor/preact.js";
 export const html = htm.bind(h);
 export { render } from "./vendor/preact.js";
 export { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
-export { batch, computed, effect, signal, useComputed, useSignal } from "./vendor/signals.js";
+export { batch, computed, effect, signal } from "./vendor/signals.js";

@@ -1,5 +1,6 @@
 """The page's pure functions, called in the browser: what goes in and what comes out."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,6 +63,46 @@ def test_one_request_of_what_is_typed_is_under_way_and_the_next_has_all_that_cam
     assert posted == [[1, "a"], [1, "a"], [2, "bcd"]]  # the first did not arrive and is sent again as the same
 
 
+@pytest.mark.parametrize(("status", "attempts", "told"), [(409, 1, 1), (404, 1, 1), (503, 2, 0)])
+def test_what_is_typed_is_sent_again_only_where_that_helps(blank: Page, status: int, attempts: int, told: int) -> None:
+    seen = blank.evaluate(
+        """async (status) => {
+          const { InputQueue } = await import("./api/input_queue.js");
+          let attempts = 0;
+          let told = 0;
+          const post = async () => {
+            attempts += 1;
+            if (attempts === 1) throw { status };
+          };
+          const queue = new InputQueue(post, () => (told += 1));
+          queue.send([65]);
+          while (attempts < 2 && told < 1) await new Promise((keep) => setTimeout(keep, 1));
+          return [attempts, told];
+        }""",
+        status,
+    )
+
+    assert seen == [attempts, told]
+
+
+def test_what_nobody_looks_at_any_more_is_not_sent_again(blank: Page) -> None:
+    posted = blank.evaluate(
+        """async () => {
+          const { InputQueue } = await import("./api/input_queue.js");
+          const posted = [];
+          const queue = new InputQueue(async ({ data }) => { posted.push(atob(data)); throw { status: 0 }; }, () => {});
+          queue.send([65]);
+          queue.leave();
+          await new Promise((keep) => setTimeout(keep, 1));
+          queue.send([66]);
+          while (posted.length < 2) await new Promise((keep) => setTimeout(keep, 1));
+          return posted;
+        }"""
+    )
+
+    assert posted == ["A", "B"]
+
+
 def test_a_whole_file_is_pasted_in_pieces_and_in_order(blank: Page) -> None:
     pasted = blank.evaluate(
         """async () => {
@@ -93,7 +134,7 @@ def test_an_event_changes_one_container_and_leaves_the_state_before_it_alone(cal
 
 
 def test_rates_need_two_samples_of_the_same_life(call: Call) -> None:
-    empty: dict[str, Any] = {"at": [], "host": None, "hosts": [], "containers": {}}
+    empty: dict[str, Any] = {"host": None, "containers": {}}
 
     def sample(at: float, cpu_time: float) -> dict[str, Any]:
         return {"at": at, "host": {}, "containers": {"one": {"cpu_time": cpu_time, "network": None, "memory": 1}}}
@@ -109,7 +150,7 @@ def test_rates_need_two_samples_of_the_same_life(call: Call) -> None:
 
 
 def test_the_devices_processors_are_busy_for_a_part_of_the_time_between_two_samples(call: Call) -> None:
-    usage: dict[str, Any] = {"at": [], "host": None, "hosts": [], "containers": {}}
+    usage: dict[str, Any] = {"host": None, "containers": {}}
     shown = []
     for at, cpu_time in ((10, 100), (12, 103), (14, 90), (16, 200)):  # 14: a clock of the kernel that went back
         usage = call(
@@ -141,6 +182,7 @@ def test_pieces_of_a_log_are_joined_to_lines(call: Call) -> None:
 
     assert lines == ["one", "two", "three", ""]
     assert len(call("log_text.js", "withText", [], "x\n" * 6000)) == 5000
+    assert len(call("log_text.js", "withText", ["10%\r" * 30_000], "20%\r")[0]) == 100_000  # a line that never ends
 
 
 def test_what_is_sought_is_marked_whatever_its_case(call: Call) -> None:
@@ -179,6 +221,60 @@ def test_a_size_is_printed_as_it_was_typed(call: Call, text: str) -> None:
     assert call("sizes.js", "printSize", call("sizes.js", "parseSize", text)) == text
 
 
+def test_more_than_json_can_tell_is_no_size(call: Call) -> None:
+    assert math.isnan(call("sizes.js", "parseSize", "9" * 400))
+    assert math.isnan(call("sizes.js", "parseSize", "9000T"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "read"),
+    [
+        ("binds", "/a:/b", [{"source": "/a", "destination": "/b"}]),
+        ("binds", "/a:/b:ro", [{"source": "/a", "destination": "/b", "read_only": True}]),
+        ("binds", "/a:/b:rw", [{"source": "/a", "destination": "/b"}]),
+        ("number", "1.5", 1.5),
+        ("number", "", None),
+    ],
+)
+def test_what_is_written_is_read_as_the_command_line_reads_it(blank: Page, kind: str, text: str, read: object) -> None:
+    script = "async ([kind, text]) => (await import('./spec.js')).NOTATION[kind].read(text)"
+
+    assert blank.evaluate(script, [kind, text]) == read
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("number", "1e400"),
+        ("number", "Infinity"),
+        ("number", "1e"),
+        ("size", "many"),
+        ("binds", "/a:/b:RO"),
+        ("binds", "/a"),
+        ("binds", "/a:/b:ro:rw"),
+    ],
+)
+def test_what_can_not_be_read_is_never_taken_for_something_else(blank: Page, kind: str, text: str) -> None:
+    script = "async ([kind, text]) => (await import('./spec.js')).NOTATION[kind].read(text)"
+
+    assert math.isnan(blank.evaluate(script, [kind, text]))
+
+
+def test_an_option_that_is_changed_and_changed_back_is_as_it_was(call: Call) -> None:
+    spec = {"name": "x", "memory": 1, "hostname": "y"}
+    there = call("spec.js", "withOption", spec, "memory", 2)
+
+    assert list(call("spec.js", "withOption", there, "memory", 1)) == list(spec)
+
+
+def test_a_page_that_stays_open_forgets_old_operations(call: Call) -> None:
+    known = {f"o{number}": {"id": f"o{number}"} for number in range(100)}
+    state = {"ready": True, "containers": {}, "operations": known}
+    after = call("state.js", "reduce", state, {"kind": "operation", "operation": {"id": "new"}})
+
+    assert list(after["operations"]) == [*list(known)[1:], "new"]
+
+
 @pytest.mark.parametrize(("text", "size"), [("", None), ("1.5 g", 3 << 29), ("2GiB", 2 << 30), ("64mb", 64 << 20)])
 def test_a_size_is_read_in_every_common_spelling(call: Call, text: str, size: int | None) -> None:
     assert call("sizes.js", "parseSize", text) == size
@@ -193,6 +289,10 @@ def test_a_size_is_read_in_every_common_spelling(call: Call, text: str, size: in
         ({"binds": [{"source": "/data/adb", "destination": "/d"}]}, ["danger.binds"]),
         ({"binds": [{"source": "/", "destination": "/host"}]}, ["danger.binds"]),
         ({"binds": [{"source": "/", "destination": "/host", "read_only": True}]}, []),
+        ({"binds": [{"source": "//", "destination": "/host"}]}, ["danger.binds"]),
+        ({"binds": [{"source": "/sdcard/../data/./adb/", "destination": "/d"}]}, ["danger.binds"]),
+        ({"binds": [{"source": "/dev/block", "destination": "/d"}]}, ["danger.binds"]),
+        ({"binds": [{"source": "/data/local/shared", "destination": "/d"}]}, []),
         ({"hooks": [{"stage": "prestart", "path": "/x"}]}, ["danger.hooks"]),
         ({"selinux_permissive": True}, ["danger.selinux_permissive"]),
     ],

@@ -13,6 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
+from berth.errors import BerthError
+from berth.home import Home
+from berth.web.access import Access
 from tests import faults
 from tests.dashboard import Dashboard, Page, raw, raw_as, request, status_of
 from tests.dashboard import shared as served
@@ -104,8 +107,38 @@ def test_an_app_is_unpaired_with_all_of_its_keys(dashboard: Dashboard) -> None:
     for token in (first, second):
         get = request("GET", "/api/v1/containers", dashboard.port, f"Authorization: Bearer {token}")
         assert raw_as(APP, dashboard.port, get) == b""
-    for uid in (APP, "x", "-1", "\u0661"):
+    for uid in (APP, "x", "-1", "\u0661", "9" * 5000):
         assert dashboard.ask("DELETE", f"/apps/{quote(str(uid))}").status == 404
+
+
+def test_keys_that_can_not_be_read_are_told_of_and_let_nobody_else_down(dashboard: Dashboard) -> None:
+    token_in(pair_as(dashboard, APP, dashboard.ticket(APP)))
+    web = dashboard.published["pid"]
+    path = dashboard.berth.home / "access.json"
+    kept = path.read_bytes()
+    path.write_bytes(kept[:100])
+    try:
+        assert raw_as(APP, dashboard.port, request("GET", "/", dashboard.port)) == b""
+        refused = dashboard.ask("GET", "/containers")
+        assert refused.status == 409
+        assert refused.body["detail"] == f"{path}: it can't be read; remove it and pair your browser again"
+    finally:
+        path.write_bytes(kept)
+    assert dashboard.ask("GET", "/containers").status == 200
+    assert dashboard.published["pid"] == web
+
+
+def test_a_disk_that_fills_up_takes_no_key_away(scratch: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", scratch], check=True)
+    try:
+        access, secrets = Access(Home(str(scratch), str(scratch))), []
+        with contextlib.suppress(BerthError):
+            while True:
+                secrets.append(access.add("browser", APP)[1])
+        assert 1 < len(secrets) < 64
+        assert [secret for secret in secrets if access.find(secret, APP) is None] == []
+    finally:
+        subprocess.run(["umount", scratch], check=True)
 
 
 def test_pages_that_come_and_go_never_fill_the_list_of_keys(dashboard: Dashboard) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests import faults
 from tests.dashboard import Dashboard, shared
+from tests.program import Berth
 
 pytestmark = pytest.mark.system
 
@@ -67,6 +68,15 @@ def test_a_container_lives_over_the_bridge(dashboard: Dashboard, rootfs: Factory
     faults.wait_until(lambda: not dashboard.get("/terminals")["terminals"], "the terminal is closed")
     dashboard.finish(call(dashboard, "POST", "/containers/bridge/stop", {"timeout": 0})[1])
     assert call(dashboard, "DELETE", "/containers/bridge") == (200, {"name": "bridge", "root": str(root)})
+
+
+def test_a_stream_of_events_ends_with_a_sentence_where_no_service_runs(scratch: Path) -> None:
+    told = Berth(scratch / "home").succeed(
+        "api", "--stream", encoded({"subscriptions": [{"id": "e", "kind": "events"}]})
+    )
+    hello, error = map(json.loads, told.splitlines())
+    assert (hello["kind"], error["kind"]) == ("hello", "error")
+    assert "the service does not run" in error["detail"]
 
 
 def test_a_problem_is_an_answer(dashboard: Dashboard) -> None:

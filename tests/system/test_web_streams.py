@@ -63,7 +63,19 @@ def test_a_shell_in_the_browser(dashboard: Dashboard, inside: str) -> None:
     (shown,) = dashboard.get("/terminals")["terminals"]
     assert (shown["id"], shown["ended"], shown["columns"]) == (shell, 7, 123)
     late = dashboard.ask("POST", f"/terminals/{shell}/input", {"writer": "w", "number": 1, "data": "eA=="})
-    assert (late.status, late.body["detail"]) == (409, "the program in this terminal has ended")
+    assert (late.status, late.body["detail"]) == (409, "the program in this terminal has ended; open a new one")
+
+
+def test_what_is_typed_faster_than_a_program_reads_is_to_be_sent_again(dashboard: Dashboard, inside: str) -> None:
+    deaf = terminal(dashboard, inside, "sh", "-c", "stty raw; echo deaf; exec sleep 1000")
+    with Page(dashboard, {"id": "t", "kind": "terminal", "terminal": deaf}) as page:
+        page.output("t", b"deaf")
+    data = base64.b64encode(b"x" * 60_000).decode()
+    statuses = [
+        dashboard.ask("POST", f"/terminals/{deaf}/input", {"writer": "test", "number": number, "data": data}).status
+        for number in (1, 2, 3)
+    ]
+    assert (statuses[0], statuses[-1]) == (200, 503)
 
 
 def test_input_that_is_sent_again_is_typed_once(dashboard: Dashboard, inside: str) -> None:
@@ -181,6 +193,26 @@ def test_a_log_goes_on_where_a_stream_had_come_to(dashboard: Dashboard, rootfs: 
     with Page(dashboard, {"id": "l", "kind": "log", "container": "log", "cursor": "1:1"}) as page:
         assert page.until(lambda frame: frame["kind"] == "log")["missed"] is True
     dashboard.remove("log")
+
+
+def test_a_long_log_names_the_place_to_go_on_only_at_its_end(dashboard: Dashboard, rootfs: Factory) -> None:
+    dashboard.start("long", faults.write_init(rootfs("busybox")))
+    log = dashboard.berth.home / "containers" / "long" / "log"
+    with log.open("ab") as file:
+        file.write(b"a line that is told\n" * 5000)
+    with Page(dashboard, {"id": "l", "kind": "log", "container": "long"}) as page:
+        frames = [page.until(lambda frame: frame["kind"] == "log") for _ in range(4)]
+    assert ["cursor" in frame for frame in frames] == [False, False, False, True]
+    dashboard.remove("long")
+
+
+def test_a_change_that_is_too_large_for_a_stream_leaves_it_as_it_is(dashboard: Dashboard) -> None:
+    names = [f"{number:0>64}" for number in range(64)]
+    many = [{"id": f"s{number}", "kind": "statistics", "containers": names} for number in range(32)]
+    with Page(dashboard) as page:
+        assert dashboard.ask("POST", f"/streams/{page.id}/subscriptions", {"add": many}).status == 400
+        page.change({"id": "x", "kind": "log", "container": "nothing"})
+        assert page.until(lambda frame: frame["sub"] == "x")["kind"] == "error"
 
 
 def test_the_console_is_seen_and_typed_at(dashboard: Dashboard, rootfs: Factory) -> None:

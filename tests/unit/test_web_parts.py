@@ -14,12 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from berth.home import Home
 from berth.kernel.inet_diag import Address, Owner, look_up, owner_of
 from berth.service.ring import Ring
+from berth.web import audit
+from berth.web.access import Access
 from berth.web.api import TABLE
 from berth.web.files import Files
+from berth.web.gate import Gate, Headers
 from berth.web.openapi import document
-from berth.web.routes import PREFIX, HttpError, parse_body, parse_query
+from berth.web.routes import PREFIX, Caller, HttpError, parse_body, parse_query
 
 PYAPP = Path(__file__).resolve().parents[2] / "pyapp"
 Question = Callable[[Address, Address], Owner | None]
@@ -42,6 +46,38 @@ def test_the_service_imports_nothing_of_the_dashboard() -> None:
 
 def test_the_api_on_the_command_line_needs_no_web_server() -> None:
     assert not imported_by("import berth.web.bridge") & HEAVY
+
+
+def test_guesses_of_many_hours_wait_as_long_as_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("berth.web.gate.time.monotonic", lambda: now)
+    gate = Gate(Home(str(tmp_path), str(tmp_path)), 7575)
+    guess = Headers("127.0.0.1:7575", None, "Bearer wrong", "", 0)
+    for _ in range(1100):
+        now += 60
+        with pytest.raises(HttpError, match="not good any more"):
+            gate.identify("GET", "/api/v1/host", 0, guess)
+    now += 59
+    with pytest.raises(HttpError, match="too many"):
+        gate.identify("GET", "/api/v1/host", 0, guess)
+
+
+def test_a_key_that_a_page_got_on_another_port_is_good_for_nothing(tmp_path: Path) -> None:
+    home = Home(str(tmp_path), str(tmp_path))
+    _, secret = Access(home).add("browser", 0, port=7575)
+
+    assert Access(home, 7575).find(secret, 0) is not None
+    assert Access(home, 7576).find(secret, 0) is None
+
+
+def test_the_audit_log_is_told_across_the_moment_when_it_is_turned_over(tmp_path: Path) -> None:
+    home = Home(str(tmp_path), str(tmp_path))
+    told = 0
+    while not (tmp_path / "audit.log.1").exists() or not (tmp_path / "audit.log").exists():
+        audit.note(home, Caller(0, "", "test"), f"GET /{told:0>100}", 200)
+        told += 1
+
+    assert [int(entry.what.partition("/")[2]) for entry in audit.latest(home)] == list(range(told - 200, told))
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 2000), st.integers(1, 30))

@@ -38,6 +38,7 @@ export class BridgeDoor {
         stdout: { emit: (_, line) => lines.add(`${String(line).replace(/\n$/, "")}\n`) },
         stderr: { emit: (_, line) => complaints.push(String(line)) },
         emit: (event, detail) => {
+          delete globalThis[name];
           if (event === "exit" && detail === 0) keep();
           else fail(new Problem(0, complaints.join(" ") || String(detail?.message ?? detail)));
         },

@@ -10,24 +10,29 @@ import { findDoor, forget } from "./way_in.js";
  * "locked" (the page has no right to come in).
  */
 export const connection = signal("connecting");
-/** Why the page is locked, where there is more to say than that it has no token. */
-export const refusal = signal("");
+/** What was said of why there is no connection, "" for nothing. */
+export const reason = signal("");
 
 let door = null;
 let stream = null;
 
-/** Find a way in and open the stream. */
-export async function connect() {
+/** Find a way in and open the stream; `take` gets the frames of its events. */
+export async function connect(take) {
   try {
     door = await findDoor();
   } catch (problem) {
-    refusal.value = problem.message;
+    reason.value = problem.message;
   }
   if (!door) {
     connection.value = "locked";
     return;
   }
-  stream = new Stream(door, (state) => (state === "refused" ? lock() : (connection.value = state)));
+  stream = new Stream(door, (state, why) => {
+    if (state === "refused") return lock();
+    reason.value = why;
+    connection.value = state;
+  });
+  stream.subscribe({ kind: "events" }, take);
   void stream.run();
 }
 
@@ -59,6 +64,7 @@ export function containerPath(name, ...rest) {
 
 function lock() {
   forget();
+  reason.value = "";
   door = null;
   connection.value = "locked";
 }

@@ -24,8 +24,9 @@ export class HttpDoor {
   /** The body of the answer, null where there is none.  Raises Problem. */
   async call(method, path, body) {
     const answer = await this.#send(method, path, body);
-    const found = answer.status === 204 ? null : await answer.json().catch(() => null);
+    const found = answer.status === 204 ? null : await answer.json().catch(() => undefined);
     if (!answer.ok) throw problemIn(answer.status, found);
+    if (found === undefined) throw new Problem(0, t("connection.none")); // it was cut short
     return found;
   }
 
@@ -89,7 +90,7 @@ export class HttpDoor {
       return await fetch(`${this.#base}/api/v1${path}`, options);
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Problem(0, String(error.message));
+      throw new Problem(0, t("connection.none")); // what the browser says of it is in its own language
     }
   }
 }

@@ -5,7 +5,9 @@
 
 import { toBase64 } from "./bytes.js";
 
-const RETRY = 300; // ms; a program that takes no input, or a service that is away
+const NOT_NOW = [0, 429, 503]; // a service that is away or busy, a program that takes no input
+const RETRY = 300; // ms, twice as long after each attempt
+const LONGEST_RETRY = 2400;
 const LARGEST = 16_384; // bytes in one request
 
 export class InputQueue {
@@ -14,6 +16,7 @@ export class InputQueue {
   #waiting = [];
   #number = 0;
   #busy = false;
+  #left = false;
   #writer = crypto.randomUUID();
 
   /** `post` sends a body and raises Problem; `fail` hears of one that will not go away. */
@@ -28,6 +31,11 @@ export class InputQueue {
     if (!this.#busy) void this.#drain();
   }
 
+  /** Nobody looks any more: what does not arrive at the first attempt is forgotten, or another program might get it. */
+  leave() {
+    this.#left = true;
+  }
+
   async #drain() {
     this.#busy = true;
     while (this.#waiting.length) {
@@ -39,17 +47,18 @@ export class InputQueue {
 
   /** Whether it arrived; the same number again until the service has it or says that it never will. */
   async #deliver(body) {
-    for (;;) {
+    for (let pause = RETRY; ; pause = Math.min(pause * 2, LONGEST_RETRY)) {
       try {
         await this.#post(body);
         return true;
       } catch (problem) {
-        if (![0, 409, 429, 503].includes(problem.status)) {
+        if (this.#left) return false;
+        if (!NOT_NOW.includes(problem.status)) {
           this.#fail(problem);
           return false;
         }
       }
-      await new Promise((keep) => setTimeout(keep, RETRY));
+      await new Promise((keep) => setTimeout(keep, pause));
     }
   }
 }

@@ -2,13 +2,15 @@
  * The page's one stream: everything that comes by itself comes through it.
  *
  * A subscription lives until it is given back, however often the connection is lost: each remembers where it is
- * (`cursor`, `position`) and asks for what follows when the stream is opened again.
+ * (`cursor`, `position`) and asks for what follows when the stream is opened again.  Without `events`, which end with the
+ * service, nothing else is told for long either: the stream ends with them, and they are asked for again with the next.
  */
 
 import { Problem, Stranger } from "./problem.js";
 
 const LONGEST_PAUSE = 15_000; // ms between attempts to reconnect
-const STEADY = 5_000; // ms after which a stream that ended is opened again without a pause
+const SHORTEST_PAUSE = 500;
+const STEADY = 5_000; // ms after which a stream that ended counts as the first that did
 
 export class Stream {
   #door;
@@ -17,10 +19,14 @@ export class Stream {
   #id = null;
   #changes = Promise.resolve();
   #abort = null;
+  #complaint = null;
   #wake = null;
   #counter = 0;
 
-  /** `onState` hears "open", "lost" or "stranger" (it will be tried again) and "refused" (the token is of no use). */
+  /**
+   * `onState` hears "open", "lost" or "stranger" (it will be tried again) and "refused" (the token is of no use), and what
+   * the service said of it, "" for nothing.
+   */
   constructor(door, onState) {
     this.#door = door;
     this.#onState = onState;
@@ -41,27 +47,30 @@ export class Stream {
 
   /** Keep the stream open until the token is refused. */
   async run() {
-    for (let pause = 500; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+    for (let pause = SHORTEST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
       const began = Date.now();
       const problem = await this.#once();
-      if (problem?.status === 401) return this.#onState("refused");
-      this.#onState(problem instanceof Stranger ? "stranger" : "lost");
-      if (Date.now() - began > STEADY) pause = 500;
+      if (problem.status === 401) return this.#onState("refused", problem.message);
+      this.#onState(problem instanceof Stranger ? "stranger" : "lost", problem.status === 0 ? "" : problem.message);
+      if (Date.now() - began > STEADY) pause = SHORTEST_PAUSE;
       await this.#sleep(pause);
     }
   }
 
+  /** Why the stream could not be opened, or has ended. */
   async #once() {
     this.#abort = new AbortController();
+    this.#complaint = null;
     const wanted = [...this.#subscriptions.values()].map((entry) => entry.subscription);
     const asked = new Set(wanted.map((subscription) => subscription.id));
     try {
       await this.#door.stream(wanted, (frame) => this.#take(frame, asked), this.#abort.signal);
-      return null;
+      return this.#complaint ?? new Problem(0, "");
     } catch (error) {
-      return error instanceof Problem ? error : new Problem(0, String(error));
+      return error instanceof Problem ? error : new Problem(0, "");
     } finally {
       this.#id = null;
+      this.#abort.abort(); // what failed on our side would be read on
     }
   }
 
@@ -71,6 +80,10 @@ export class Stream {
     if (!entry) return;
     if ("cursor" in frame) entry.subscription.cursor = frame.cursor;
     if ("position" in frame) entry.subscription.position = frame.position;
+    if (frame.kind === "error" && entry.subscription.kind === "events") {
+      this.#complaint = new Problem(503, frame.detail);
+      return;
+    }
     if (frame.kind === "end" || frame.kind === "error") this.#subscriptions.delete(frame.sub);
     entry.take(frame);
   }
@@ -82,7 +95,7 @@ export class Stream {
     const add = entries.filter((subscription) => !asked.has(subscription.id));
     const drop = [...asked].filter((known) => !this.#subscriptions.has(known));
     if (add.length || drop.length) this.#change({ add, drop });
-    this.#onState("open");
+    this.#onState("open", "");
   }
 
   /** Send a change behind those before it; one that can't be made ends the stream, and the next has it from the start. */
@@ -99,9 +112,10 @@ export class Stream {
     });
   }
 
+  /** Wait for `milliseconds`; where nobody sees the page, until somebody does. */
   #sleep(milliseconds) {
     return new Promise((keep) => {
-      const timer = setTimeout(keep, milliseconds);
+      const timer = document.hidden ? 0 : setTimeout(keep, milliseconds);
       this.#wake = () => {
         clearTimeout(timer);
         keep();

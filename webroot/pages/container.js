@@ -12,6 +12,7 @@ import { state } from "../state.js";
 import { html, useEffect, useRef } from "../view.js";
 
 const TABS = {
+  __proto__: null,
   overview: { name: "Details", load: () => import("./container/details.js") },
   terminal: { name: "Terminals", load: () => import("./container/terminal.js") },
   logs: { name: "Logs", load: () => import("./container/logs.js") },
@@ -21,7 +22,8 @@ const TABS = {
   console: { name: "Console", load: () => import("./container/console.js") },
 };
 
-export function Container({ parts: [name, tab = "overview"] }) {
+export function Container({ parts: [name, wanted] }) {
+  const tab = wanted in TABS ? wanted : "overview";
   const summary = state.value.containers[name];
   if (!state.value.ready) return html`<div class="page"><${Waiting} /></div>`;
   if (!summary) return html`<${Gone} name=${name} />`;
@@ -40,10 +42,9 @@ export function Container({ parts: [name, tab = "overview"] }) {
 
 function Tab({ summary, tab }) {
   // Asked anew for every state: what is told of a container that runs differs from one that does not.
-  const answer = useAnswer(containerPath(summary.name));
-  const view = TABS[tab] ?? TABS.overview;
+  const answer = useAnswer(containerPath(summary.name), summary.state);
   if (!answer.value) return html`<${Waiting} problem=${answer.problem} again=${answer.again} />`;
-  return html`<${Lazy} ...${view} key=${summary.state} summary=${summary} answer=${answer.value} again=${answer.again} />`;
+  return html`<${Lazy} ...${TABS[tab]} summary=${summary} answer=${answer.value} again=${answer.again} />`;
 }
 
 /** Arrow keys go from tab to tab, as the pattern for tabs asks. */

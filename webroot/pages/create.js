@@ -1,7 +1,7 @@
 /** A new container in three steps: where its files are, what it may do, and what its start will do. */
 
 import { attempt, begin } from "../actions.js";
-import { call } from "../api/client.js";
+import { call, containerPath } from "../api/client.js";
 import { t } from "../language.js";
 import { ask } from "../parts/dialog.js";
 import { FromFile } from "../parts/from_file.js";
@@ -15,7 +15,7 @@ import { dangers } from "../spec.js";
 import { state } from "../state.js";
 import { html, useEffect, useId, useState } from "../view.js";
 
-const SOURCES = { demo: "rocket", rootfs: "folder", image: "image" };
+const SOURCES = { __proto__: null, demo: "rocket", rootfs: "folder", image: "image" };
 const EXAMPLES = { rootfs: "/data/local/debian", image: "/data/local/debian.img" };
 const ROOM = { key: "volatile_size", kind: "size", example: "512M" };
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$/; // escaped as the pattern of a field has to be
@@ -131,9 +131,11 @@ function Review({ spec, source, options, back }) {
   }, []);
   const make = async (start) => {
     setBusy(true);
-    const made = source === "demo" ? await makeDemo(spec) : await attempt("POST", "/containers", { spec });
+    const made = await (source === "demo" ? attempt("POST", "/demo", { name: spec.name }) : attempt("POST", "/containers", { spec }));
+    const complete = made && (source !== "demo" || (await withOptions(made.spec, spec)));
     setBusy(false);
     if (!made) return;
+    if (!complete) return go(["containers", spec.name, "configuration"], { replace: true }); // it is there, with no options
     if (start) await begin(spec.name, "start", options);
     go(["containers", spec.name], { replace: true });
   };
@@ -151,9 +153,7 @@ function Review({ spec, source, options, back }) {
   </div>`;
 }
 
-/** Make the demo, then give it the options that were chosen. */
-async function makeDemo(spec) {
-  const made = await attempt("POST", "/demo", { name: spec.name });
-  if (!made || Object.keys(spec).length === 1) return made;
-  return attempt("PUT", `/containers/${encodeURIComponent(spec.name)}`, { spec: { ...made.spec, ...spec } });
+/** Give the demo, which has been `made`, the options that were chosen; what is returned says whether it has them. */
+function withOptions(made, spec) {
+  return Object.keys(spec).length === 1 || attempt("PUT", containerPath(spec.name), { spec: { ...made, ...spec } });
 }

@@ -1,6 +1,6 @@
 /** What one sees who has no right to come in: how to get it. */
 
-import { refusal } from "../api/client.js";
+import { reason } from "../api/client.js";
 import { t } from "../language.js";
 import { html } from "../view.js";
 
@@ -8,7 +8,7 @@ export function Locked() {
   return html`<main id="main" tabindex="-1" class="locked">
     <img src="icon.svg" alt="" width="72" height="72" />
     <h1>${t("locked.title")}</h1>
-    ${refusal.value && html`<p class="banner error" role="alert">${refusal.value}</p>`}
+    ${reason.value && html`<p class="banner error" role="alert">${reason.value}</p>`}
     <p>${t("locked.text")}</p>
     <ol class="points">
       <li>${t("locked.phone")}</li>

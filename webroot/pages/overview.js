@@ -1,6 +1,5 @@
 /** The first view: the device, what needs attention, and a card for every container. */
 
-import { call } from "../api/client.js";
 import { t } from "../language.js";
 import { ContainerCard } from "../parts/container_card.js";
 import { Icon } from "../parts/icon.js";
@@ -26,7 +25,7 @@ export function Overview() {
         <h1>${t("nav.containers")}</h1>
         ${state.value.ready && all.length > 0 && html`<p class="quiet">${t("overview.count", { count: all.length, running })}</p>`}
       </div>
-      ${all.length > 1 &&
+      ${(all.length > 1 || chosen) &&
       html`<button class="text-button" aria-pressed=${chosen !== null} onClick=${() => setChosen(chosen ? null : new Set())}>
         <${Icon} name="check" />${t(chosen ? "overview.select_end" : "overview.select")}
       </button>`}
@@ -34,7 +33,7 @@ export function Overview() {
     </header>
     <${HostStrip} />
     <${Attention} />
-    ${all.length > MANY && html`<${Search} value=${sought} onInput=${setSought} />`}
+    ${(all.length > MANY || sought) && html`<${Search} value=${sought} onInput=${setSought} />`}
     ${!state.value.ready && html`<${Waiting} />`}
     ${state.value.ready && all.length === 0 && html`<${Welcome} />`}
     <ul class="cards">
@@ -89,28 +88,18 @@ function HostStrip() {
 
 /** What the user should know before they wonder why something does not work. */
 function Attention() {
-  const [found, setFound] = useState({ missing: 0, safe: false, kept: [] });
-  useEffect(() => {
-    let wanted = true;
-    Promise.all([call("GET", "/check"), call("GET", "/settings")]).then(
-      ([check, settings]) => {
-        const missing = check.requirements.filter((one) => one.required && one.state === "missing").length;
-        if (wanted) setFound({ missing, safe: settings.safe_mode, kept: Object.keys(settings.kept_back) });
-      },
-      () => {}, // the views of these two say what failed
-    );
-    return () => {
-      wanted = false;
-    };
-  }, []);
+  const check = useAnswer("/check").value; // the views of these say what failed
+  const settings = useAnswer("/settings").value;
   const update = useAnswer("/updates", lastLook.value?.ended_at).value;
-  const kept = found.safe ? t("attention.safe_mode") : found.kept.length > 0 && t("attention.kept_back", { names: found.kept.join(", ") });
+  const missing = check?.requirements.filter((one) => one.required && one.state === "missing").length ?? 0;
+  const names = Object.keys(settings?.kept_back ?? {});
+  const kept = settings?.safe_mode ? t("attention.safe_mode") : names.length > 0 && t("attention.kept_back", { names: names.join(", ") });
   const broken = containers.value.filter((one) => one.error || ["crashed", "stuck", "unattended"].includes(one.state));
   return html`
     ${kept && html`<a class="banner warn" href=${link("settings")}><${Icon} name="warning" /><span>${kept}</span></a>`}
     ${update?.newer && html`<a class="banner warn" href=${link("about")}><${Icon} name="info" /><span>${t("updates.newer", { version: update.latest })}</span></a>`}
-    ${found.missing > 0 &&
-    html`<a class="banner warn" href=${link("check")}><${Icon} name="shield" /><span>${t("attention.check", { count: found.missing })}</span></a>`}
+    ${missing > 0 &&
+    html`<a class="banner warn" href=${link("check")}><${Icon} name="shield" /><span>${t("attention.check", { count: missing })}</span></a>`}
     ${broken.map(
       (one) =>
         html`<a class="banner error" key=${one.name} href=${link("containers", one.name)}>

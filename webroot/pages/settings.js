@@ -35,9 +35,10 @@ export function Settings() {
 
 function Look() {
   const id = useId();
+  const choose = (event) => chooseLanguage(event.target.value).catch((problem) => notify(problem.message, "error"));
   return html`<section class="card"><div class="fields">
     <div class="field"><label for=${id}>${t("settings.language")}</label>
-      <select id=${id} value=${language.value} onChange=${(event) => chooseLanguage(event.target.value)}>
+      <select id=${id} value=${language.value} onChange=${choose}>
         ${Object.entries(languages.value).map(([name, label]) => html`<option key=${name} value=${name} lang=${name}>${label}</option>`)}
       </select></div>
     <fieldset><legend>${t("settings.theme")}</legend>

@@ -6,6 +6,7 @@ import { theme } from "../theme.js";
 import { KEPT, SECONDS } from "../usage.js";
 import { html, useEffect, useRef } from "../view.js";
 import { duration } from "../words.js";
+import { notify } from "./notice.js";
 import { loadStyle } from "./style_sheet.js";
 
 const HEIGHT = 160;
@@ -29,7 +30,7 @@ export function Chart({ at, curves, shown, seconds = SECONDS * (KEPT - 1) }) {
       chart.current = new Plot(options(element, curves, shown, seconds), latest.current, element);
       observer = new ResizeObserver(() => chart.current.setSize({ width: element.clientWidth, height: HEIGHT }));
       observer.observe(element);
-    });
+    }, (problem) => notify(problem.message, "error"));
     return () => {
       wanted = false;
       observer?.disconnect();

@@ -26,6 +26,7 @@ export function ContainerCard({ container, chosen, setChosen }) {
       <a class="card-title" href=${link("containers", name)}>
         <b>${name}</b>
         <span class="quiet">${where(container)}</span>
+        ${!alive && container.last_end && html`<span class="quiet">${t("fact.last_end")}: ${container.last_end}</span>`}
       </a>
       <${StateChip} state=${container.state} />
     </div>

@@ -3,15 +3,21 @@
 import { html, render, useId, useLayoutEffect, useRef } from "../view.js";
 import { t } from "../language.js";
 
-/** Ask; the promise is kept with whether the answer was yes.  `points` are shown as a list, `typed` must be typed first. */
+/**
+ * Ask; the promise is kept with whether the answer was yes.  `points` are shown as a list, `typed` must be typed first.  Who
+ * goes elsewhere, as by Android's Back, has said no.
+ */
 export function ask({ title, text, points = [], yes, danger = false, typed = null }) {
   const place = document.body.appendChild(document.createElement("div"));
   return new Promise((keep) => {
+    const leave = () => answer(false);
     const answer = (value) => {
+      removeEventListener("popstate", leave);
       render(null, place);
       place.remove();
       keep(value);
     };
+    addEventListener("popstate", leave);
     render(html`<${Question} ...${{ title, text, points, yes, danger, typed, answer }} />`, place);
   });
 }

@@ -8,6 +8,8 @@ import { Icon } from "./icon.js";
 
 const EXAMPLES = { configuration: "/sdcard/container.config", variables: "/sdcard/variables.env" };
 
+const MOST = 65_536; // bytes: more than the service takes, which says so, and no film that was chosen by mistake
+
 /** `kind` is one of EXAMPLES, `more` goes with the request, `take` gets the answer. */
 export function FromFile({ kind, more = {}, take }) {
   const id = useId();
@@ -16,7 +18,12 @@ export function FromFile({ kind, more = {}, take }) {
   const change = (key) => (event) => setGiven({ ...given, [key]: event.target.value });
   const choose = async (event) => {
     const [file] = event.target.files;
-    if (file) setGiven({ path: "", text: await file.text() });
+    if (!file) return;
+    try {
+      setGiven({ path: "", text: await file.slice(0, MOST).text() });
+    } catch (error) {
+      setTold({ wrong: error.message, remarks: [] });
+    }
   };
   const read = async () => {
     try {

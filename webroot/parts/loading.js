@@ -1,7 +1,7 @@
 /** What is fetched once for a view, and a view that is loaded when it is first looked at. */
 
 import { html, useEffect, useState } from "../view.js";
-import { assure, call } from "../api/client.js";
+import { assure, call, connection } from "../api/client.js";
 import { loadAllWords, t } from "../language.js";
 import { loadStyle } from "./style_sheet.js";
 
@@ -23,7 +23,15 @@ export function useAnswer(path, since) {
     };
   }, [path, since, round]);
   const current = found.path === path ? found : {};
-  return { value: current.value, problem: current.problem, again: () => setRound((before) => before + 1) };
+  const again = () => setRound((before) => before + 1);
+  useReturn(current.problem, again);
+  return { value: current.value, problem: current.problem, again };
+}
+
+/** Do `again` what has failed with `problem`, once the service is back that did not answer. */
+function useReturn(problem, again) {
+  const back = connection.value === "open";
+  useEffect(() => void (back && problem?.status === 0 && again()), [back]);
 }
 
 /** Shown until an answer is there, or instead of one that failed. */
@@ -50,6 +58,8 @@ export function Lazy({ load, name, ...properties }) {
     };
   }, [name, round]);
   const again = () => setRound((before) => before + 1);
-  if (found.name !== name || !found.View) return html`<${Waiting} problem=${found.name === name && found.problem} again=${again} />`;
+  const problem = found.name === name ? found.problem : undefined;
+  useReturn(problem, again);
+  if (found.name !== name || !found.View) return html`<${Waiting} problem=${problem} again=${again} />`;
   return html`<${found.View} ...${properties} />`;
 }

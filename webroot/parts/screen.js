@@ -79,7 +79,13 @@ async function open(box, label, resize) {
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   terminal.open(box);
-  terminal.textarea.setAttribute("aria-label", label);
+  terminal.textarea.setAttribute("aria-label", `${label}. ${t("terminal.leave")}`);
+  terminal.attachCustomKeyEventHandler((event) => {
+    if (event.key !== "Escape" || !event.shiftKey) return true;
+    event.preventDefault();
+    if (event.type === "keydown") box.parentElement.querySelector(".keys button")?.focus(); // Tab is the program's
+    return false;
+  });
   let told = "";
   const adapt = () => {
     fit.fit();
@@ -103,8 +109,10 @@ async function open(box, label, resize) {
 
 function show(terminal, frame, ended) {
   if (frame.kind === "output") {
+    const bytes = fromBase64(frame.data);
+    if (frame.position === bytes.length) terminal.reset(); // from the start: a console tells it all again to a new stream
     if (frame.missed) terminal.write(`\r\n\u001b[2m[${t("terminal.missed", { count: frame.missed })}]\u001b[0m\r\n`);
-    terminal.write(fromBase64(frame.data));
+    terminal.write(bytes);
   } else {
     ended(frame);
   }
@@ -141,6 +149,7 @@ function Keys({ terminal, adapt, held, hold, send }) {
     <button aria-label=${t("paste")} onClick=${paste}><${Icon} name="paste" size=${20} /></button>
     <button aria-label=${t("terminal.smaller")} onClick=${() => enlarge(-1)}><${Icon} name="smaller" size=${20} /></button>
     <button aria-label=${t("terminal.larger")} onClick=${() => enlarge(1)}><${Icon} name="larger" size=${20} /></button>
+    <span class="quiet leave">${t("terminal.leave")}</span>
   </div>`;
 }
 

@@ -42,15 +42,16 @@ function Switch({ option, value, change }) {
     checked=${value === true} change=${(on) => change(on || undefined)} />`;
 }
 
-function SetOfSwitches({ option, value = [], change }) {
+function SetOfSwitches({ option, value, change }) {
+  const chosen = value ?? [];
   return html`<fieldset>
     <legend>${t(`option.${option.key}`)}</legend>
     <p class="quiet">${t(`option.${option.key}.help`)}</p>
     ${option.choices.map(
       (choice) =>
         html`<${Toggle} key=${choice} label=${t(`option.${option.key}.${choice}`)} help=${t(`danger.${choice}`)} danger
-          checked=${value.includes(choice)}
-          change=${(on) => change(option.choices.filter((one) => (one === choice ? on : value.includes(one))))} />`,
+          checked=${chosen.includes(choice)}
+          change=${(on) => change(option.choices.filter((one) => (one === choice ? on : chosen.includes(one))))} />`,
     )}
   </fieldset>`;
 }
@@ -81,7 +82,7 @@ export function Written({ option, value, change }) {
   const id = useId();
   const notation = NOTATION[option.kind];
   const [text, setText] = useState(() => String(notation.print(value)));
-  const several = ["words", "binds", "pairs", "hooks"].includes(option.kind);
+  const several = !["text", "number", "size"].includes(option.kind);
   const wrong = Number.isNaN(notation.read(text));
   const input = (event) => {
     setText(event.target.value);
@@ -94,8 +95,8 @@ export function Written({ option, value, change }) {
     <label for=${id}>${t(`option.${option.key}`)}${option.danger && html` <${Icon} name="warning" size=${18} />`}</label>
     ${several
       ? html`<textarea rows="2" ...${shared} ...${more}></textarea>`
-      : html`<input type=${option.kind === "number" ? "number" : "text"} min=${option.least ?? "0"} step=${option.step} ...${shared} ...${more} />`}
-    <p id=${`${id}-help`} class=${wrong ? "wrong" : "quiet"}>${wrong ? t("form.not_a_size") : t(`option.${option.key}.help`)}</p>
+      : html`<input type="text" inputmode=${option.kind === "number" ? "decimal" : undefined} ...${shared} ...${more} />`}
+    <p id=${`${id}-help`} class=${wrong ? "wrong" : "quiet"}>${wrong ? t(`form.not_a_${option.kind}`) : t(`option.${option.key}.help`)}</p>
   </div>`;
 }
 

@@ -2,7 +2,7 @@
 
 const loaded = new Map();
 
-/** Load the style sheet at `path` once; the promise is kept when it holds. */
+/** Load the style sheet at `path` once; the promise is kept when it holds.  After a failure another attempt may do better. */
 export function loadStyle(path) {
   if (!loaded.has(path)) {
     loaded.set(
@@ -12,7 +12,11 @@ export function loadStyle(path) {
         sheet.rel = "stylesheet";
         sheet.href = path;
         sheet.onload = keep;
-        sheet.onerror = () => fail(new Error(`${path} could not be loaded`));
+        sheet.onerror = () => {
+          loaded.delete(path);
+          sheet.remove();
+          fail(new Error(`${path} could not be loaded`));
+        };
         document.head.append(sheet);
       }),
     );

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from berth.errors import BerthError, MissingError, UsageError
 from berth.home import Home
+from berth.store import replace_file
 
 TICKET_SECONDS = 30.0
 _USE_SECONDS = 600.0  # how exact the last use is: each note of it is a write to the flash
@@ -50,9 +51,10 @@ class Ticket(Struct, frozen=True):
 
 
 class Access:
-    """The tokens and tickets of one home."""
+    """The tokens and tickets of one home; for whom it serves at `port`, what pages got on other ports is no token."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, port: int | None = None) -> None:
+        self._port = port
         self._state = home.state
         self._path = f"{home.state}/access.json"
         self._folder = f"{home.run}/tickets"
@@ -140,6 +142,8 @@ class Access:
         for token in self.tokens():
             if hmac.compare_digest(token.digest, digest) and uid in (0, token.uid):
                 found = token
+        if found is not None and self._port is not None and found.port not in (None, self._port):
+            return None
         return found
 
     def note_use(self, token: Token) -> None:
@@ -210,14 +214,7 @@ class Access:
             raise BerthError(f"{self._path}: tokens can't be kept there: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            data = msgspec.json.encode(change(self.tokens()))
-            fresh = os.open(f"{self._path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fresh, data)
-                os.fsync(fresh)
-            finally:
-                os.close(fresh)
-            os.rename(f"{self._path}.new", self._path)
+            replace_file(self._path, msgspec.json.encode(change(self.tokens())))
         except OSError as error:
             raise BerthError(f"{self._path}: tokens can't be kept there: {error.strerror}") from error
         finally:

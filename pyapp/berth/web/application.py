@@ -79,6 +79,8 @@ class Dashboard:
             if error.allow:
                 response.headers["Allow"] = error.allow
             return response
+        except (BerthError, OSError) as error:  # such as the file of tokens, which somebody has written by hand
+            return _response(problem_of(error))
 
     def _page(self, path: str) -> Response:
         self._gate.check_page(_uid())

@@ -1,6 +1,7 @@
 """The API's routes about paired apps: the uids that have tokens."""
 
 import pwd
+import re
 
 from berth.errors import BerthError, MissingError
 from berth.web import browser
@@ -8,6 +9,8 @@ from berth.web.access import Access
 from berth.web.models import App, Apps
 from berth.web.routes import Call
 from berth.web.streams import end_streams
+
+_UID = re.compile(r"[0-9]{1,10}")
 
 
 def apps(call: Call) -> Apps:
@@ -48,7 +51,7 @@ def _names(uids: tuple[int, ...]) -> dict[int, tuple[str, ...]]:
 def unpair(call: Call) -> None:
     """Make all tokens of an app worthless, and end what it still streams."""
     word = call.words["uid"]
-    gone = Access(call.home).revoke_all(int(word)) if word.isascii() and word.isdecimal() else ()
+    gone = Access(call.home).revoke_all(int(word)) if _UID.fullmatch(word) else ()
     if not gone:
         raise MissingError("there is no such app; it may have been unpaired already")
     for identity in gone:

@@ -30,16 +30,13 @@ def note(home: Home, caller: Caller, what: str, status: int) -> None:
 
 def latest(home: Home) -> tuple[AuditEntry, ...]:
     """Return the last entries, newest last."""
-    try:
-        with open(_path(home), "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _SHOWN * 400))
-            lines = file.read().split(b"\n")
-    except OSError:
-        return ()
     entries = []
-    for line in lines:
-        with contextlib.suppress(msgspec.MsgspecError):  # the first may be cut, the last is empty
-            entries.append(msgspec.json.decode(line, type=AuditEntry))
+    for path in (f"{_path(home)}.1", _path(home)):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _SHOWN * 400))
+            for line in file:
+                with contextlib.suppress(msgspec.MsgspecError):  # the first may be cut
+                    entries.append(msgspec.json.decode(line, type=AuditEntry))
     return tuple(entries[-_SHOWN:])
 
 

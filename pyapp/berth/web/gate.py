@@ -20,6 +20,7 @@ MANAGER_ORIGIN = "https://mui.kernelsu.org"
 _SHELL = 2000  # AID_SHELL: who has a computer attached
 _ANDROID = "/system/build.prop"
 _FREE_FAILURES = 5
+_DOUBLINGS = 6  # of one second
 _LONGEST_SECONDS = 60.0
 _NOTE_SECONDS = 60.0
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
@@ -44,7 +45,7 @@ class Gate:
     """The gate of one web process, which listens on `port` of 127.0.0.1."""
 
     def __init__(self, home: Home, port: int) -> None:
-        self.access = Access(home)
+        self.access = Access(home, port)
         self._home = home
         self._host = f"127.0.0.1:{port}"
         self._port = port
@@ -54,7 +55,10 @@ class Gate:
         self._noted: dict[int, float] = {}
 
     def admit(self, peer: Address) -> int | None:
-        """Return the uid of the process that has just connected from `peer`; None for one to be refused."""
+        """Return the uid of the process that has just connected from `peer`; None for one to be refused.
+
+        Raises OSError, BerthError where it can't be told.
+        """
         owner = owner_of(peer, ("127.0.0.1", self._port))
         if owner is None or owner.inode == 0:
             return None
@@ -121,7 +125,8 @@ class Gate:
     def _count_failure(self, uid: int) -> None:
         with self._lock:
             count = self._failures.get(uid, _Failures(0, 0.0)).number + 1
-            wait = min(2.0 ** (count - _FREE_FAILURES), _LONGEST_SECONDS) if count >= _FREE_FAILURES else 0.0
+            doubled = min(count - _FREE_FAILURES, _DOUBLINGS)  # a float ends at 2.0**1024
+            wait = min(2.0**doubled, _LONGEST_SECONDS) if doubled >= 0 else 0.0
             self._failures[uid] = _Failures(count, time.monotonic() + wait)
 
     def cors(self, origin: str | None, *, private_network: bool) -> Mapping[str, str]:

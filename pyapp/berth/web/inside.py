@@ -9,7 +9,7 @@ from berth.web import history, samples
 from berth.web.containers import name_in
 from berth.web.encoding import from_base64
 from berth.web.models import HistoryAnswer, Processes, Taken, Terminals
-from berth.web.routes import Call
+from berth.web.routes import Call, HttpError
 from berth.web.streams import change_stream
 
 
@@ -66,11 +66,10 @@ def type_in(call: Call) -> Taken:
     """Type in a terminal."""
     request = Request(call="type", writer=call.body.writer, number=call.body.number)
     reply = ask_terminal(call.home, call.words["id"], request, from_base64(call.body.data))
+    if reply.busy and reply.terminal.ended is not None:
+        raise BerthError("the program in this terminal has ended; open a new one")
     if reply.busy:
-        ended = reply.terminal.ended is not None
-        raise BerthError(
-            "the program in this terminal has ended" if ended else "the program reads nothing now; try again"
-        )
+        raise HttpError(503, "the program in this terminal reads nothing now; try again")
     return Taken(reply.number)
 
 

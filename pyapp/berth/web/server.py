@@ -11,6 +11,7 @@ from waitress.channel import HTTPChannel  # type: ignore[import-untyped]  # it h
 from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]  # it has none
 from waitress.task import ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]  # it has none
 
+from berth.errors import BerthError
 from berth.web.gate import Gate
 
 _THREADS = 32
@@ -110,7 +111,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
         if accepted is None:
             return
         conn, address = accepted
-        uid = self._gate.admit(address)
+        try:
+            uid = self._gate.admit(address)
+        except (OSError, BerthError):
+            uid = None  # waitress would close the listening socket: one caller would be refused for all
         if uid is None or not self._has_room(uid):
             conn.close()
             return

@@ -104,7 +104,7 @@ class _Events(_FromSocket):
     def more(self) -> Iterator[Frame]:
         data = self._sock.recv(65536)
         if not data:
-            raise BerthError("the service has ended; reload the page when it runs again")
+            raise BerthError('the service has ended; start it with "berth serve --background"')
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             event: Frame = msgspec.json.decode(line)
@@ -178,8 +178,9 @@ class _Log:
         data = self._reader.read()
         cursor, missed = self._reader.cursor, self._reader.missed
         for begin in range(0, len(data), _CHUNK):
-            last = begin + _CHUNK >= len(data)
-            told = {"cursor": cursor if last else "", "missed": missed and begin == 0}
+            told: Frame = {"missed": missed and begin == 0}
+            if begin + _CHUNK >= len(data):
+                told["cursor"] = cursor
             yield {"kind": "log", "data": to_base64(data[begin : begin + _CHUNK]), **told}
         self._reader.missed = False
         if self._reader.gone:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from berth.errors import BerthError, MissingError
+from berth.errors import BerthError, MissingError, UsageError
 from berth.home import Home
 from berth.kernel.call import explain
 from berth.kernel.sockets import listen, short_path
@@ -25,7 +25,10 @@ _MOST_SUBSCRIPTIONS = 64
 
 
 class Stream:
-    """A stream of the token `token` ("" for root by the command line); iterate over `frames`, then `close` it."""
+    """A stream of the token `token` ("" for root by the command line); iterate over `frames`, then `close` it.
+
+    One that tells of events ends with them: that is with the service, and whoever reads it has to come again.
+    """
 
     def __init__(self, home: Home, token: str, request: StreamRequest) -> None:
         """Raises OSError when there can be no more."""
@@ -34,6 +37,8 @@ class Stream:
         self._poller = select.poll()
         self._polled: dict[int, str] = {}
         self._begin = request
+        self._events: set[str] = set()
+        self._is_over = False
         self.id = f"{token or 'bridge'}-{secrets.token_hex(16)}"
         os.makedirs(f"{home.run}/streams", mode=0o700, exist_ok=True)
         self._changes = listen(_path(home, self.id), socket.SOCK_DGRAM)
@@ -48,7 +53,7 @@ class Stream:
         """Yield frames, each a JSON object with the line's end, until the stream is ended."""
         yield _line({"kind": "hello", "stream": self.id})
         yield from self._change(StreamChange(add=self._begin.subscriptions))
-        while True:
+        while not self._is_over:
             for fd, _ in self._poller.poll(self._milliseconds()):
                 if fd == self._changes.fileno():
                     data = self._changes.recv(_CHANGE_BYTES)
@@ -74,12 +79,14 @@ class Stream:
             yield from self._add(wanted)
 
     def _add(self, wanted: Subscription) -> Iterator[bytes]:
+        if wanted.kind == "events":
+            self._events.add(wanted.id)
         try:
             if len(self._sources) >= _MOST_SUBSCRIPTIONS:
                 raise BerthError("this page looks at too much at once; close a terminal or a log")
             source = open_source(self._home, wanted)
-        except BerthError as error:
-            yield _line({"sub": wanted.id, "kind": "error", "detail": str(error)})
+        except (BerthError, OSError) as error:
+            yield self._failed(wanted.id, error)
             return
         self._sources[wanted.id] = source
         fd = source.fileno()
@@ -96,14 +103,19 @@ class Stream:
             for frame in source.first() if first else source.more():
                 yield _line({"sub": name, **frame})
         except (BerthError, OSError) as error:
-            said = explain(error) if isinstance(error, OSError) else str(error)
-            yield _line({"sub": name, "kind": "error", "detail": said})
+            yield self._failed(name, error)
             self._drop(name)
             return
         if source.ended:
             self._drop(name)
 
+    def _failed(self, name: str, error: Exception) -> bytes:
+        self._is_over = self._is_over or name in self._events
+        said = explain(error) if isinstance(error, OSError) else str(error)
+        return _line({"sub": name, "kind": "error", "detail": said})
+
     def _drop(self, name: str) -> None:
+        self._events.discard(name)
         source = self._sources.pop(name, None)
         if source is None:
             return
@@ -123,8 +135,11 @@ class Stream:
 
 
 def change_stream(home: Home, identity: str, change: StreamChange) -> None:
-    """Have a stream tell of other things; raises MissingError where it has ended."""
-    _send(home, identity, msgspec.json.encode(change))
+    """Have a stream tell of other things; raises MissingError where it has ended, UsageError for too many of them."""
+    data = msgspec.json.encode(change)
+    if len(data) > _CHANGE_BYTES:
+        raise UsageError("these are too many subscriptions at once; ask for them one after the other")
+    _send(home, identity, data)
 
 
 def end_stream(home: Home, identity: str) -> None:

@@ -7,58 +7,78 @@ import { notify } from "../../parts/notice.js";
 import { Waiting } from "../../parts/loading.js";
 import { PlanList } from "../../parts/plan_list.js";
 import { SpecForm } from "../../parts/spec_form.js";
+import { readSpec } from "../../spec.js";
 import { isAlive } from "../../state.js";
-import { html, useEffect, useId, useState } from "../../view.js";
+import { html, useEffect, useId, useRef, useState } from "../../view.js";
 import { agreed } from "../create.js";
 
 const SHAPES = ["form", "raw", "plan"];
 
 export function Configuration({ summary, answer: { spec: saved }, again }) {
   const [shape, setShape] = useState("form");
-  const [spec, setSpec] = useState(saved);
+  const [written, setWritten] = useState(null); // what is saved, until something is changed
+  const [wrong, setWrong] = useState("");
+  const [round, setRound] = useState(0);
+  const text = JSON.stringify(saved);
+  const last = useRef(text);
+  useEffect(() => {
+    if (last.current === text) return;
+    last.current = text;
+    if (JSON.stringify(written) === text) setWritten(null);
+    else if (!written) setRound(round + 1); // somebody else has saved
+  }, [text]);
   if (!saved) return html`<p class="quiet">${t("configuration.not_saved")}</p>`;
-  const changed = JSON.stringify(spec) !== JSON.stringify(saved);
+  const spec = written ?? saved;
+  const changed = JSON.stringify(spec) !== text;
   const save = async (restart) => {
     if (!(await agreed(spec))) return;
     const answer = await attempt("PUT", containerPath(summary.name), { spec });
     if (!answer) return;
-    setSpec(answer.spec); // as it is spelled now that it is saved
+    setWritten(answer.spec); // as it is spelled now that it is saved
     notify(t(isAlive(summary.state) && !restart ? "configuration.saved_later" : "configuration.saved"));
     again();
     if (restart) await begin(summary.name, "restart");
   };
+  const discard = () => {
+    setWritten(null);
+    setWrong("");
+    setRound(round + 1); // fields show what they have from the start
+  };
+  const look = (one) => {
+    setShape(one);
+    setWrong(""); // what could not be read stays behind
+  };
   const views = {
-    form: () => html`<${SpecForm} spec=${spec} change=${setSpec} />`,
-    raw: () => html`<${Raw} spec=${spec} change=${setSpec} />`,
+    form: () => html`<${SpecForm} key=${round} spec=${spec} change=${setWritten} />`,
+    raw: () => html`<${Raw} key=${round} spec=${spec} change=${setWritten} wrong=${wrong} complain=${setWrong} />`,
     plan: () => html`<${Planned} spec=${spec} />`,
   };
   return html`
     <div class="segments" role="group" aria-label=${t("configuration.shape")}>
-      ${SHAPES.map((one) => html`<button key=${one} aria-pressed=${shape === one} onClick=${() => setShape(one)}>${t(`configuration.${one}`)}</button>`)}
+      ${SHAPES.map((one) => html`<button key=${one} aria-pressed=${shape === one} onClick=${() => look(one)}>${t(`configuration.${one}`)}</button>`)}
     </div>
     <p class="quiet">${t(`configuration.${shape}_help`)}</p>
     ${views[shape]()}
-    ${changed &&
+    ${(changed || wrong) &&
     html`<div class="page-foot">
-      <button class="text-button" onClick=${() => setSpec(saved)}>${t("configuration.discard")}</button>
-      ${isAlive(summary.state) && html`<button class="tonal-button" onClick=${() => save(true)}>${t("configuration.save_restart")}</button>`}
-      <button class="filled-button" onClick=${() => save(false)}>${t("configuration.save")}</button>
+      <button class="text-button" onClick=${discard}>${t("configuration.discard")}</button>
+      ${isAlive(summary.state) && html`<button class="tonal-button" disabled=${Boolean(wrong)} onClick=${() => save(true)}>${t("configuration.save_restart")}</button>`}
+      <button class="filled-button" disabled=${Boolean(wrong)} onClick=${() => save(false)}>${t("configuration.save")}</button>
     </div>`}
   `;
 }
 
-/** The spec as JSON; it becomes the spec as soon as it can be read. */
-function Raw({ spec, change }) {
+/** The spec as JSON; it becomes the spec as soon as it can be read, and `complain` hears why it can't. */
+function Raw({ spec, change, wrong, complain }) {
   const id = useId();
   const [text, setText] = useState(() => JSON.stringify(spec, null, 2));
-  const [wrong, setWrong] = useState("");
   const input = (event) => {
     setText(event.target.value);
     try {
-      change(JSON.parse(event.target.value));
-      setWrong("");
+      change(readSpec(event.target.value));
+      complain("");
     } catch (error) {
-      setWrong(error.message);
+      complain(error instanceof SyntaxError ? error.message : t("configuration.no_spec"));
     }
   };
   return html`<div class="field">

@@ -12,12 +12,14 @@ const SHOWN = 1000; // lines in the page at once
 export function Logs({ summary }) {
   const [lines, setLines] = useState([]);
   const [missed, setMissed] = useState(false);
+  const [problem, setProblem] = useState("");
   const [sought, setSought] = useState("");
   const [following, setFollowing] = useState(true);
   const box = useRef(null);
   useEffect(() => {
     const decoder = new TextDecoder();
     return subscribe({ kind: "log", container: summary.name, cursor: "" }, (frame) => {
+      if (frame.kind === "error") setProblem(frame.detail);
       if (frame.kind !== "log") return;
       if (frame.missed) setMissed(true);
       const text = decoder.decode(fromBase64(frame.data), { stream: true });
@@ -40,6 +42,7 @@ export function Logs({ summary }) {
       <button class="tonal-button" aria-pressed=${following} onClick=${() => setFollowing(!following)}><${Icon} name="down" />${t("logs.follow")}</button>
     </div>
     ${wanted && html`<p class="quiet" role="status">${t("logs.found", { count: found.length })}</p>`}
+    ${problem && html`<div class="banner error" role="alert">${problem}</div>`}
     ${missed && html`<div class="banner warn">${t("logs.missed")}</div>`}
     <div class="log" role="log" tabindex="0" aria-label=${t("tab.logs")} ref=${box} onScroll=${scrolled}>
       ${found.length === 0 && html`<p class="quiet">${t(wanted ? "logs.none_found" : "logs.empty")}</p>`}

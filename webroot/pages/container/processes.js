@@ -2,8 +2,8 @@
 
 import { containerPath } from "../../api/client.js";
 import { t } from "../../language.js";
+import { Inside } from "../../parts/inside.js";
 import { useAnswer, Waiting } from "../../parts/loading.js";
-import { isAlive } from "../../state.js";
 import { html, useEffect, useState } from "../../view.js";
 import { duration, size } from "../../words.js";
 
@@ -11,17 +11,21 @@ const EVERY = 3000; // ms
 const COLUMNS = { inner_pid: 1, user: 1, command: 1, memory: -1, cpu_time: -1 }; // and the direction that is wanted first
 
 export function Processes({ summary }) {
-  if (!isAlive(summary.state)) return html`<p class="quiet">${t("container.not_running")}</p>`;
-  return html`<${Table} name=${summary.name} />`;
+  return html`<${Inside} summary=${summary}><${Table} name=${summary.name} /><//>`;
 }
 
 function Table({ name }) {
   const { value, problem, again } = useAnswer(containerPath(name, "processes"));
   const [by, setBy] = useState("inner_pid");
   useEffect(() => {
-    const timer = setTimeout(() => document.hidden || again(), EVERY);
-    return () => clearTimeout(timer);
-  }, [value]);
+    const ask = () => document.hidden || again();
+    const timer = setTimeout(ask, EVERY);
+    document.addEventListener("visibilitychange", ask);
+    return () => {
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", ask);
+    };
+  }, [value, problem]);
   if (!value) return html`<${Waiting} problem=${problem} again=${again} />`;
   const rows = [...value.processes].sort((a, b) => (a[by] < b[by] ? -1 : a[by] > b[by] ? 1 : 0) * COLUMNS[by]);
   return html`<div class="table" tabindex="0" role="region" aria-label=${t("tab.processes")}><table>

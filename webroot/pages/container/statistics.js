@@ -2,8 +2,8 @@
 
 import { containerPath } from "../../api/client.js";
 import { t } from "../../language.js";
+import { Inside } from "../../parts/inside.js";
 import { Charts, Past, Spans } from "../../parts/past.js";
-import { isAlive } from "../../state.js";
 import { look, usage } from "../../usage.js";
 import { html, useEffect, useState } from "../../view.js";
 import { number, percent, size } from "../../words.js";
@@ -12,14 +12,13 @@ export function Statistics({ summary }) {
   const [hours, setHours] = useState(0);
   return html`
     <${Spans} names=${["live", "day", "week"]} hours=${hours} choose=${setHours} />
-    ${hours > 0 ? html`<${Past} key=${hours} path=${containerPath(summary.name, "history")} hours=${hours} />` : html`<${Live} summary=${summary} />`}
+    ${hours > 0 ? html`<${Past} key=${hours} path=${containerPath(summary.name, "history")} hours=${hours} />` : html`<${Inside} summary=${summary}><${Live} name=${summary.name} /><//>`}
   `;
 }
 
-function Live({ summary }) {
+function Live({ name }) {
   useEffect(look, []);
-  if (!isAlive(summary.state)) return html`<p class="quiet">${t("container.not_running")}</p>`;
-  const samples = usage.value.containers[summary.name] ?? [];
+  const samples = usage.value.containers[name] ?? [];
   const last = samples.at(-1);
   const series = (read) => samples.map((sample) => read(sample) ?? null);
   const pressures = Object.keys(last?.pressure ?? {});

@@ -5,46 +5,47 @@ import { call } from "../../api/client.js";
 import { InputQueue } from "../../api/input_queue.js";
 import { t } from "../../language.js";
 import { Icon } from "../../parts/icon.js";
+import { Inside } from "../../parts/inside.js";
 import { Waiting } from "../../parts/loading.js";
 import { notify } from "../../parts/notice.js";
 import { Screen } from "../../parts/screen.js";
-import { isAlive } from "../../state.js";
 import { html, useEffect, useId, useMemo, useState } from "../../view.js";
 
 export function Terminals({ summary }) {
+  return html`<${Inside} summary=${summary}><${OfContainer} name=${summary.name} /><//>`;
+}
+
+function OfContainer({ name }) {
   const [all, setAll] = useState(null);
   const [shown, setShown] = useState(null);
-  const alive = isAlive(summary.state);
   const add = async (user) => {
-    const made = await attempt("POST", "/terminals", { container: summary.name, user, rows: 24, columns: 80, argv: [] });
+    const made = await attempt("POST", "/terminals", { container: name, user, rows: 24, columns: 80, argv: [] });
     setAll((before) => [...(before ?? []), ...(made ? [made] : [])]);
     if (made) setShown(made.id);
   };
   useEffect(() => {
-    if (!alive) return;
+    let wanted = true;
     call("GET", "/terminals").then(
       ({ terminals }) => {
-        const own = terminals.filter((one) => one.container === summary.name && one.ended === null);
-        if (!own.length) return add("root"); // who comes here wants a shell
-        setAll(own);
-        setShown(own.at(-1).id);
+        if (!wanted) return;
+        const own = terminals.filter((one) => one.container === name && one.ended === null);
+        if (own.length) setAll(own);
+        else void add("root"); // who comes here wants a shell
       },
       (problem) => {
         setAll([]);
         notify(problem.message, "error");
       },
     );
-  }, [summary.name, alive]);
-  if (!alive) return html`<p class="quiet">${t("container.not_running")}</p>`;
+    return () => {
+      wanted = false;
+    };
+  }, [name]);
   if (!all) return html`<${Waiting} />`;
-  const forget = (id) => {
-    const left = all.filter((one) => one.id !== id);
-    setAll(left);
-    if (shown === id) setShown(left.at(-1)?.id ?? null);
-  };
-  const current = all.find((one) => one.id === shown);
+  const forget = (id) => setAll((before) => before.filter((one) => one.id !== id));
+  const current = all.find((one) => one.id === shown) ?? all.at(-1);
   return html`<div class="terminals">
-    <${Sessions} all=${all} shown=${shown} choose=${setShown} close=${(id) => close(id).then(() => forget(id))} add=${add} />
+    <${Sessions} all=${all} shown=${current?.id} choose=${setShown} close=${(id) => close(id).then(() => forget(id))} add=${add} />
     ${current ? html`<${Session} key=${current.id} terminal=${current} closed=${() => forget(current.id)} />` : html`<p class="quiet">${t("terminal.none")}</p>`}
   </div>`;
 }
@@ -82,6 +83,7 @@ function Session({ terminal, closed }) {
     () => new InputQueue((body) => call("POST", `${path}/input`, body), (problem) => notify(problem.message, "error")),
     [terminal.id],
   );
+  useEffect(() => () => queue.leave(), [queue]);
   const ended = (frame) => {
     notify(frame.detail ?? t("terminal.ended", { code: frame.code ?? 0 }), frame.detail ? "error" : "info");
     closed();
