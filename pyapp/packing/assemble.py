@@ -95,10 +95,9 @@ def _module_files(order: Order) -> Iterator[tuple[str, Path]]:
 def _manifest(order: Order, archives: Mapping[str, bytes]) -> bytes:
     described = {}
     for abi in sorted(order.abis):
-        packages, wheels = fetched.recall(abi, order.lock, order.cache)
+        got = fetched.recall(abi, order.lock, order.cache)._asdict()
         described[abi] = {
-            "packages": [package._asdict() | {"path": package.path.name} for package in packages],
-            "wheels": [wheel._asdict() | {"path": wheel.path.name} for wheel in wheels],
+            kind: [one._asdict() | {"path": one.path.name} for one in found] for kind, found in got.items() if found
         }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(archives.items())}
     manifest = {"format": _FORMAT, "berth": order.version, "archives": hashes, "abis": described}
