@@ -1,10 +1,12 @@
-"""System call numbers of the calls that Berth filters, and the architectures a kernel runs side by side.
+"""System call numbers of the calls that Berth filters or makes itself, and the architectures a kernel runs side by side.
 
 From the kernel's own tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h (arm64 and
 riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but socket,
 getsockopt and setsockopt on i386, where both ways exist (since 4.3).
 """
 
+import ctypes
+import os
 from typing import Final
 
 from msgspec import Struct
@@ -40,6 +42,7 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "quotactl_fd": (443, 443, 443, 443),
     "reboot": (169, 88, 142, 88),
     "request_key": (249, 287, 218, 310),
+    "seccomp": (317, 354, 277, 383),
     "setns": (308, 346, 268, 375),
     "setsockopt": (54, 366, 208, 294),
     "settimeofday": (164, 79, 170, 79),
@@ -76,6 +79,21 @@ def architectures(machine: str) -> tuple[Architecture, ...]:
         raise ValueError(f"no system call numbers are known for machine {machine!r}") from None
 
 
+def own_architecture() -> Architecture:
+    """Return the architecture whose calls this very process makes.
+
+    uname does not tell: it names the kernel's machine, to a 32-bit program on a 64-bit kernel too, and under PER_LINUX32
+    the 32-bit one to a 64-bit program.  The width of a pointer does.  Raises ValueError for a machine Berth has no
+    numbers for.
+    """
+    machine = os.uname().machine
+    wide = ctypes.sizeof(ctypes.c_void_p) == 8
+    for architecture in architectures(machine):
+        if bool(architecture.audit & _AUDIT_ARCH_64BIT) == wide:
+            return architecture
+    raise ValueError(f"no system call numbers are known for such a program on {machine!r}")
+
+
 def number_of(name: str, audit: int) -> int | None:
     """Return the number of call `name` in the table `audit` (AUDIT_ARCH_), None where it has none."""
     return next((one.numbers.get(name) for one in _ALL if one.audit == audit), None)
@@ -84,6 +102,8 @@ def number_of(name: str, audit: int) -> int | None:
 def _column(index: int) -> dict[str, int]:
     return {name: number for name, row in _NUMBERS.items() if (number := row[index]) is not None}
 
+
+_AUDIT_ARCH_64BIT: Final = 0x80000000
 
 # x32 has its numbers from 0x40000000 up, except that before 5.4 its entries 512 to 547 also answer without that bit
 # (528 is kexec_load).  0xffffffff is no call but a tracer's way to skip one, and stays out of the range.

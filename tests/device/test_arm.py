@@ -1,11 +1,14 @@
-"""An arm64 processor and a real kernel for it: the module's own Python starts the service and a container."""
+"""ARM processors and real kernels for them: the module's own Python starts the service and a container.
+
+With 64 bits, with 32, and the program of 32 bits on the kernel of 64.
+"""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.device.arm64.machine import booted
+from tests.device.arm.machine import BOARDS, Board, booted
 from tests.device.phone.machine import HOME, Shell
 from tests.flashing.bare import MODULE
 
@@ -21,26 +24,33 @@ make_rootfs(Path("{ROOT}"))
 """
 
 
+@pytest.fixture(scope="module", params=BOARDS, ids=lambda board: board.name)
+def board(request: pytest.FixtureRequest) -> Board:
+    """Each of them."""
+    chosen: Board = request.param
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def vm() -> Iterator[Shell]:
+def vm(board: Board) -> Iterator[Shell]:
     """The service runs, and so does a container."""
-    with booted() as machine:
+    with booted(board) as machine:
         machine.berth("serve", "--background")
         machine.output(f"{MODULE}/runtime/bin/python3", "-IS", "-c", MAKE_ROOT)
         machine.berth("start", "--name", "box", "--rootfs", ROOT, "--block-nested-namespaces")
         yield machine
 
 
-def test_the_processor_and_the_kernel_are_real(vm: Shell) -> None:
+def test_the_processor_and_the_kernel_are_real(vm: Shell, board: Board) -> None:
     release, machine = vm.output("uname", "-rm").split()
-    assert machine == "aarch64"
+    assert machine == board.machine
     assert tuple(map(int, release.split(".")[:2])) >= (6, 6), "older ones have no guard over mounts"
 
 
-def test_the_container_runs(vm: Shell) -> None:
+def test_the_container_runs(vm: Shell, board: Board) -> None:
     told = json.loads(vm.berth("info", "box", "--json"))
     assert told["state"] == "running"
-    assert vm.inside("box", "uname", "-m").out == "aarch64\n"
+    assert vm.inside("box", "uname", "-m").out == f"{board.machine}\n"
     assert vm.read(f"/proc/{told['pid']}/cgroup") == "0::/berth/box/payload"
 
 
