@@ -38,25 +38,25 @@ class Compiler(NamedTuple):
 
         Nothing of where `folder` lies gets into the bytes.  Raises PackingError.
         """
+        triplet = self.abi.triplet
         objects = [target.with_name(f"{index}.o") for index in range(len(sources))]
         for source, made in zip(sources, objects, strict=True):
             assembly = made.with_suffix(".s")
-            self._run(folder, f"usr/libexec/gcc-cross/{self.abi.triplet}/{_GCC}/cc1", *self._c(macros), "-o", assembly, source)
-            self._run(folder, f"usr/bin/{self.abi.triplet}-as", "-meabi=5", "-o", made, assembly)
-        libraries = self.headers / "usr/lib" / self.abi.triplet
-        linked = (libraries / "libc.so.6", libraries / "libm.so.6", self._own / "libgcc.a")
-        self._run(folder, f"usr/bin/{self.abi.triplet}-ld", *_LINK, "-o", target, *objects, "--as-needed", *linked)
+            self._run(folder, f"usr/libexec/gcc-cross/{triplet}/{_GCC}/cc1", *self._c(macros), "-o", assembly, source)
+            self._run(folder, f"usr/bin/{triplet}-as", "-meabi=5", "-o", made, assembly)
+        libraries = self.headers / "usr/lib" / triplet
+        linked = (libraries / "libc.so.6", libraries / "libm.so.6", self._gcc / "libgcc.a")
+        self._run(folder, f"usr/bin/{triplet}-ld", *_LINK, "-o", target, *objects, "--as-needed", *linked)
 
     @property
-    def _own(self) -> Path:
+    def _gcc(self) -> Path:
         return self.headers / "usr/lib/gcc" / self.abi.triplet / _GCC
 
     def _c(self, macros: Sequence[str]) -> list[str | Path]:
         include = self.headers / "usr/include"
-        found = (self._own / "include", include / self.abi.triplet, include, include / PYTHON)
+        found = (self._gcc / "include", include / self.abi.triplet, include, include / PYTHON)
         words: list[str | Path] = [*_C, *_PROCESSORS[self.abi.triplet], "-nostdinc"]
         words += [word for path in found for word in ("-isystem", path)]
-        # Python's own pyconfig.h includes that of the processor by its folder.
         return words + [f"-D{macro}" for macro in macros]
 
     def _run(self, folder: Path, program: str, *words: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Downloads source distributions by pip's own means: `pip download` would run what is in them before it lets go of them.
+"""Downloads source distributions by pip's own means: `pip download` would run what is in them before it lets go.
 
 python3 -m packing.sdists FOLDER NAME VERSION HASH,HASH...      in the workshop, whose pip is always Debian 13's
 """

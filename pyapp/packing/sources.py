@@ -1,7 +1,7 @@
-"""The source distributions of what has no wheel for a processor: each checked against its hashes in requirements.lock."""
+"""The source distributions of what has no wheel for a processor, each checked against its hashes in the lock."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from packing import locked
 from packing.abi import Abi
@@ -10,7 +10,7 @@ from packing.errors import PackingError
 from packing.locked import Locked
 from packing.workshop import Workshop
 
-_HERE = Path(__file__).resolve().parents[1]
+_HERE: Final = Path(__file__).resolve().parents[1]
 
 
 class Source(NamedTuple):
@@ -45,7 +45,7 @@ def recall(lock: Path, abi: Abi, cache: Path) -> list[Source]:
     for entry in _wanted(lock, abi):
         source = _find(entry, cache)
         if source is None:
-            raise PackingError(f"the sources of {entry.name} {entry.version} are not there; build once without --cached")
+            raise PackingError(f"there are no sources of {entry.name} {entry.version}; build once without --cached")
         found.append(source)
     return found
 

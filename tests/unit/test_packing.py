@@ -148,9 +148,3 @@ def test_the_zip_says_what_it_can_not_be_built_for(capsys: pytest.CaptureFixture
         build.main(["zip", "--abi", "mips"])
 
     assert "invalid choice: 'mips' (choose from 'arm64-v8a', 'x86_64', 'armeabi-v7a')" in capsys.readouterr().err
-
-
-def test_the_zip_says_what_is_missing_for_32_bit_arm(capsys: pytest.CaptureFixture[str]) -> None:
-    assert build.main(["zip", "--abi", "arm64-v8a", "--abi", "armeabi-v7a"]) == 1
-
-    assert "there can be no zip for armeabi-v7a yet: msgspec" in capsys.readouterr().err

@@ -6,7 +6,6 @@ by number.
 
 import ctypes
 import errno
-import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby

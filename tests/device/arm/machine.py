@@ -15,12 +15,14 @@ from tests.device.packages import copy_modules, depends_on, release, unpack
 from tests.device.parts import CACHE, cached
 from tests.device.phone.machine import Shell
 from tests.flashing import product
-from tests.flashing.bare import MODULE
+from tests.flashing.bare import MODULE, STEPS
 
 SUITE = "trixie"  # 6.12: Debian 12's 6.1 has no guard over mounts
 MODULES = ("overlay", "loop", "ext4")
 INIT = Path(__file__).with_name("init")
 AGENT = Path(__file__).resolve().parents[1] / "phone/guest/system/etc/bench/agent"
+ZIP: Final = "data/berth.zip"
+PROCESSORS: Final = ("arm64-v8a", "armeabi-v7a")
 MEMORY = 1024  # MiB
 
 
@@ -83,6 +85,8 @@ def _write_initramfs(board: Board, modules: Path, tree: Path, target: Path) -> N
     shutil.copy(files / "runtime/bin/busybox", tree / "bin/busybox")
     shutil.copy(INIT, tree / "init")
     shutil.copy(AGENT, tree / "agent")
+    shutil.copy(product.zip_file(*PROCESSORS), tree / ZIP)
+    shutil.copy(STEPS, tree / "data/manager.sh")
     with target.open("wb") as archive:
         append_tree(archive, tree)
         append_tree(archive, modules, "modules")
