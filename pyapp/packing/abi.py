@@ -11,7 +11,9 @@ class Abi(NamedTuple):
     machine: str
     triplet: str
     loader: str  # the file name of glibc's dynamic loader
-    compiled: tuple[str, ...] = ()  # the packages that nobody publishes a wheel of for it: compiled from their sources
+    # Where nobody publishes wheels: the machine whose are taken without their libraries, and what is compiled instead.
+    wheels_of: str = ""
+    compiled: tuple[str, ...] = ()
 
 
 ABIS = {
@@ -25,7 +27,8 @@ ABIS = {
             "armv7l",
             "arm-linux-gnueabihf",
             "ld-linux-armhf.so.3",
-            compiled=("markupsafe", "msgspec", "psutil"),
+            wheels_of="aarch64",
+            compiled=("msgspec", "psutil"),  # markupsafe has in Python what its library does faster
         ),
     )
 }

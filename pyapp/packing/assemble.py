@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,7 @@ _FORMAT: Final = 1  # of manifest.json
 def assemble(order: Order) -> None:
     """Make the zip; the trees it was made of stay in the cache, as tree/ABI."""
     trees = {abi: make_tree(order, abi) for abi in sorted(order.abis)}
+    _merge_licences(trees.values())
     parts = {"common": _common_files(trees)}
     parts |= {abi: {name: path for name, path in files(tree) if is_elf(path)} for abi, tree in trees.items()}
     with ThreadPoolExecutor() as threads:  # lzma runs without the interpreter's lock
@@ -62,6 +63,15 @@ def update_json(order: Order, module_prop: str) -> str:
         "changelog": f"{order.releases}/CHANGELOG.md",
     }
     return json.dumps(update, indent=1) + "\n"
+
+
+def _merge_licences(trees: Iterable[Path]) -> None:
+    """Have each of `trees` list what is in any: Debian's updates do not reach all processors on the same day."""
+    lists = [tree / "licenses.json" for tree in trees]
+    every = [licence for path in lists for licence in json.loads(path.read_text())]
+    merged = list({json.dumps(licence): licence for licence in every}.values())
+    for path in lists:
+        path.write_text(json.dumps(merged, indent=1) + "\n")
 
 
 def _common_files(trees: Mapping[str, Path]) -> dict[str, Path]:

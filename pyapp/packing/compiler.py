@@ -17,7 +17,7 @@ from packing.errors import PackingError
 from packing.workshop import Workshop
 
 _GCC: Final = "14"
-# What gcc(1) of Debian tells its parts about the processor, and what all of Debian is compiled with there (64-bit times).
+# What Debian's gcc(1) tells its parts of the processor; times of 64 bits are what all of Debian 13 is compiled with.
 _PROCESSORS: Final = {"arm-linux-gnueabihf": ("-march=armv7-a+fp", "-mfloat-abi=hard", "-mthumb")}
 _C: Final = (
     *("-quiet", "-O2", "-fPIC", "-fwrapv", "-Werror=date-time"),

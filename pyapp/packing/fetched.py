@@ -19,7 +19,7 @@ _RECORD: Final = "fetched.json"
 class Fetched(NamedTuple):
     """The packages and wheels for one ABI, each where it lies in the cache.
 
-    What has no wheel comes as `sources`, with the packages of the `compiler` for them.
+    Where the wheels are for another, `sources` are what is compiled, and `compiler` the packages that does it.
     """
 
     packages: list[Package]

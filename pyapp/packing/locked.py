@@ -9,18 +9,17 @@ _HASH: Final = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 class Locked(NamedTuple):
-    """A package of the lock; `text` are its lines, `hashes` the SHA-256 of everything published of that version."""
+    """A package of the lock; `hashes` are the SHA-256 of everything published of that version."""
 
     name: str
     version: str
     hashes: frozenset[str]
-    text: str
 
 
 def read(lock: Path) -> list[Locked]:
     """Return what `lock` names, sorted by name."""
     found = _ENTRY.finditer(lock.read_text())
-    return sorted(Locked(entry[1], entry[2], frozenset(_HASH.findall(entry[0])), entry[0]) for entry in found)
+    return sorted(Locked(entry[1], entry[2], frozenset(_HASH.findall(entry[0]))) for entry in found)
 
 
 def canonical(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The source distributions of what has no wheel for a processor, each checked against its hashes in the lock."""
+"""The source distributions of what is compiled for a processor, each checked against its hashes in requirements.lock."""
 
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +14,7 @@ _HERE: Final = Path(__file__).resolve().parents[1]
 
 
 class Source(NamedTuple):
-    """A source distribution in the cache."""
+    """A downloaded source distribution."""
 
     name: str
     version: str

@@ -20,10 +20,10 @@ def make_tree(order: Order, abi: str) -> Path:
     tree = order.cache / "tree" / abi
     shutil.rmtree(tree, ignore_errors=True)
     packages, wheels, sources, tools = fetched.recall(abi, order.lock, order.cache)
-    wheels = sorted([*wheels, *compiled.make(sources, compiler.existing(ABIS[abi], order.cache), tools, order.cache)])
+    libraries = compiled.make(sources, compiler.existing(ABIS[abi], order.cache), tools, order.cache)
     unpacked = fetched.unpacked(abi, order.cache)
     patchelf = Patchelf(workshop.existing(order.cache).command("usr/bin/patchelf"))
-    runtime.make(unpacked, [wheel.path for wheel in wheels], ABIS[abi], patchelf, tree / "runtime")
+    runtime.make(unpacked, [wheel.path for wheel in wheels], libraries, ABIS[abi], patchelf, tree / "runtime")
     _copy_program(order.root / "pyapp", tree)
     found = [licences.of_ourselves(order.root / "LICENSE", order.version, tree)]
     found += [licences.of_package(package, unpacked, tree) for package in packages]

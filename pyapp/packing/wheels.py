@@ -10,7 +10,6 @@ from packing.abi import Abi
 from packing.apt import digest_of
 from packing.contents import PYTHON_TAG
 from packing.errors import PackingError
-from packing.locked import Locked
 from packing.workshop import Workshop
 
 # Debian 13 has glibc 2.41; wheels name the oldest that they run with.
@@ -18,7 +17,7 @@ _PLATFORMS: Final = ("manylinux2014_{}", "manylinux_2_17_{}", "manylinux_2_28_{}
 
 
 class Wheel(NamedTuple):
-    """A wheel in the cache."""
+    """A downloaded wheel."""
 
     name: str
     version: str
@@ -27,7 +26,7 @@ class Wheel(NamedTuple):
 
 
 def fetch(lock: Path, abi: Abi, workshop: Workshop, cache: Path) -> list[Wheel]:
-    """Download what `lock` names for `abi` and has a wheel into `cache` unless it is there; return it sorted by name.
+    """Download what `lock` names for `abi` into `cache` unless it is there; return it sorted by name.
 
     Raises PackingError when pip can't get one of them with a hash that the lock has.
     """
@@ -37,11 +36,8 @@ def fetch(lock: Path, abi: Abi, workshop: Workshop, cache: Path) -> list[Wheel]:
     except PackingError:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"==> fetching for {abi.name} the wheels that {lock.name} names", flush=True)
-    folder.mkdir(parents=True)
-    wanted = folder / lock.name
-    wanted.write_text("".join(entry.text for entry in _wanted(lock, abi)))
-    what = ("--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(wanted), "--dest", str(folder))
-    for_abi = [word for pattern in _PLATFORMS for word in ("--platform", pattern.format(abi.machine))]
+    what = ("--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(lock), "--dest", str(folder))
+    for_abi = [word for pattern in _PLATFORMS for word in ("--platform", pattern.format(abi.wheels_of or abi.machine))]
     for_python = ["--implementation", "cp", "--python-version", PYTHON_TAG.removeprefix("cp")]
     for_python += [word for tag in (PYTHON_TAG, "abi3", "none") for word in ("--abi", tag)]
     workshop.python(
@@ -55,16 +51,12 @@ def fetch(lock: Path, abi: Abi, workshop: Workshop, cache: Path) -> list[Wheel]:
 
 def recall(lock: Path, abi: Abi, cache: Path) -> list[Wheel]:
     """Return what `lock` names for `abi` from `cache`; raise PackingError when one is missing or another."""
-    return list(_match(lock, abi, cache / "wheels" / abi.name))
+    return list(_match(lock, cache / "wheels" / abi.name))
 
 
-def _wanted(lock: Path, abi: Abi) -> list[Locked]:
-    return [entry for entry in locked.read(lock) if entry.name not in abi.compiled]
-
-
-def _match(lock: Path, abi: Abi, folder: Path) -> Iterator[Wheel]:
+def _match(lock: Path, folder: Path) -> Iterator[Wheel]:
     files = {locked.canonical(path.name.partition("-")[0]): path for path in folder.glob("*.whl")}
-    for name, version, hashes, _ in _wanted(lock, abi):
+    for name, version, hashes in locked.read(lock):
         path = files.get(locked.canonical(name))
         if path is None or path.name.split("-")[1] != version or (digest := digest_of(path)) not in hashes:
             raise PackingError(f"{name} {version} is not in {folder} with a hash that {lock.name} has")

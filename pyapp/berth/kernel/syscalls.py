@@ -1,4 +1,4 @@
-"""System call numbers of the calls that Berth filters or makes itself, and the architectures a kernel runs side by side.
+"""System call numbers of the calls that Berth filters or makes, and the architectures a kernel runs side by side.
 
 From the kernel's own tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h (arm64 and
 riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but socket,
@@ -82,9 +82,8 @@ def architectures(machine: str) -> tuple[Architecture, ...]:
 def own_architecture() -> Architecture:
     """Return the architecture whose calls this very process makes.
 
-    uname does not tell: it names the kernel's machine, to a 32-bit program on a 64-bit kernel too, and under PER_LINUX32
-    the 32-bit one to a 64-bit program.  The width of a pointer does.  Raises ValueError for a machine Berth has no
-    numbers for.
+    uname does not tell: it names the kernel's machine, to a 32-bit program as well, and under PER_LINUX32 the 32-bit
+    one, to a 64-bit program as well.  The width of a pointer does.  Raises ValueError for an unknown machine.
     """
     machine = os.uname().machine
     wide = ctypes.sizeof(ctypes.c_void_p) == 8
