@@ -36,7 +36,7 @@ _FORMAT: Final = 1  # of manifest.json
 def assemble(order: Order) -> None:
     """Make the zip; the trees it was made of stay in the cache, as tree/ABI."""
     trees = {abi: make_tree(order, abi) for abi in sorted(order.abis)}
-    _merge_licences(trees.values())
+    merge_licences(trees.values())
     parts = {"common": _common_files(trees)}
     parts |= {abi: {name: path for name, path in files(tree) if is_elf(path)} for abi, tree in trees.items()}
     with ThreadPoolExecutor() as threads:  # lzma runs without the interpreter's lock
@@ -53,6 +53,15 @@ def assemble(order: Order) -> None:
         _check_size(abi, order.target, sum(len(packed[other]) for other in trees if other != abi))
 
 
+def merge_licences(trees: Iterable[Path]) -> None:
+    """Have each of `trees` list what is in any: Debian's updates do not reach all processors on the same day."""
+    lists = [tree / "licenses.json" for tree in trees]
+    every = [licence for path in lists for licence in json.loads(path.read_text())]
+    merged = list({json.dumps(licence): licence for licence in every}.values())
+    for path in lists:
+        path.write_text(json.dumps(merged, indent=1) + "\n")
+
+
 def update_json(order: Order, module_prop: str) -> str:
     """Return the text of what root managers read to find the zip of `order` as an update (updateJson)."""
     properties = dict(line.split("=", 1) for line in module_prop.splitlines())
@@ -63,15 +72,6 @@ def update_json(order: Order, module_prop: str) -> str:
         "changelog": f"{order.releases}/CHANGELOG.md",
     }
     return json.dumps(update, indent=1) + "\n"
-
-
-def _merge_licences(trees: Iterable[Path]) -> None:
-    """Have each of `trees` list what is in any: Debian's updates do not reach all processors on the same day."""
-    lists = [tree / "licenses.json" for tree in trees]
-    every = [licence for path in lists for licence in json.loads(path.read_text())]
-    merged = list({json.dumps(licence): licence for licence in every}.values())
-    for path in lists:
-        path.write_text(json.dumps(merged, indent=1) + "\n")
 
 
 def _common_files(trees: Mapping[str, Path]) -> dict[str, Path]:

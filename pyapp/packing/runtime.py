@@ -29,7 +29,7 @@ MODULE: Final = "/data/adb/modules/berth"  # where Magisk, KernelSU and APatch p
 
 
 def make(
-    packages: Path, wheels: Iterable[Path], compiled: Mapping[str, Path], abi: Abi, patchelf: Patchelf, target: Path
+    packages: Path, wheels: Iterable[Path], abi: Abi, patchelf: Patchelf, target: Path, *, compiled: Mapping[str, Path]
 ) -> None:
     """Make runtime/ at `target` from the unpacked Debian `packages` and the `wheels`.
 

@@ -1,4 +1,4 @@
-"""The source distributions of what is compiled for a processor, each checked against its hashes in requirements.lock."""
+"""The source distributions of what is compiled for a processor, each checked against its hashes in the lock."""
 
 from pathlib import Path
 from typing import Final, NamedTuple

@@ -23,7 +23,8 @@ def make_tree(order: Order, abi: str) -> Path:
     libraries = compiled.make(sources, compiler.existing(ABIS[abi], order.cache), tools, order.cache)
     unpacked = fetched.unpacked(abi, order.cache)
     patchelf = Patchelf(workshop.existing(order.cache).command("usr/bin/patchelf"))
-    runtime.make(unpacked, [wheel.path for wheel in wheels], libraries, ABIS[abi], patchelf, tree / "runtime")
+    unpackable = [wheel.path for wheel in wheels]
+    runtime.make(unpacked, unpackable, ABIS[abi], patchelf, tree / "runtime", compiled=libraries)
     _copy_program(order.root / "pyapp", tree)
     found = [licences.of_ourselves(order.root / "LICENSE", order.version, tree)]
     found += [licences.of_package(package, unpacked, tree) for package in packages]

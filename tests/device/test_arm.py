@@ -14,7 +14,7 @@ from tests.device.arm.machine import ARM, BOARDS, ZIP, Board, booted
 from tests.device.phone.machine import HOME, Shell
 from tests.flashing.bare import MAGISK, MODULE, UPDATE
 
-pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.device, pytest.mark.full, pytest.mark.timeout(1800)]
 
 ROOT = "/data/local/box"
 ARCH = {"arm64-v8a": "arm64", "armeabi-v7a": "arm"}  # as managers tell it

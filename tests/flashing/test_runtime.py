@@ -4,13 +4,14 @@ import json
 import os
 import struct
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import build
-from packing import apt
+from packing import apt, compiled, compiler, fetched, locked
 from packing.abi import ABIS
 from packing.contents import SUITE
 from packing.elf import is_elf
@@ -245,3 +246,33 @@ def test_the_same_downloads_give_the_same_bytes_anywhere(scratch: Path, monkeypa
         os.umask(umask)
 
     assert second.target.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_the_same_sources_are_compiled_to_the_same_bytes_anywhere(scratch: Path) -> None:
+    abi = ABIS["armeabi-v7a"]
+    product.tree(abi.name)
+    got = fetched.recall(abi.name, build.LOCK, product.CACHE)
+    (psutil,) = (source for source in got.sources if source.name == "psutil")
+    built = compiler.existing(abi, product.CACHE)
+
+    first = compiled.make([psutil], built, got.compiler, product.CACHE)["psutil/_psutil_linux.so"]
+    elsewhere = scratch / "a folder with a longer name"
+    second = compiled.make([psutil], built, got.compiler, elsewhere)["psutil/_psutil_linux.so"]
+
+    assert second.is_relative_to(elsewhere)
+    assert second.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.full
+def test_a_zip_for_32_bit_arm_says_what_was_compiled_by_what(scratch: Path) -> None:
+    locked_hashes = {digest for entry in locked.read(build.LOCK) for digest in entry.hashes}
+
+    with zipfile.ZipFile(product.zip_file("armeabi-v7a")) as archive:
+        told = json.loads(archive.read("manifest.json"))["abis"]["armeabi-v7a"]
+
+    assert [source["name"] for source in told["sources"]] == ["msgspec", "psutil"]
+    assert {source["sha256"] for source in told["sources"]} <= locked_hashes
+    assert {"cpp-14-arm-linux-gnueabihf", "libpython3.13-dev"} <= {package["name"] for package in told["compiler"]}
+    assert all(len(package["sha256"]) == 64 for package in told["compiler"])
