@@ -24,7 +24,7 @@ from berth.kernel.classic_bpf import (
     branch,
     packed,
 )
-from berth.kernel.syscalls import NAMES, Architecture, architectures, own_architecture
+from berth.kernel.syscalls import NAMES, SECCOMP, Architecture, architectures, own_architecture
 
 PR_SET_SECCOMP: Final = 22
 SECCOMP_MODE_FILTER: Final = 2
@@ -133,7 +133,7 @@ def install_with_listener(program: bytes) -> int:
     instructions = ctypes.create_string_buffer(program, len(program))
     argument = _SockFprog(len(program) // INSTRUCTION_BYTES, ctypes.addressof(instructions))
     return syscall(
-        own_architecture().numbers["seccomp"],
+        SECCOMP[own_architecture().audit],
         "seccomp",
         ctypes.c_uint(SECCOMP_SET_MODE_FILTER),
         ctypes.c_uint(SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),

@@ -1,4 +1,4 @@
-"""System call numbers of the calls that Berth filters or makes, and the architectures a kernel runs side by side.
+"""System call numbers of the calls that Berth filters, and the architectures a kernel runs side by side.
 
 From the kernel's own tables: arch/x86/entry/syscalls/syscall_{64,32}.tbl, include/uapi/asm-generic/unistd.h (arm64 and
 riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiplexed by socketcall or ipc but socket,
@@ -42,7 +42,6 @@ _NUMBERS: Final[dict[str, tuple[int | None, int | None, int | None, int | None]]
     "quotactl_fd": (443, 443, 443, 443),
     "reboot": (169, 88, 142, 88),
     "request_key": (249, 287, 218, 310),
-    "seccomp": (317, 354, 277, 383),
     "setns": (308, 346, 268, 375),
     "setsockopt": (54, 366, 208, 294),
     "settimeofday": (164, 79, 170, 79),
@@ -112,6 +111,9 @@ AARCH64: Final = Architecture(audit=0xC00000B7, numbers=_column(2))
 RISCV64: Final = Architecture(audit=0xC00000F3, numbers=_column(2))
 ARM: Final = Architecture(audit=0x40000028, numbers=_column(3))
 _ALL: Final = (X86_64, I386, AARCH64, RISCV64, ARM)
+
+SECCOMP: Final = {X86_64.audit: 317, I386.audit: 354, AARCH64.audit: 277, RISCV64.audit: 277, ARM.audit: 383}
+"""The number of seccomp(2) itself, which no filter looks at, by `audit`."""
 
 # Under the personality PER_LINUX32 a 64-bit kernel calls itself i686 or armv8l.  A 32-bit kernel may too, and there
 # the 64-bit architecture never comes up.
