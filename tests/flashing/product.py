@@ -7,6 +7,7 @@ from pathlib import Path
 
 import build
 from packing import fetched
+from packing.abi import ABIS
 from packing.errors import PackingError
 from packing.fetched import Fetched
 from packing.order import Order, place
@@ -43,11 +44,12 @@ def _order(*abis: str) -> Order:
 
 
 def _fetch_once(abis: Sequence[str]) -> None:
-    """Fetch what the zips for `abis` are made of, unless it is there."""
+    """Fetch what the zips for `abis` are made of, and all those that take no compiler with it, unless it is there."""
+    together = [name for name, abi in ABIS.items() if name in abis or not abi.compiled]
     try:
-        _recall(abis)
+        _recall(together)
     except PackingError:
-        fetched.fetch(abis, build.LOCK, None, CACHE)
+        fetched.fetch(together, build.LOCK, None, CACHE)
 
 
 def _recall(abis: Sequence[str]) -> list[Fetched]:
