@@ -218,16 +218,13 @@ def build_zip(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser(prog="build.py zip", description="Build the flashable module.  Needs no root.")
     about = f"for which processor (again for another); {abi.DEFAULT} when left out"
-    parser.add_argument("--abi", action="append", choices=[*abi.ABIS, *abi.WITHOUT_PARTS], help=about)
+    parser.add_argument("--abi", action="append", choices=[*abi.ABIS], help=about)
     parser.add_argument("--debian-mirror", metavar="URL", help="where Debian's packages come from, if not as here")
     parser.add_argument("--cached", action="store_true", help="use what the last build fetched, without the network")
     parser.add_argument(
         "--releases", metavar="URL", default="", help="folder of published zips, for updates by managers"
     )
     options = parser.parse_args(arguments)
-    for name in options.abi or []:
-        if name in abi.WITHOUT_PARTS:
-            raise BuildError(f"there can be no zip for {name} yet: {abi.WITHOUT_PARTS[name]}")
     make_dashboard()
     target = ROOT / "dist" / f"berth-{program_version()}.zip"
     wanted = order.Order(ROOT, CACHE / "zip", target, program_version(), options.abi or [abi.DEFAULT], options.releases)

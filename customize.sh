@@ -78,7 +78,8 @@ berth_check_abi() {
   case $ARCH in
   arm64) berth_abi=arm64-v8a berth_loader=ld-linux-aarch64.so.1 ;;
   x64) berth_abi=x86_64 berth_loader=ld-linux-x86-64.so.2 ;;
-  *) abort "! Berth needs a 64-bit phone (arm64 or x64); this one is $ARCH." ;;
+  arm) berth_abi=armeabi-v7a berth_loader=ld-linux-armhf.so.3 ;;
+  *) abort "! Berth runs on phones with arm64, arm or x64; this one is $ARCH." ;;
   esac
   if [ ! -f "$MODPATH/$berth_abi.tar.xz" ]; then
     abort "! This zip holds nothing for $berth_abi; take the one that is made for it."

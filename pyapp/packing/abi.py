@@ -11,6 +11,9 @@ class Abi(NamedTuple):
     machine: str
     triplet: str
     loader: str  # the file name of glibc's dynamic loader
+    # Where nobody publishes wheels: the machine whose are taken without their libraries, and what is compiled instead.
+    wheels_of: str = ""
+    compiled: tuple[str, ...] = ()
 
 
 ABIS = {
@@ -18,13 +21,18 @@ ABIS = {
     for abi in (
         Abi("arm64-v8a", "arm64", "aarch64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
         Abi("x86_64", "amd64", "x86_64", "x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+        Abi(
+            "armeabi-v7a",
+            "armhf",
+            "armv7l",
+            "arm-linux-gnueabihf",
+            "ld-linux-armhf.so.3",
+            wheels_of="aarch64",
+            compiled=("msgspec", "psutil"),  # markupsafe has in Python what its library does faster
+        ),
     )
 }
 DEFAULT = "arm64-v8a"
-WITHOUT_PARTS = {
-    "armeabi-v7a": "msgspec, which reads what Berth is told, has no wheel for 32-bit ARM and no package in Debian 13"
-}
-"""What a zip can't be made for, and what is missing for it."""
 
 
 def of_machine(machine: str) -> Abi | None:

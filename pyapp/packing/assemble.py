@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,7 @@ _FORMAT: Final = 1  # of manifest.json
 def assemble(order: Order) -> None:
     """Make the zip; the trees it was made of stay in the cache, as tree/ABI."""
     trees = {abi: make_tree(order, abi) for abi in sorted(order.abis)}
+    merge_licences(trees.values())
     parts = {"common": _common_files(trees)}
     parts |= {abi: {name: path for name, path in files(tree) if is_elf(path)} for abi, tree in trees.items()}
     with ThreadPoolExecutor() as threads:  # lzma runs without the interpreter's lock
@@ -50,6 +51,15 @@ def assemble(order: Order) -> None:
     archive.write_zip(order.target, archives | loose)
     for abi in trees:
         _check_size(abi, order.target, sum(len(packed[other]) for other in trees if other != abi))
+
+
+def merge_licences(trees: Iterable[Path]) -> None:
+    """Have each of `trees` list what is in any: Debian's updates do not reach all processors on the same day."""
+    lists = [tree / "licenses.json" for tree in trees]
+    every = [licence for path in lists for licence in json.loads(path.read_text())]
+    merged = list({json.dumps(licence): licence for licence in every}.values())
+    for path in lists:
+        path.write_text(json.dumps(merged, indent=1) + "\n")
 
 
 def update_json(order: Order, module_prop: str) -> str:
@@ -95,10 +105,9 @@ def _module_files(order: Order) -> Iterator[tuple[str, Path]]:
 def _manifest(order: Order, archives: Mapping[str, bytes]) -> bytes:
     described = {}
     for abi in sorted(order.abis):
-        packages, wheels = fetched.recall(abi, order.lock, order.cache)
+        got = fetched.recall(abi, order.lock, order.cache)._asdict()
         described[abi] = {
-            "packages": [package._asdict() | {"path": package.path.name} for package in packages],
-            "wheels": [wheel._asdict() | {"path": wheel.path.name} for wheel in wheels],
+            kind: [one._asdict() | {"path": one.path.name} for one in found] for kind, found in got.items() if found
         }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(archives.items())}
     manifest = {"format": _FORMAT, "berth": order.version, "archives": hashes, "abis": described}

@@ -33,6 +33,28 @@ WORKSHOP: Final = {
     "libstdc++6": "for patchelf",
     "python3-pip": "fetches the wheels",
 }
+# What compiles for a processor that packages have no wheels for.  Tools for the machine that builds:
+COMPILER: Final = {
+    "cpp-14-arm-linux-gnueabihf": "the compiler",
+    "binutils-arm-linux-gnueabihf": "assembler and linker",
+    "libc6": "what they are linked with",
+    "libgmp10": "for the compiler",
+    "libisl23": "for the compiler",
+    "libjansson4": "for the linker",
+    "libmpc3": "for the compiler",
+    "libmpfr6": "for the compiler",
+    "libsframe1": "for assembler and linker",
+    "libzstd1": "for compiler, assembler and linker",
+    "zlib1g": "for compiler, assembler and linker",
+}
+# What is compiled against, of the processor that it is for:
+HEADERS: Final = {
+    "libpython3.13-dev": "Python's C interface",
+    "libc6-dev": "the C library's",
+    "linux-libc-dev": "the kernel's",
+    "libc6": "the C library",
+    "libgcc-14-dev": "the compiler's own headers, and what it leaves to functions",
+}
 
 # From the file system of the packages to the place in runtime/.
 PROGRAMS: Final = {

@@ -31,7 +31,7 @@ def place(order: Order, module: str) -> None:
     """Have `order` carried out by `module` in Debian 13's Python; raise PackingError when that fails."""
     tools = workshop.existing(order.cache)
     word = json.dumps(order._asdict(), default=str)
-    tools.python(order.root / "pyapp", module, [word], "the zip was not built; see the message above")
+    tools.python([order.root / "pyapp"], module, [word], "the zip was not built; see the message above")
 
 
 def from_word(word: str) -> Order:

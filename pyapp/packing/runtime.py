@@ -7,7 +7,7 @@ It runs at one absolute place, `MODULE`/runtime, without anything of the system'
 import fnmatch
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +28,12 @@ from packing.errors import PackingError
 MODULE: Final = "/data/adb/modules/berth"  # where Magisk, KernelSU and APatch put a module with this id
 
 
-def make(packages: Path, wheels: Iterable[Path], abi: Abi, patchelf: Patchelf, target: Path) -> None:
+def make(
+    packages: Path, wheels: Iterable[Path], abi: Abi, patchelf: Patchelf, target: Path, *, compiled: Mapping[str, Path]
+) -> None:
     """Make runtime/ at `target` from the unpacked Debian `packages` and the `wheels`.
 
+    `compiled` are libraries that take the place of those in the wheels, which are for another processor, by their path.
     Raises PackingError when a library is missing.
     """
     library = target / "lib"
@@ -38,7 +41,9 @@ def make(packages: Path, wheels: Iterable[Path], abi: Abi, patchelf: Patchelf, t
         _copy(packages / source, target / place)
     _copy_standard_library(packages / "usr/lib" / PYTHON, library / PYTHON)
     for wheel in wheels:
-        _unpack_wheel(wheel, library / "packages")
+        _unpack_wheel(wheel, library / "packages", with_libraries=not abi.wheels_of)
+    for name, path in compiled.items():
+        _copy(path, library / "packages" / name)
     _copy_libraries(packages / "usr/lib" / abi.triplet, abi, patchelf, target)
     for program in (target / "bin").iterdir():
         patchelf.relocate(program, f"{MODULE}/runtime/lib/{abi.loader}", "$ORIGIN/../lib")
@@ -67,12 +72,13 @@ def _is_used(place: Path) -> bool:
     return not any(fnmatch.fnmatchcase(module, pattern) for pattern in UNUSED_MODULES)
 
 
-def _unpack_wheel(wheel: Path, target: Path) -> None:
+def _unpack_wheel(wheel: Path, target: Path, *, with_libraries: bool) -> None:
     """Unpack what is imported; a wheel's licences are packed from its file."""
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             folder = name.partition("/")[0]
             unused = any(fnmatch.fnmatchcase(name, pattern) for pattern in UNUSED_IN_WHEELS)
+            unused |= name.endswith(".so") and not with_libraries
             if not unused and not name.endswith("/") and not folder.endswith((".dist-info", ".data")):
                 archive.extract(name, target)
 

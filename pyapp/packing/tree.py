@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from packing import archive, bytecode, fetched, licences, runtime, workshop
+from packing import archive, bytecode, compiled, compiler, fetched, licences, runtime, workshop
 from packing.abi import ABIS
 from packing.elf import Patchelf
 from packing.order import Order, from_word
@@ -19,10 +19,12 @@ def make_tree(order: Order, abi: str) -> Path:
     """Make what the module's folder holds for `abi` beside the loose files, and return where."""
     tree = order.cache / "tree" / abi
     shutil.rmtree(tree, ignore_errors=True)
-    packages, wheels = fetched.recall(abi, order.lock, order.cache)
+    packages, wheels, sources, tools = fetched.recall(abi, order.lock, order.cache)
+    libraries = compiled.make(sources, compiler.existing(ABIS[abi], order.cache), tools, order.cache)
     unpacked = fetched.unpacked(abi, order.cache)
     patchelf = Patchelf(workshop.existing(order.cache).command("usr/bin/patchelf"))
-    runtime.make(unpacked, [wheel.path for wheel in wheels], ABIS[abi], patchelf, tree / "runtime")
+    unpackable = [wheel.path for wheel in wheels]
+    runtime.make(unpacked, unpackable, ABIS[abi], patchelf, tree / "runtime", compiled=libraries)
     _copy_program(order.root / "pyapp", tree)
     found = [licences.of_ourselves(order.root / "LICENSE", order.version, tree)]
     found += [licences.of_package(package, unpacked, tree) for package in packages]

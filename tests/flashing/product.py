@@ -1,6 +1,7 @@
 """The zip and the trees that it is made of, built once for each state of the sources; downloads are kept."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import build
 from packing import fetched
 from packing.abi import ABIS
 from packing.errors import PackingError
+from packing.fetched import Fetched
 from packing.order import Order, place
 from tests import exclusive
 
@@ -36,23 +38,27 @@ def tree(abi: str) -> Path:
 
 
 def _order(*abis: str) -> Order:
-    _fetch_once()
-    target = BUILT / f"{'+'.join(abis)}-{_digest()[:16]}.zip"
+    _fetch_once(abis)
+    target = BUILT / f"{'+'.join(abis)}-{_digest(abis)[:16]}.zip"
     return Order(build.ROOT, CACHE, target, build.program_version(), abis)
 
 
-def _fetch_once() -> None:
-    """Fetch what the zips are made of, for all processors at once: what was fetched has a say in their names."""
+def _fetch_once(abis: Sequence[str]) -> None:
+    """Fetch what the zips for `abis` are made of, and all those that take no compiler with it, unless it is there."""
+    together = [name for name, abi in ABIS.items() if name in abis or not abi.compiled]
     try:
-        for abi in ABIS:
-            fetched.recall(abi, build.LOCK, CACHE)
+        _recall(together)
     except PackingError:
-        fetched.fetch(list(ABIS), build.LOCK, None, CACHE)
+        fetched.fetch(together, build.LOCK, None, CACHE)
 
 
-def _digest() -> str:
+def _recall(abis: Sequence[str]) -> list[Fetched]:
+    return [fetched.recall(abi, build.LOCK, CACHE) for abi in abis]
+
+
+def _digest(abis: Sequence[str]) -> str:
     """What the zip depends on."""
-    digest = hashlib.sha256((CACHE / "fetched.json").read_bytes())
+    digest = hashlib.sha256(repr(_recall(abis)).encode())
     for path in build.repository_files():
         if not path.is_relative_to(build.ROOT / "tests"):
             digest.update(f"{path}\0".encode() + path.read_bytes())

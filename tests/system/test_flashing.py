@@ -170,8 +170,9 @@ def test_of_a_zip_for_several_processors_the_right_runtime_is_unpacked(folder: P
         ({"KSU": "true", "KSU_VER_CODE": "11550"}, "needs KernelSU 0.8.0 (11551) or newer; this is KernelSU (11550)"),
         ({"APATCH": "true", "APATCH_VER_CODE": "10567"}, "needs APatch 10568 or newer; this is APatch (10567)"),
         ({"API": "25"}, "needs Android 8 or newer (API 26); this is API 25"),
-        ({"ARCH": "arm", "IS64BIT": "false"}, "needs a 64-bit phone (arm64 or x64); this one is arm"),
+        ({"ARCH": "x86", "IS64BIT": "false"}, "runs on phones with arm64, arm or x64; this one is x86"),
         ({"ARCH": "arm64"}, "This zip holds nothing for arm64-v8a"),
+        ({"ARCH": "arm", "IS64BIT": "false"}, "This zip holds nothing for armeabi-v7a"),
     ],
 )
 def test_a_phone_that_berth_is_not_for_is_told_why(folder: Path, environment: dict[str, str], reason: str) -> None:

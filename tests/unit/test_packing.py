@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import build
-from packing import archive, assemble, front_end, licences, wheels
+from packing import archive, assemble, compiled, front_end, licences, locked, sources, wheels
 from packing.abi import ABIS
 from packing.apt import Mirrors, choose_mirrors
 from packing.errors import PackingError
@@ -87,6 +87,47 @@ def test_a_wheel_that_the_lock_does_not_know_is_refused(tmp_path: Path) -> None:
         wheels.recall(lock, ABIS["x86_64"], tmp_path)
 
 
+def test_sources_that_the_lock_does_not_know_are_not_compiled(tmp_path: Path) -> None:
+    psutil = next(entry for entry in locked.read(build.LOCK) if entry.name == "psutil")
+    (tmp_path / "sources").mkdir()
+    (tmp_path / f"sources/psutil-{psutil.version}.tar.gz").write_text("something else")
+
+    with pytest.raises(PackingError, match=r"there are no sources of msgspec"):
+        sources.recall(build.LOCK, ABIS["armeabi-v7a"], tmp_path)
+    with pytest.raises(PackingError, match=r"there are no sources of psutil"):
+        sources.recall(build.LOCK, ABIS["armeabi-v7a"]._replace(compiled=("psutil",)), tmp_path)
+
+
+def test_the_lock_has_a_hash_for_all_that_it_names() -> None:
+    entries = locked.read(build.LOCK)
+
+    assert {"flask", "markupsafe", "msgspec", "psutil", "tomli-w"} <= {entry.name for entry in entries}
+    assert all(entry.version and len(entry.hashes) >= 2 for entry in entries)
+    assert len({digest for entry in entries for digest in entry.hashes}) == sum(len(one.hashes) for one in entries)
+
+
+def test_what_is_compiled_for_a_processor_has_a_recipe() -> None:
+    assert {name for abi in ABIS.values() for name in abi.compiled} == set(compiled.RECIPES)
+
+
+def test_licences_of_a_zip_for_several_processors_are_those_of_each(tmp_path: Path) -> None:
+    trees = [tmp_path / "one", tmp_path / "two"]
+    for tree, versions in zip(trees, ({"libc6": "1", "zlib1g": "1"}, {"libc6": "1", "zlib1g": "2"}), strict=True):
+        tree.mkdir()
+        rows = [{"name": name, "version": version} for name, version in versions.items()]
+        (tree / "licenses.json").write_text(json.dumps(rows))
+
+    assemble.merge_licences(trees)
+
+    texts = {(tree / "licenses.json").read_text() for tree in trees}
+    assert [(row["name"], row["version"]) for row in json.loads(texts.pop())] == [
+        ("libc6", "1"),
+        ("zlib1g", "1"),
+        ("zlib1g", "2"),
+    ]
+    assert not texts, "else the trees could not be packed together"
+
+
 def test_a_package_of_the_page_that_the_lock_does_not_know_is_refused_and_thrown_away(tmp_path: Path) -> None:
     version, integrity = front_end.read_lock(build.WEBROOT / "packages.lock")["htm"]
     other = tmp_path / f"htm-{version}.tgz"
@@ -148,9 +189,3 @@ def test_the_zip_says_what_it_can_not_be_built_for(capsys: pytest.CaptureFixture
         build.main(["zip", "--abi", "mips"])
 
     assert "invalid choice: 'mips' (choose from 'arm64-v8a', 'x86_64', 'armeabi-v7a')" in capsys.readouterr().err
-
-
-def test_the_zip_says_what_is_missing_for_32_bit_arm(capsys: pytest.CaptureFixture[str]) -> None:
-    assert build.main(["zip", "--abi", "arm64-v8a", "--abi", "armeabi-v7a"]) == 1
-
-    assert "there can be no zip for armeabi-v7a yet: msgspec" in capsys.readouterr().err

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from berth.kernel.call import KernelError, syscall
-
-_SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "arm": 386, "i386": 357}
+from berth.kernel.syscalls import own_architecture
 
 # linux/bpf.h
 _BPF_PROG_LOAD: Final = 5
@@ -297,21 +296,7 @@ def bpf(command: int, attribute: bytes, call: str) -> int:
     """Make the call; return what the kernel answers, for some commands a descriptor.  Raises KernelError."""
     buffer = ctypes.create_string_buffer(attribute, len(attribute))
     size = ctypes.c_uint(len(attribute))
-    return syscall(_syscall_number(), call, ctypes.c_int(command), ctypes.byref(buffer), size)
-
-
-def _syscall_number() -> int:
-    """The number for this process: bpf is older than the numbers that all architectures share.
-
-    uname names the kernel's machine, and under PER_LINUX32 its 32-bit one: the width of a pointer tells.
-    """
-    machine = os.uname().machine
-    wide = ctypes.sizeof(ctypes.c_void_p) == 8
-    if machine == "aarch64" or machine.startswith("arm"):
-        return _SYS_BPF["aarch64" if wide else "arm"]
-    if machine in ("x86_64", "i686", "i586", "i386"):
-        return _SYS_BPF["x86_64" if wide else "i386"]
-    return _SYS_BPF[machine]
+    return syscall(own_architecture().numbers["bpf"], call, ctypes.c_int(command), ctypes.byref(buffer), size)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from msgspec import Struct
 from berth.kernel import seccomp
 from berth.kernel.capabilities import CAPABILITY_VERSION_3
 from berth.kernel.namespaces import CLONE_FLAGS
+from berth.kernel.syscalls import SECCOMP, architectures
 
 _ADDRESS: Final = 0x10000
 _SHARED: Final = 0x40000000
@@ -207,7 +208,7 @@ def _program(name: str, call: MountArguments, place: Place, identity: Identity, 
         _Call(_SYS_CLOSE_RANGE, (fd + 1, _LAST_DESCRIPTOR, 0)),
         *becoming,
         _Call(machine.mmap, (_SHARED, identity_at, 1, _MAP_SHARED_FIXED, fd, 0), _SHARED),
-        _Call(seccomp.SYS_SECCOMP[name], (_SECCOMP_SET_MODE_FILTER, 0, _ADDRESS + prog_at)),
+        _Call(SECCOMP[architectures(name)[0].audit], (_SECCOMP_SET_MODE_FILTER, 0, _ADDRESS + prog_at)),
         _Call(machine.clone, birth),
         _Call(machine.mount, made),
         _Call(machine.exit_group, (0,)),

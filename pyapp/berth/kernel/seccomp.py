@@ -6,7 +6,6 @@ by number.
 
 import ctypes
 import errno
-import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import groupby
@@ -25,7 +24,7 @@ from berth.kernel.classic_bpf import (
     branch,
     packed,
 )
-from berth.kernel.syscalls import NAMES, Architecture, architectures
+from berth.kernel.syscalls import NAMES, SECCOMP, Architecture, architectures, own_architecture
 
 PR_SET_SECCOMP: Final = 22
 SECCOMP_MODE_FILTER: Final = 2
@@ -134,15 +133,12 @@ def install_with_listener(program: bytes) -> int:
     instructions = ctypes.create_string_buffer(program, len(program))
     argument = _SockFprog(len(program) // INSTRUCTION_BYTES, ctypes.addressof(instructions))
     return syscall(
-        SYS_SECCOMP[os.uname().machine],
+        SECCOMP[own_architecture().audit],
         "seccomp",
         ctypes.c_uint(SECCOMP_SET_MODE_FILTER),
         ctypes.c_uint(SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV),
         ctypes.byref(argument),
     )
-
-
-SYS_SECCOMP: Final = {"x86_64": 317, "aarch64": 277}
 
 
 class _SockFprog(ctypes.Structure):

@@ -5,6 +5,8 @@ riscv64) and arch/arm/tools/syscall.tbl (EABI).  None of these calls is multiple
 getsockopt and setsockopt on i386, where both ways exist (since 4.3).
 """
 
+import ctypes
+import os
 from typing import Final
 
 from msgspec import Struct
@@ -76,6 +78,20 @@ def architectures(machine: str) -> tuple[Architecture, ...]:
         raise ValueError(f"no system call numbers are known for machine {machine!r}") from None
 
 
+def own_architecture() -> Architecture:
+    """Return the architecture whose calls this very process makes.
+
+    uname does not tell: it names the kernel's machine, to a 32-bit program as well, and under PER_LINUX32 the 32-bit
+    one, to a 64-bit program as well.  The width of a pointer does.  Raises ValueError for an unknown machine.
+    """
+    machine = os.uname().machine
+    wide = ctypes.sizeof(ctypes.c_void_p) == 8
+    for architecture in architectures(machine):
+        if bool(architecture.audit & _AUDIT_ARCH_64BIT) == wide:
+            return architecture
+    raise ValueError(f"no system call numbers are known for such a program on {machine!r}")
+
+
 def number_of(name: str, audit: int) -> int | None:
     """Return the number of call `name` in the table `audit` (AUDIT_ARCH_), None where it has none."""
     return next((one.numbers.get(name) for one in _ALL if one.audit == audit), None)
@@ -85,6 +101,8 @@ def _column(index: int) -> dict[str, int]:
     return {name: number for name, row in _NUMBERS.items() if (number := row[index]) is not None}
 
 
+_AUDIT_ARCH_64BIT: Final = 0x80000000
+
 # x32 has its numbers from 0x40000000 up, except that before 5.4 its entries 512 to 547 also answer without that bit
 # (528 is kexec_load).  0xffffffff is no call but a tracer's way to skip one, and stays out of the range.
 X86_64: Final = Architecture(audit=0xC000003E, numbers=_column(0), foreign=((512, 547), (0x40000000, 0xFFFFFFFE)))
@@ -93,6 +111,9 @@ AARCH64: Final = Architecture(audit=0xC00000B7, numbers=_column(2))
 RISCV64: Final = Architecture(audit=0xC00000F3, numbers=_column(2))
 ARM: Final = Architecture(audit=0x40000028, numbers=_column(3))
 _ALL: Final = (X86_64, I386, AARCH64, RISCV64, ARM)
+
+SECCOMP: Final = {X86_64.audit: 317, I386.audit: 354, AARCH64.audit: 277, RISCV64.audit: 277, ARM.audit: 383}
+"""The number of seccomp(2) itself, which no filter looks at, by `audit`."""
 
 # Under the personality PER_LINUX32 a 64-bit kernel calls itself i686 or armv8l.  A 32-bit kernel may too, and there
 # the 64-bit architecture never comes up.
