@@ -18,7 +18,7 @@ import pexpect
 from tests import faults, host_state, rootfs
 from tests.program import Berth
 
-SECONDS = 20.0
+SECONDS = faults.SECONDS
 SIZE = (33, 77)
 PROMPT = "outside> "
 INSIDE = "inside# "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tests import faults, host_state
 from tests.program import Berth
 
-SECONDS = 20.0
+SECONDS = faults.SECONDS
 
 
 class Reply(NamedTuple):

@@ -58,7 +58,7 @@ class Squatter(BaseHTTPRequestHandler):
 
 def take(port: int) -> ThreadingHTTPServer:
     """Listen on `port` as soon as the last process that has it is gone; raises OSError after a while."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
         try:
             return ThreadingHTTPServer(("127.0.0.1", port), Squatter)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from berth.engine import rest
 from berth.engine.journal import RunFolder
 from berth.engine.stop import call_monitor
-from tests import faults, quick
+from berth.kernel.sockets import connect
+from tests import callers, faults, quick
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -47,7 +50,7 @@ def test_busybox_boots_works_and_is_gone_after_its_stop(
     assert Path(f"/proc/{told['monitor_pid']}").exists()
     assert told["started_at"] == pytest.approx(time.time(), abs=60)
     assert quick.shell(berth, "echo $$ > /root/was-here; cat /proc/1/comm") == "init"
-    assert "syslogd" in quick.inside(berth, "ps")
+    faults.wait_until(lambda: "syslogd" in quick.inside(berth, "ps"), "init has started what its inittab names")
     assert berth.succeed("stop", "quay") == "quay: stopped\n"
 
     told = quick.info(berth)
@@ -114,6 +117,38 @@ def test_who_waits_for_the_end_hears_of_it_when_only_memory_is_left(berth: Berth
             still_mounted = os.path.samestat(mounts.stat(), own)
 
     assert (record_is_there, still_mounted, stop.returncode) == (False, False, 0)
+
+
+def test_a_caller_who_is_slow_to_say_what_it_wants_is_heard_and_keeps_nobody_waiting(
+    berth: Berth, rootfs: Factory
+) -> None:
+    quick.start(berth, rootfs("busybox"))
+    folder = RunFolder(faults.home_of(berth), "quay")
+    with connect(folder.socket) as slow:
+        quickly = call_monitor(folder, "wait")
+        assert quickly is not None
+        with contextlib.closing(quickly):
+            assert quickly.recv(100) == b"{}\n"
+        slow.send(b'{"call":"wait"}')
+        slow.settimeout(faults.SECONDS)
+        assert slow.recv(100) == b"{}\n"
+    berth.succeed("stop", "quay")
+
+
+def test_how_it_ended_is_known_before_it_counts_as_stopped(berth: Berth, rootfs: Factory) -> None:
+    """Or a service that comes up in between would start again what has powered itself off."""
+    berth.environment["BERTH_PAUSE_AT"] = "undone"  # the monitor keeps it from its start
+    berth.succeed("start", "quay", "--rootfs", rootfs("busybox"))
+    del berth.environment["BERTH_PAUSE_AT"]
+    monitor = quick.info(berth)["monitor_pid"]
+
+    berth("run", "quay", "--", "poweroff", "-f")
+    callers.await_state(monitor, "T")
+
+    assert quick.info(berth)["last_end"] == "powered off"
+    assert rest.is_noted(faults.home_of(berth), "quay")
+    os.kill(monitor, signal.SIGCONT)
+    faults.wait_until(lambda: faults.condition(berth, "quay") == "stopped", "it is stopped")
 
 
 def test_a_restart_of_what_is_stopped_starts_it_and_says_so(berth: Berth, rootfs: Factory) -> None:

@@ -160,12 +160,12 @@ class Monitor:
             except BerthError as error:
                 complain(self.home, self.name, error)
         self.board.close()
-        if clean_up(self.journal, self.folder, self.loop):
-            announce(self.home, self.name, "stuck")
-        if how == _POWERED_OFF:
+        if how == _POWERED_OFF:  # noted before it counts as stopped, when it may be asked about or started again
             rest.note(self.home, self.name)
         with contextlib.suppress(OSError):
             remember_end(self.home, self.name, how)
+        if clean_up(self.journal, self.folder, self.loop):
+            announce(self.home, self.name, "stuck")
         announce(self.home, self.name, "stopped", how)
         with contextlib.suppress(OSError):
             setns(self.outside, "mount")  # with its own mounts gone, all that is left of this process is memory
