@@ -237,5 +237,5 @@ def test_an_init_that_hears_nothing_is_killed_when_its_time_is_over(berth: Berth
 
     berth.succeed("stop", "quay", "--timeout", "1")
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20, "without --timeout it would have half a minute"
     assert quick.info(berth)["last_end"] == "init was ended by signal 9"

@@ -87,7 +87,7 @@ def start_time(pid: int) -> int | None:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time that process `pid` has had, 0 if it is gone.  See proc_pid_stat(5), fields 14 and 15."""
+    """Return the processor time that process `pid` has had, 0 if it is gone.  See proc_pid_stat(5), fields 14, 15."""
     try:
         fields = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
