@@ -103,7 +103,8 @@ def test_ps_tells_whose_monitor_a_process_is_and_its_environment_is_untouched(be
 def test_who_waits_for_the_end_hears_of_it_when_only_memory_is_left(berth: Berth, image: Factory) -> None:
     berth.succeed("start", "quay", "--rootfs-img", image("busybox"))
     folder = RunFolder(faults.home_of(berth), "quay")
-    mounts = Path(f"/proc/{quick.info(berth)['monitor_pid']}/ns/mnt")
+    monitor = quick.info(berth)["monitor_pid"]
+    mounts = Path(f"/proc/{monitor}/ns/mnt")
     own = mounts.stat()
     waiter = call_monitor(folder, "wait")
     assert waiter is not None
@@ -112,11 +113,12 @@ def test_who_waits_for_the_end_hears_of_it_when_only_memory_is_left(berth: Berth
         waiter.settimeout(faults.SECONDS)
         while waiter.recv(100):
             pass
-        record_is_there, still_mounted = Path(folder.journal).exists(), False
+        record_is_there, still_mounted, files = Path(folder.journal).exists(), False, list[str]()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended by now
             still_mounted = os.path.samestat(mounts.stat(), own)
+            files = [path for path in faults.open_files(monitor).values() if path.startswith(str(berth.home))]
 
-    assert (record_is_there, still_mounted, stop.returncode) == (False, False, 0)
+    assert (record_is_there, still_mounted, files, stop.returncode) == (False, False, [], 0)
 
 
 def test_a_caller_who_is_slow_to_say_what_it_wants_is_heard_and_keeps_nobody_waiting(

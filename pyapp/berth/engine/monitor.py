@@ -39,7 +39,7 @@ from berth.engine.switchboard import Switchboard
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.namespaces import setns
-from berth.kernel.processes import become_subreaper, end_with, fork, name_process, setsid
+from berth.kernel.processes import become_subreaper, close_all_but, end_with, fork, name_process, setsid
 from berth.kernel.signals import Wakeup
 from berth.plan.model import DevicePolicy, Plan
 from berth.store import remember_end
@@ -168,7 +168,8 @@ class Monitor:
             announce(self.home, self.name, "stuck")
         announce(self.home, self.name, "stopped", how)
         with contextlib.suppress(OSError):
-            setns(self.outside, "mount")  # with its own mounts gone, all that is left of this process is memory
+            setns(self.outside, "mount")
+            close_all_but(*self.board.waiting())  # with mounts and files gone, all that is left of this process is memory
             self.board.dismiss()
         os._exit(0)
 

@@ -116,6 +116,10 @@ class Switchboard:
         """Stop listening.  Those who wait or look on stay connected."""
         self._listener.close()
 
+    def waiting(self) -> tuple[int, ...]:
+        """Return the descriptors of those who wait or look on."""
+        return tuple(caller.fileno() for caller in (*self._waiters, *self._viewers.values()))
+
     def dismiss(self) -> None:
         """Let go of those who wait or look on, which tells them that all is undone; so does the end of the process."""
         for caller in (*self._waiters, *self._viewers.values()):
