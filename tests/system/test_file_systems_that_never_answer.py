@@ -37,7 +37,8 @@ def test_a_monitor_that_shows_devices_is_not_kept_waiting(berth: Berth, rootfs: 
     with silent(berth, NAME, f"/dev/{device}", mode="100644"):
         say(a_device_came(device))
         log = berth.home / "containers" / NAME / "log"
-        faults.wait_until(lambda: f"/dev/{device} is not as on the host" in log.read_text(), "the monitor goes on")
+        said = f"/dev/{device} is not as on the host"
+        faults.wait_until(lambda: log.exists() and said in log.read_text(), "the monitor goes on")
         berth.succeed("stop", NAME)
 
 

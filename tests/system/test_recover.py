@@ -251,7 +251,7 @@ def test_a_new_monitor_brings_a_new_console(berth: Berth, root: Path) -> None:
     berth.succeed("recover")
 
     berth.succeed("run", NAME, "--", "sh", "-c", "echo found > /dev/console")
-    wait_until(lambda: "found" in berth.succeed("logs", NAME), "what is said on the console is in the log")
+    wait_until(lambda: "found" in berth("logs", NAME).stdout, "what is said on the console is in the log")
     berth.succeed("stop", NAME)
 
 

@@ -340,9 +340,9 @@ def test_logs_print_what_the_console_said(berth: Berth, quiet: None) -> None:
 def await_lines(berth: Berth, last: str) -> list[str]:
     """The log's lines once `last` is there: the monitor writes a moment after the program has."""
     until = time.monotonic() + faults.SECONDS
-    while (lines := berth.succeed("logs", "demo").splitlines())[-1:] != [last]:
-        assert time.monotonic() < until, lines
-    return lines
+    while not (told := berth("logs", "demo").stdout).endswith(f"\n{last}\n"):  # it is an error while there is no line
+        assert time.monotonic() < until, told
+    return told.splitlines()
 
 
 def test_a_log_can_not_command_the_terminal_it_is_shown_on(berth: Berth, demo: Path) -> None:

@@ -169,7 +169,9 @@ class Monitor:
         announce(self.home, self.name, "stopped", how)
         with contextlib.suppress(OSError):
             setns(self.outside, "mount")
-            close_all_but(*self.board.waiting())  # with mounts and files gone, all that is left of this process is memory
+            close_all_but(
+                *self.board.waiting()
+            )  # with mounts and files gone, all that is left of this process is memory
             self.board.dismiss()
         os._exit(0)
 
