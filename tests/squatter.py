@@ -42,7 +42,7 @@ class Squatter(BaseHTTPRequestHandler):
         )
         seen = b""
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
                 sock.sendall(head.encode() + body)
                 while part := sock.recv(65536):
                     seen += part

@@ -76,7 +76,7 @@ class Module:
     def run(self, script: str) -> tuple[int, str]:
         """Run a script to its end; return its exit code and what it said."""
         with self.start(script) as process:
-            said = process.communicate(timeout=60)[0]
+            said = process.communicate(timeout=faults.SECONDS)[0]
         return process.returncode, said
 
     @property

@@ -319,7 +319,7 @@ def test_check_fails_where_something_that_is_needed_is_missing(berth: Berth) -> 
     setpriv = shutil.which("setpriv")
     assert setpriv
     confined = [setpriv, "--bounding-set", "-sys_admin", *berth.command, "check"]
-    result = subprocess.run(confined, check=False, env=berth.environment, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(confined, check=False, env=berth.environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
     assert "MISSING mount namespaces: Operation not permitted" in result.stdout
     assert "Without it, no container can start." in result.stdout
@@ -445,7 +445,7 @@ def test_a_reader_that_goes_early_is_no_crash(berth: Berth, demo: Path) -> None:
     command = [*berth.command, "plan", "demo"]
     with open(writer, "wb") as output:
         result = subprocess.run(
-            command, check=False, env=berth.environment, stdout=output, stderr=subprocess.PIPE, timeout=60
+            command, check=False, env=berth.environment, stdout=output, stderr=subprocess.PIPE, timeout=120
         )
     assert result.stderr == b""
     assert result.returncode == 128 + signal.SIGPIPE

@@ -165,7 +165,7 @@ def test_a_client_that_sends_and_closes_at_once_does_nothing(dashboard: Dashboar
 
 
 def test_a_half_closed_connection_harms_nobody(dashboard: Dashboard) -> None:
-    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=faults.SECONDS) as sock:
         sock.sendall(b"GET / HT")
         sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
@@ -176,7 +176,7 @@ def test_a_half_closed_connection_harms_nobody(dashboard: Dashboard) -> None:
 def test_a_half_closed_stream_ends_and_leaves_its_place_to_another(dashboard: Dashboard) -> None:
     streams = dashboard.berth.home / "run" / "streams"
     bearer = f"Authorization: Bearer {dashboard.token}"
-    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=faults.SECONDS) as sock:
         sock.sendall(request("POST", "/api/v1/streams", dashboard.port, bearer, body=b'{"subscriptions":[]}'))
         seen = b""
         while b'"hello"' not in seen:

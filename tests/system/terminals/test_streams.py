@@ -75,16 +75,16 @@ def test_output_and_errors_stay_apart(berth: Berth, run: list[str]) -> None:
 
 
 def test_a_lot_of_output_never_passes_through_berth(berth: Berth, run: list[str]) -> None:
-    process = start(berth, *run, "dd", "if=/dev/zero", "bs=1M", "count=1000")
+    process = start(berth, *run, "dd", "if=/dev/zero", "bs=1M", "count=1001")
     assert process.stdout is not None
     pipe = os.fstat(process.stdout.fileno())
-    assert os.path.samestat(os.stat(f"/proc/{find_process('count=1000')}/fd/1"), pipe)
+    assert os.path.samestat(os.stat(f"/proc/{find_process('1001')}/fd/1"), pipe)
     size = 0
     while data := process.stdout.read(1 << 20):
         size += len(data)
     process.communicate(timeout=SECONDS)
 
-    assert size == 1000 << 20
+    assert size == 1001 << 20
 
 
 def test_input_from_null_ends_at_once(berth: Berth, run: list[str]) -> None:
