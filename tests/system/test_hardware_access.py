@@ -27,7 +27,7 @@ from berth.spec import Spec
 from tests import faults, quick
 from tests.forked import in_child
 from tests.program import Berth
-from tests.uevents import a_device_came, say
+from tests.uevents import a_device_came, await_listener, say
 
 pytestmark = pytest.mark.system
 
@@ -72,6 +72,7 @@ class Container:
 def container(berth: Berth, rootfs: Callable[[str], Path]) -> Iterator[Container]:
     name = f"hw-{uuid.uuid4().hex[:8]}"
     berth.succeed("start", "--name", name, "--rootfs", rootfs("busybox"), "--hw-access")
+    await_listener(quick.info(berth, name)["monitor_pid"])
     yield Container(berth, name)
     berth.succeed("stop", name, "--timeout", "0")  # what BusyBox' init does in its two seconds is tested elsewhere
 
