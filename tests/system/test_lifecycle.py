@@ -207,6 +207,26 @@ def test_reboot_inside_gives_a_new_init_and_poweroff_inside_stops(berth: Berth, 
     assert quick.info(berth)["last_end"] == "powered off"
 
 
+def test_nobody_enters_a_container_before_it_is_whole_again_after_a_reboot(
+    berth: Berth, rootfs: Factory, scratch: Path
+) -> None:
+    hook, again, go = scratch / "hook", scratch / "again", scratch / "go"
+    wait = f"touch {again}; until [ -e {go} ]; do sleep 0.02; done"
+    hook.write_text(f"#!/bin/sh\n[ -e {scratch}/once ] || exec touch {scratch}/once\n{wait}\n")
+    hook.chmod(0o755)
+    quick.start(berth, rootfs("busybox"), f"--hook=prestart={hook}")
+    berth("run", "quay", "--", "reboot", "-f")
+    faults.wait_until(again.exists, "PID 1 is there again, and has no root of its own yet")
+
+    refused = berth("run", "quay", "--", "true")
+
+    assert (refused.returncode, refused.stderr.count("is starting")) == (1, 1)
+    go.touch()
+    faults.wait_until(lambda: faults.condition(berth, "quay") == "running", "it is back")
+    assert quick.inside(berth, "hostname") == "quay"
+    berth.succeed("stop", "quay")
+
+
 def test_busybox_is_asked_to_power_off_and_so_its_shutdown_lines_run(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     with (root / "etc/inittab").open("a") as file:
