@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import pexpect
 
+from berth.kernel.processes import status_field
 from tests import faults, host_state, rootfs
 from tests.program import Berth
 
-SECONDS = 20.0
+SECONDS = faults.SECONDS
 SIZE = (33, 77)
 PROMPT = "outside> "
 INSIDE = "inside# "
@@ -190,6 +191,16 @@ def await_state(pid: int, state: str) -> None:
     """Wait until process `pid` is in that state of proc_pid_stat(5)."""
     stat = Path(f"/proc/{pid}/stat")
     faults.wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == state, f"{pid} is in state {state}")
+
+
+def await_client(shell: Terminal, number: int) -> None:
+    """Wait until a command that `shell` runs catches signal `number`: what it runs may be there a moment before."""
+
+    def catches() -> bool:
+        masks = [status_field(pid, "SigCgt") or "0" for pid in faults.children(pid_of(shell))]
+        return any(int(mask, 16) & 1 << (number - 1) for mask in masks)
+
+    faults.wait_until(catches, f"it catches {number}")
 
 
 def await_raw(terminal: Terminal, *, raw: bool = True) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tests import faults, host_state
 from tests.program import Berth
 
-SECONDS = 20.0
+SECONDS = faults.SECONDS
 
 
 class Reply(NamedTuple):
@@ -241,7 +241,7 @@ os.setgroups([])
 os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))
 sock = socket.socket()
-sock.settimeout(20)
+sock.settimeout(60)
 try:
     sock.connect(("127.0.0.1", int(sys.argv[2])))
     sock.sendall(sys.stdin.buffer.read())
@@ -255,7 +255,7 @@ except ConnectionError:
 def raw_as(uid: int, port: int, data: bytes) -> bytes:
     """Do the same as a process of user `uid`."""
     command = [sys.executable, "-c", AS_USER, str(uid), str(port)]
-    return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True, timeout=SECONDS + 10).stdout
+    return subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True, timeout=SECONDS + 30).stdout
 
 
 def request(method: str, path: str, port: int, *headers: str, body: bytes = b"", host: str = "") -> bytes:

@@ -11,6 +11,7 @@ from berth.errors import BerthError
 from berth.kernel.loop import list_loops
 from berth.kernel.mounts import MountEntry, read_mounts
 from berth.storage.images import MountedImage
+from tests import faults
 
 E2FSCK = "/sbin/e2fsck"
 DAY = 86400
@@ -30,7 +31,7 @@ def loops_on(path: Path, folder: Path) -> list[int]:
 
 def gone(path: Path, folder: Path) -> bool:
     """Whether its loop devices go: with the last who looks at them, or with a namespace, which a kernel thread ends."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + faults.SECONDS
     while loops_on(path, folder) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not loops_on(path, folder)
@@ -65,7 +66,7 @@ def refused(mount: Mount, tmp_path: Path, image: Path | str, *texts: str, **opti
     assert "\n" not in sentence
     for text in texts:
         assert text in sentence
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + faults.SECONDS
     while path.exists() and loops_on(path, tmp_path) != before[1] and time.monotonic() < deadline:
         time.sleep(0.02)  # somebody else may be looking at the loop device just now, which keeps it
     assert (mounts_under(tmp_path), loops_on(path, tmp_path) if path.exists() else []) == before

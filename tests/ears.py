@@ -46,7 +46,7 @@ class Ear:
     def heard(self) -> list[str]:
         """Return the names that were heard until now, and hear no more."""
         say(self._prefix, Word("end", "::1", "::1"))
-        return self._program.communicate(timeout=20)[0].split()
+        return self._program.communicate(timeout=60)[0].split()
 
     def __enter__(self) -> Self:
         return self
@@ -59,4 +59,4 @@ class Ear:
 def say(prefix: list[str], *words: Word) -> None:
     """Send `words` from the network namespace that `prefix` leads to; a source may be anybody's address."""
     command = [*prefix, sys.executable, "-c", _SAY, str(PORT), *(",".join(word) for word in words)]
-    subprocess.run(command, check=True, timeout=20)
+    subprocess.run(command, check=True, timeout=60)

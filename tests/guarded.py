@@ -19,6 +19,7 @@ from berth.kernel.seccomp import assemble, install_with_listener
 from berth.plan import plan
 from berth.plan.model import Plan
 from berth.spec import Spec, StartOptions
+from tests.faults import children
 from tests.forked import Answer, Child
 
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -46,12 +47,15 @@ def guarded(body: Callable[[], Answer], made: Plan = PLAN) -> Answer:
 
     child = Child(under_guard)
     theirs.close()
+    others = set(children(os.getpid()))
     _, listeners = ours.receive()
     ours.close()
     for listener in listeners:
         stand_guard(listener, made)  # not by the child: what is under the filter would ask itself
+    guards = set(children(os.getpid())) - others
     answer = child.result()
-    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0, "the guard failed"
+    for guard in guards:
+        assert os.waitstatus_to_exitcode(os.waitpid(guard, 0)[1]) == 0, "the guard failed"
     return answer
 
 

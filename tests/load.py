@@ -139,7 +139,15 @@ def ask_bare(body: bytes, seconds: int) -> Answered:
 
 
 def _ask(pid: int, port: int, seconds: int, header: str) -> Answered:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-H", header, f"http://127.0.0.1:{port}/api/v1/containers"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        "--timeout=60s",
+        "-H",
+        header,
+        f"http://127.0.0.1:{port}/api/v1/containers",
+    ]
     subprocess.run([*command, "-d1s"], check=True, capture_output=True)  # until memory has what it needs
     before, spent = memory(pid), cpu_seconds(pid)
     told = subprocess.run([*command, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout

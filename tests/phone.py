@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import faults
 from tests.program import Berth
 
 INTERNET = "203.0.113.1"
@@ -27,7 +28,7 @@ WIFI_ROUTER, MOBILE_ROUTER = "192.0.2.1", "198.51.100.1"
 WIFI6, WIFI6_ROUTER = "2001:db8:1::2", "2001:db8:1::1"
 NAMED = "198.18.0.7"
 """What the internet's name server answers, whatever is asked."""
-SECONDS = 20.0
+SECONDS = faults.SECONDS
 
 ANDROID = f"""\
 ip -4 route flush table main; ip -6 route flush table main

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests import faults
 from tests.program import Berth
 
 Answer = TypeVar("Answer")
@@ -48,7 +49,17 @@ def shell(berth: Berth, script: str, name: str = "quay") -> str:
     return inside(berth, "/bin/sh", "-c", script, name=name)
 
 
-def wait_for(ask: Callable[[], Answer | None], seconds: float = 20) -> Answer:
+def booted(berth: Berth, name: str = "quay") -> str:
+    """Wait until the systemd of a container has come up, and return how it is: "running", or what it is instead.
+
+    Before PID 1 is systemd that is told as "offline", and before it answers as nothing or "unknown".
+    """
+    ask = ("run", name, "--", "systemctl", "is-system-running", "--wait")
+    under_way = ("", "offline", "unknown", "initializing", "starting")
+    return wait_for(lambda: state if (state := berth(*ask).stdout.strip()) not in under_way else None)
+
+
+def wait_for(ask: Callable[[], Answer | None], seconds: float = faults.SECONDS) -> Answer:
     """Ask until the answer is something, and return that; AssertionError when it never is."""
     until = time.monotonic() + seconds
     while (answer := ask()) is None:

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 
+from tests import faults
 from tests.program import Berth
 
 
@@ -33,6 +34,6 @@ def silent(
             assert server.stdout is not None
             assert server.stdout.readline() == "there\n"
             yield server
-            server.wait(20)
+            server.wait(faults.SECONDS)
         finally:
             server.kill()

@@ -42,7 +42,7 @@ class Squatter(BaseHTTPRequestHandler):
         )
         seen = b""
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
                 sock.sendall(head.encode() + body)
                 while part := sock.recv(65536):
                     seen += part
@@ -58,7 +58,7 @@ class Squatter(BaseHTTPRequestHandler):
 
 def take(port: int) -> ThreadingHTTPServer:
     """Listen on `port` as soon as the last process that has it is gone; raises OSError after a while."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while True:
         try:
             return ThreadingHTTPServer(("127.0.0.1", port), Squatter)

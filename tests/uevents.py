@@ -4,6 +4,8 @@ import os
 import socket
 import struct
 
+from tests import faults
+
 
 def say(text: bytes) -> None:
     """Have the kernel repeat a uevent of our making to everybody who listens (Linux 4.18)."""
@@ -12,6 +14,11 @@ def say(text: bytes) -> None:
         sender.send(struct.pack("=IHHII", 16 + len(text), 16, request_and_acknowledge, 1, 0) + text)
         error = struct.unpack_from("=i", sender.recv(4096), 16)[0]
         assert error == 0, os.strerror(-error)
+
+
+def await_listener(monitor: int) -> None:
+    """Wait until process `monitor` follows the host's devices, which begins a moment after the start has been told."""
+    faults.wait_until(lambda: "anon_inode:inotify" in faults.open_files(monitor).values(), "it follows the devices")
 
 
 def a_device_came(name: str, *fields: str) -> bytes:

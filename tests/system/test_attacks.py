@@ -67,7 +67,7 @@ def test_streams_that_are_the_hosts_null_device_are_the_containers_inside(
                 capture_output=True,
                 check=True,
                 text=True,
-                timeout=30,
+                timeout=faults.SECONDS,
             )
         assert done.stdout == "600\n"
     assert stat.S_IMODE(null.stat().st_mode) == 0o666
@@ -83,7 +83,7 @@ def test_a_null_device_that_was_replaced_inside_is_not_taken_for_one(berth: Bert
         capture_output=True,
         check=False,
         text=True,
-        timeout=30,
+        timeout=faults.SECONDS,
     )
     assert "its /dev/null is something else" in result.stderr
     assert quick.inside(berth, "/bin/echo", "here", name=NAME) == "here"

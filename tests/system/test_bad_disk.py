@@ -105,7 +105,7 @@ def test_a_container_goes_on_and_stops_when_the_disk_is_full(small: Berth, disk:
     (root / "talk").touch()
     small.succeed("start", NAME, "--rootfs", root)
     log = disk / "containers" / NAME / "log"
-    faults.wait_until(lambda: log.stat().st_size > 10000, "it has said something")
+    faults.wait_until(lambda: log.exists() and log.stat().st_size > 10000, "it has said something")
     fill(disk)
 
     small.succeed("run", NAME, "--", "rm", "/talk")  # only an init whose output is drained looks whether it is there

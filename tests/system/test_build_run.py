@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 def build_run(berth: Berth) -> str:
     done = subprocess.run(
         [sys.executable, build.ROOT / "build.py", "run"],
-        check=False, env={**os.environ, **berth.environment}, capture_output=True, text=True, timeout=120,
+        check=False, env={**os.environ, **berth.environment}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

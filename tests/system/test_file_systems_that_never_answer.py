@@ -16,7 +16,7 @@ from tests.forked import in_child
 from tests.program import Berth
 from tests.refusing import refuse
 from tests.silence import mounting, silent
-from tests.uevents import a_device_came, say
+from tests.uevents import a_device_came, await_listener, say
 
 pytestmark = pytest.mark.system
 
@@ -34,10 +34,12 @@ def test_a_container_that_lost_its_monitor_is_stopped_all_the_same(berth: Berth,
 def test_a_monitor_that_shows_devices_is_not_kept_waiting(berth: Berth, rootfs: Factory) -> None:
     device = next(name for name in ("cpu_dma_latency", "hwrng", "vga_arbiter") if os.path.exists(f"/dev/{name}"))
     quick.start(berth, rootfs("busybox"), "--hw-access", name=NAME)
+    await_listener(quick.info(berth, NAME)["monitor_pid"])
     with silent(berth, NAME, f"/dev/{device}", mode="100644"):
         say(a_device_came(device))
         log = berth.home / "containers" / NAME / "log"
-        faults.wait_until(lambda: f"/dev/{device} is not as on the host" in log.read_text(), "the monitor goes on")
+        said = f"/dev/{device} is not as on the host"
+        faults.wait_until(lambda: log.exists() and said in log.read_text(), "the monitor goes on")
         berth.succeed("stop", NAME)
 
 

@@ -24,14 +24,14 @@ from berth.kernel.call import KernelError
 from berth.plan.cgroups import own_path, plan_cgroups
 from berth.plan.model import DevicePolicy, DeviceRule
 from berth.spec import Spec
-from tests import quick
+from tests import faults, quick
 from tests.forked import in_child
 from tests.program import Berth
-from tests.uevents import a_device_came, say
+from tests.uevents import a_device_came, await_listener, say
 
 pytestmark = pytest.mark.system
 
-SECONDS = 5.0
+SECONDS = faults.SECONDS
 VT_DISALLOCATE = 0x5608  # linux/vt.h
 NUMBER = 9_000_000 + os.getpid()  # of a network interface that nobody else has
 TAP = f"tap{NUMBER}"
@@ -72,6 +72,7 @@ class Container:
 def container(berth: Berth, rootfs: Callable[[str], Path]) -> Iterator[Container]:
     name = f"hw-{uuid.uuid4().hex[:8]}"
     berth.succeed("start", "--name", name, "--rootfs", rootfs("busybox"), "--hw-access")
+    await_listener(quick.info(berth, name)["monitor_pid"])
     yield Container(berth, name)
     berth.succeed("stop", name, "--timeout", "0")  # what BusyBox' init does in its two seconds is tested elsewhere
 
@@ -256,7 +257,7 @@ def test_a_terminal_of_the_host_that_appears_stays_hidden(container: Container, 
 def test_without_hardware_access_nobody_listens(berth: Berth, rootfs: Callable[[str], Path]) -> None:
     name = f"hw-{uuid.uuid4().hex[:8]}"
     berth.succeed("start", "--name", name, "--rootfs", rootfs("busybox"))
-    [monitor] = [pid for pid in _pids() if _command(pid) == f"berth: {name}"[:15]]
+    monitor = quick.info(berth, name)["monitor_pid"]
     open_files = [os.readlink(entry) for entry in Path(f"/proc/{monitor}/fd").iterdir()]
     assert "anon_inode:inotify" not in open_files
     berth.succeed("stop", name, "--timeout", "0")
@@ -267,8 +268,7 @@ def test_systemd_boots_with_hardware_access_and_leaves_the_host_s_terminals(
 ) -> None:
     name = f"hw-{uuid.uuid4().hex[:8]}"
     berth.succeed("start", "--name", name, "--rootfs", rootfs("debian-systemd"), "--hw-access", "--volatile")
-    ask = ("run", name, "--", "systemctl", "is-system-running", "--wait")
-    state = quick.wait_for(lambda: berth(*ask).stdout.strip() or None)
+    state = quick.booted(berth, name)
     failed = berth.succeed("run", name, "--", "systemctl", "--failed", "--no-legend", "--plain")
     assert (state, failed) == ("running", "")
     show = ("systemctl", "show", "--value", "--property=LoadState")
@@ -277,17 +277,6 @@ def test_systemd_boots_with_hardware_access_and_leaves_the_host_s_terminals(
     gettys = berth.succeed("run", name, "--", "systemctl", "list-units", "--no-legend", "--plain", "*getty@*")
     assert gettys == ""
     berth.succeed("stop", name)
-
-
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 @pytest.fixture

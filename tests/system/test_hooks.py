@@ -173,4 +173,4 @@ def test_a_hook_has_thirty_seconds(berth: Berth, root: Path, scratch: Path, monk
     with pytest.raises(BerthError, match="still running after"):
         hooks.run_hook(Hook("prestart", str(slow)), "quay")
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30

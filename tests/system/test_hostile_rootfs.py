@@ -19,7 +19,8 @@ pytestmark = pytest.mark.system
 
 Factory = Callable[[str], Path]
 NAME = "evil"
-QUICK = 10.0  # seconds in which a command must be back
+QUICK = 25.0  # seconds in which a command must be back, on a busy machine; a stop gives half a minute by itself
+SOON = 20.0
 
 
 @pytest.fixture
@@ -127,12 +128,20 @@ def test_a_link_in_the_place_of_a_mount_point_leads_nowhere_outside(
 def test_links_within_the_rootfs_are_followed_within_it_or_refused(
     berth: Berth, root: Path, path: str, target: str
 ) -> None:
-    outside = faults.tree(Path("/mnt")), Path("/etc/resolv.conf").stat(), Path("/etc/passwd").stat()
+    before = outside()
     put(root, path, link_to(target))
 
     use(berth, root, "--dns", "192.0.2.1", "--bind-mount", "/usr:/mnt/usr:ro")
 
-    assert (faults.tree(Path("/mnt")), Path("/etc/resolv.conf").stat(), Path("/etc/passwd").stat()) == outside
+    assert outside() == before
+
+
+def outside() -> tuple[object, ...]:
+    """What of the host these links could lead to, without what others do there: read it, or have an image mounted."""
+    places = [Path("/mnt", name) for name in sorted(os.listdir("/mnt")) if name != "berth"]
+    found = [Path(path).stat() for path in ("/etc/resolv.conf", "/etc/passwd")]
+    files = [(one.st_ino, one.st_mode, one.st_uid, one.st_gid, one.st_size, one.st_mtime_ns) for one in found]
+    return ({place.name: faults.tree(place) for place in places}, files)
 
 
 def make_device(place: Path) -> None:
@@ -242,12 +251,15 @@ def test_a_container_that_wrecks_itself_can_be_entered_or_says_why_and_is_stoppe
 
 def test_a_fork_bomb_under_a_limit_is_stopped_in_time(berth: Berth, root: Path) -> None:
     berth.succeed("start", NAME, "--rootfs", root, "--pids-limit", "150")
-    inside(berth, "(sh -c 'bomb() { bomb | bomb & }; while :; do bomb; done' >/dev/null 2>&1 &) ; sleep 0.5")
+    groups = quick.info(berth, NAME)["cgroups"]
+    (limited,) = (group["path"] for group in groups if "pids.max" in group["limits"])
+    inside(berth, "sh -c 'bomb() { bomb | bomb & }; while :; do bomb; done' >/dev/null 2>&1 &")
+    faults.wait_until(lambda: int(Path(limited, "pids.current").read_text()) > 100, "it has gone off")
 
     began = time.monotonic()
-    berth.succeed("stop", NAME, "--timeout", "2", seconds=30)
+    berth.succeed("stop", NAME, "--timeout", "2")
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < SOON
     assert faults.run_tree(berth) == {}
 
 
@@ -278,7 +290,7 @@ def test_a_stop_does_not_wait_for_a_command_inside_that_is_held_up(berth: Berth,
         assert waiting.stdout is not None
         assert waiting.stdout.readline() == "there\n"
         berth.succeed("stop", NAME, "--timeout", "1", seconds=QUICK)
-        waiting.wait(20)
+        waiting.wait(faults.SECONDS)
     assert faults.run_tree(berth) == {}
 
 
@@ -290,7 +302,7 @@ def test_an_init_that_ignores_everything_is_killed(berth: Berth, root: Path) -> 
     began = time.monotonic()
     berth.succeed("stop", NAME, "--timeout", "1")
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON
     assert faults.run_tree(berth) == {}
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from berth.kernel.syscalls import architectures
 from berth.rules import CAPABILITIES
-from tests import leftovers, quick
+from tests import disks, faults, leftovers, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth
 
@@ -227,7 +227,7 @@ def test_init_is_filtered_and_may_still_gain_privileges(running: Berth) -> None:
 
 def test_init_has_the_console_and_no_other_descriptor_of_the_hosts(running: Berth) -> None:
     pid = quick.info(running, "plain")["pid"]
-    opened = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    opened = faults.open_files(pid).values()
 
     assert {path for path in opened if "quick-init" not in path} == {"/dev/console"}
     # not the controlling terminal of init, or Ctrl-C on the console would reach it as a job
@@ -319,6 +319,7 @@ def test_a_disk_of_the_hosts_that_nobody_has_mounted_can_not_be_mounted(running:
         refused = running("run", "plain", "--", "/bin/sh", "-c", script)
     finally:
         subprocess.run(["losetup", "--detach", loop], check=True)
+        assert disks.gone(image, scratch)
 
     assert refused.returncode != 0
     assert "denied" in refused.stderr or "not permitted" in refused.stderr

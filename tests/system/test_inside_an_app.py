@@ -99,7 +99,7 @@ def served_app(app: App, request: pytest.FixtureRequest) -> Iterator[App]:
         app.outside("stop", "--all", "--timeout", "0")
         pid = (app.outside.home / "run" / "supervisor.lock").read_text().strip()
         subprocess.run([*app.system, "kill", pid], check=True)
-        service.wait(20)
+        service.wait(faults.SECONDS)
 
 
 def test_a_container_outlives_the_app_and_has_the_systems_mounts(served_app: App, rootfs: Factory) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from berth.engine import rest
 from berth.engine.journal import RunFolder
 from berth.engine.stop import call_monitor
-from tests import faults, quick
+from berth.kernel.sockets import connect
+from tests import callers, faults, quick
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -47,7 +50,7 @@ def test_busybox_boots_works_and_is_gone_after_its_stop(
     assert Path(f"/proc/{told['monitor_pid']}").exists()
     assert told["started_at"] == pytest.approx(time.time(), abs=60)
     assert quick.shell(berth, "echo $$ > /root/was-here; cat /proc/1/comm") == "init"
-    assert "syslogd" in quick.inside(berth, "ps")
+    faults.wait_until(lambda: "syslogd" in quick.inside(berth, "ps"), "init has started what its inittab names")
     assert berth.succeed("stop", "quay") == "quay: stopped\n"
 
     told = quick.info(berth)
@@ -100,7 +103,8 @@ def test_ps_tells_whose_monitor_a_process_is_and_its_environment_is_untouched(be
 def test_who_waits_for_the_end_hears_of_it_when_only_memory_is_left(berth: Berth, image: Factory) -> None:
     berth.succeed("start", "quay", "--rootfs-img", image("busybox"))
     folder = RunFolder(faults.home_of(berth), "quay")
-    mounts = Path(f"/proc/{quick.info(berth)['monitor_pid']}/ns/mnt")
+    monitor = quick.info(berth)["monitor_pid"]
+    mounts = Path(f"/proc/{monitor}/ns/mnt")
     own = mounts.stat()
     waiter = call_monitor(folder, "wait")
     assert waiter is not None
@@ -109,11 +113,44 @@ def test_who_waits_for_the_end_hears_of_it_when_only_memory_is_left(berth: Berth
         waiter.settimeout(faults.SECONDS)
         while waiter.recv(100):
             pass
-        record_is_there, still_mounted = Path(folder.journal).exists(), False
+        record_is_there, still_mounted, files = Path(folder.journal).exists(), False, list[str]()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended by now
             still_mounted = os.path.samestat(mounts.stat(), own)
+            files = [path for path in faults.open_files(monitor).values() if path.startswith(str(berth.home))]
 
-    assert (record_is_there, still_mounted, stop.returncode) == (False, False, 0)
+    assert (record_is_there, still_mounted, files, stop.returncode) == (False, False, [], 0)
+
+
+def test_a_caller_who_is_slow_to_say_what_it_wants_is_heard_and_keeps_nobody_waiting(
+    berth: Berth, rootfs: Factory
+) -> None:
+    quick.start(berth, rootfs("busybox"))
+    folder = RunFolder(faults.home_of(berth), "quay")
+    with connect(folder.socket) as slow:
+        quickly = call_monitor(folder, "wait")
+        assert quickly is not None
+        with contextlib.closing(quickly):
+            assert quickly.recv(100) == b"{}\n"
+        slow.send(b'{"call":"wait"}')
+        slow.settimeout(faults.SECONDS)
+        assert slow.recv(100) == b"{}\n"
+    berth.succeed("stop", "quay")
+
+
+def test_how_it_ended_is_known_before_it_counts_as_stopped(berth: Berth, rootfs: Factory) -> None:
+    """Or a service that comes up in between would start again what has powered itself off."""
+    berth.environment["BERTH_PAUSE_AT"] = "undone"  # the monitor keeps it from its start
+    berth.succeed("start", "quay", "--rootfs", rootfs("busybox"))
+    del berth.environment["BERTH_PAUSE_AT"]
+    monitor = quick.info(berth)["monitor_pid"]
+
+    berth("run", "quay", "--", "poweroff", "-f")
+    callers.await_state(monitor, "T")
+
+    assert quick.info(berth)["last_end"] == "powered off"
+    assert rest.is_noted(faults.home_of(berth), "quay")
+    os.kill(monitor, signal.SIGCONT)
+    faults.wait_until(lambda: faults.condition(berth, "quay") == "stopped", "it is stopped")
 
 
 def test_a_restart_of_what_is_stopped_starts_it_and_says_so(berth: Berth, rootfs: Factory) -> None:
@@ -170,6 +207,26 @@ def test_reboot_inside_gives_a_new_init_and_poweroff_inside_stops(berth: Berth, 
     assert quick.info(berth)["last_end"] == "powered off"
 
 
+def test_nobody_enters_a_container_before_it_is_whole_again_after_a_reboot(
+    berth: Berth, rootfs: Factory, scratch: Path
+) -> None:
+    hook, again, go = scratch / "hook", scratch / "again", scratch / "go"
+    wait = f"touch {again}; until [ -e {go} ]; do sleep 0.02; done"
+    hook.write_text(f"#!/bin/sh\n[ -e {scratch}/once ] || exec touch {scratch}/once\n{wait}\n")
+    hook.chmod(0o755)
+    quick.start(berth, rootfs("busybox"), f"--hook=prestart={hook}")
+    berth("run", "quay", "--", "reboot", "-f")
+    faults.wait_until(again.exists, "PID 1 is there again, and has no root of its own yet")
+
+    refused = berth("run", "quay", "--", "true")
+
+    assert (refused.returncode, refused.stderr.count("is starting")) == (1, 1)
+    go.touch()
+    faults.wait_until(lambda: faults.condition(berth, "quay") == "running", "it is back")
+    assert quick.inside(berth, "hostname") == "quay"
+    berth.succeed("stop", "quay")
+
+
 def test_busybox_is_asked_to_power_off_and_so_its_shutdown_lines_run(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     with (root / "etc/inittab").open("a") as file:
@@ -202,5 +259,5 @@ def test_an_init_that_hears_nothing_is_killed_when_its_time_is_over(berth: Berth
 
     berth.succeed("stop", "quay", "--timeout", "1")
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20, "without --timeout it would have half a minute"
     assert quick.info(berth)["last_end"] == "init was ended by signal 9"

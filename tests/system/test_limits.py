@@ -1,5 +1,7 @@
 """Limits hold, and root inside can't lift them: not by what it sees of cgroups, nor by what it mounts itself."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,16 +50,24 @@ def folder_of(berth: Berth, controller: str) -> Path:
 
 def test_too_many_processes_are_refused_and_root_inside_can_not_lift_it(berth: Berth, root: Path) -> None:
     quick.start(berth, root, "--pids-limit", "20")
-    many = "for i in $(seq 40); do sleep 2 >/dev/null 2>&1 & done"
+    many = "for i in $(seq 40); do sleep 1000 >/dev/null 2>&1 & done"
 
     for _ in range(2):
         refused = berth("run", "quay", "--", "/bin/sh", "-c", many)
         assert "can't fork" in refused.stderr
         assert (folder_of(berth, "pids") / "pids.max").read_text() == "20\n"
+        end_sleepers(folder_of(berth, "pids"), "1000")
         quick.wait_for(lambda: berth("run", "quay", "--", "/bin/sh", "-c", "true | true").returncode == 0 or None)
         lift(berth, "pids", "max", "pids.max")
 
     berth.succeed("stop", "quay")
+
+
+def end_sleepers(group: Path, seconds: str) -> None:
+    """Kill what sleeps in a container for so many seconds, from outside: inside there is no room for one more."""
+    for pid in map(int, " ".join(path.read_text() for path in group.rglob("cgroup.procs")).split()):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2] == [seconds.encode()]:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_memory_is_limited_and_root_inside_can_not_lift_it(berth: Berth, root: Path) -> None:

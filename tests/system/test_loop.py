@@ -16,6 +16,7 @@ import pytest
 from berth.kernel import loop
 from berth.kernel.call import KernelError
 from berth.kernel.loop import LoopInfo, attach, list_loops
+from tests import faults
 from tests.forked import in_child
 
 pytestmark = pytest.mark.system
@@ -39,7 +40,7 @@ def loops_on(fd: int, folder: Path) -> list[LoopInfo]:
 
 def gone(fd: int, folder: Path) -> bool:
     """Whether the loop devices go: with the last process that looks at them, which may be another one just now."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + faults.SECONDS
     while loops_on(fd, folder) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not loops_on(fd, folder)
@@ -94,6 +95,8 @@ def test_a_read_only_device_takes_no_write(backing: int, tmp_path: Path) -> None
         with pytest.raises(PermissionError), open(device.path, "wb", buffering=0) as stream:
             stream.write(bytes(512))
 
+    assert gone(backing, tmp_path)
+
 
 def test_a_device_goes_when_its_block_fails(backing: int, tmp_path: Path) -> None:
     with (
@@ -131,6 +134,7 @@ def test_the_lock_of_the_backing_file_lives_as_long_as_the_device(tmp_path: Path
             os.close(fd)
             with pytest.raises(BlockingIOError):
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert gone(other, tmp_path)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(other)

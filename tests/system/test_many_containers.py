@@ -8,6 +8,7 @@ import pytest
 
 from tests import callers, faults, host_state, quick
 from tests.program import Berth
+from tests.service import Service
 
 pytestmark = pytest.mark.system
 
@@ -15,10 +16,17 @@ Factory = Callable[[str], Path]
 
 
 @pytest.fixture
-def service(berth: Berth) -> Iterator[None]:
+def service(berth: Berth) -> Iterator[Service]:
     """A service, for speed, as long as the test takes."""
     with callers.service(berth):
-        yield
+        yield Service(berth)
+
+
+def await_rest(service: Service) -> None:
+    """Wait until all processes of the service are there that stay, and none that does not."""
+    web_listens = (service.run / "web.json").exists
+    there = (service.spare, service.zygote, service.web, web_listens, lambda: not service.workers())
+    faults.wait_until(lambda: all(one() for one in there), "the service is at rest")
 
 
 def test_of_two_starts_at_once_exactly_one_wins(berth: Berth, rootfs: Factory) -> None:
@@ -36,10 +44,11 @@ def test_of_two_starts_at_once_exactly_one_wins(berth: Berth, rootfs: Factory) -
     berth.succeed("stop", "quay")
 
 
-def test_a_hundred_starts_and_stops_leave_nothing(berth: Berth, rootfs: Factory, service: None) -> None:
+def test_a_hundred_starts_and_stops_leave_nothing(berth: Berth, rootfs: Factory, service: Service) -> None:
     root = rootfs("busybox")
     quick.start(berth, root)
     berth.succeed("stop", "quay")
+    await_rest(service)
     before, files = host_state.look(berth.home), faults.tree(root)
     kept = sorted(path.name for path in (berth.home / "run").rglob("*"))
 
@@ -52,10 +61,11 @@ def test_a_hundred_starts_and_stops_leave_nothing(berth: Berth, rootfs: Factory,
     assert sorted(path.name for path in (berth.home / "run").rglob("*")) == kept
 
 
-def test_fifty_containers_in_parallel_leave_nothing(berth: Berth, rootfs: Factory, service: None) -> None:
+def test_fifty_containers_in_parallel_leave_nothing(berth: Berth, rootfs: Factory, service: Service) -> None:
     root = rootfs("busybox")
     init = quick.write_init(root)
     names = [f"quay{number}" for number in range(50)]
+    await_rest(service)
     before, files = host_state.look(berth.home), faults.tree(root)
 
     with ThreadPoolExecutor(10) as pool:

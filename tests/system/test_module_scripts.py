@@ -76,7 +76,7 @@ class Module:
     def run(self, script: str) -> tuple[int, str]:
         """Run a script to its end; return its exit code and what it said."""
         with self.start(script) as process:
-            said = process.communicate(timeout=60)[0]
+            said = process.communicate(timeout=faults.SECONDS)[0]
         return process.returncode, said
 
     @property
@@ -111,8 +111,10 @@ def module(request: pytest.FixtureRequest, scratch: Path, berth: Berth) -> Itera
     folder.mkdir(parents=True)
     module = Module(folder, request.param, berth)
     yield module
-    if module.pid:
-        os.kill(module.pid, signal.SIGTERM)
+    pid = module.pid
+    if pid:
+        with contextlib.suppress(ProcessLookupError):  # a test may have ended it just now
+            os.kill(pid, signal.SIGTERM)
         faults.wait_until(lambda: not module.pid, "the service has ended")
     for name in ("service.log", "safe-mode.json", "safe", "delete-data-on-uninstall"):
         (berth.home / name).unlink(missing_ok=True)

@@ -72,7 +72,7 @@ class Both:
 def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, aside: str) -> None:
     both = Both(scratch, here, aside)
 
-    output = both.process.communicate(timeout=120)[0]
+    output = both.process.communicate(timeout=300)[0]
 
     assert both.process.returncode == 1
     assert output.count("test session starts") == 2
@@ -82,7 +82,7 @@ def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, as
 def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
     both = Both(scratch, PASSES, MOUNTS)
 
-    both.process.communicate(timeout=120)
+    both.process.communicate(timeout=300)
 
     assert both.process.returncode == 0
     assert "berth-aside" not in Path("/proc/mounts").read_text()
@@ -91,10 +91,10 @@ def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_signal_ends_both_after_they_have_cleaned_up(scratch: Path, number: signal.Signals) -> None:
     both = Both(scratch, WAITS, WAITS)
-    wait_until(lambda: both.has(".begun"), "both tests run")
+    wait_until(lambda: both.has(".begun"), "both tests run", 300)
 
     both.process.send_signal(number)
 
-    wait_until(lambda: both.has(".cleaned"), "both have cleaned up")
-    both.process.communicate(timeout=60)
+    wait_until(lambda: both.has(".cleaned"), "both have cleaned up", 300)
+    both.process.communicate(timeout=300)
     assert both.process.returncode != 0

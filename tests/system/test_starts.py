@@ -215,6 +215,17 @@ def test_an_init_that_ends_at_once_is_a_failed_start_and_nothing_is_left(
     assert faults.tree(root) == before
 
 
+def test_an_init_that_ends_at_once_but_slowly_is_a_failed_start_too(berth: Berth, rootfs: Factory) -> None:
+    """With a fiftieth of a processor, as on a phone that has other things to do."""
+    root = rootfs("busybox")
+    work = "n=0; while [ $n -lt 2000 ]; do n=$((n + 1)); done"
+    init = quick.write_init(root, script=f"#!/bin/sh\n{work}\nexit 3\n")
+
+    failed = berth("start", "quay", "--rootfs", root, "--init", init, "--cpus", "0.02")
+
+    assert "ended with 3 at once" in failed.stderr
+
+
 def test_a_failed_start_leaves_saved_what_was_saved_before(berth: Berth, rootfs: Factory) -> None:
     root = rootfs("busybox")
     quick.start(berth, root, "--memory", "64M")

@@ -105,7 +105,7 @@ def test_what_a_killed_run_left_is_undone_by_the_next_but_nothing_of_one_that_li
         other.kill()
         other.wait()
         wait_until(lambda: undone(home.parent), "it has been undone")
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
     assert berth_home.exists()
 

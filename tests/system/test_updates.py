@@ -142,7 +142,7 @@ def test_a_module_that_does_not_say_where_is_told_in_a_sentence(module: Module) 
 def test_a_process_of_its_own_looks_which_is_cancelled_and_leaves_nothing(module: Module) -> None:
     module.asks("/held")
     begun = module.dashboard.post("/updates", {}, 202)
-    assert module.site.asked.wait(20)
+    assert module.site.asked.wait(faults.SECONDS)
     assert module.dashboard.get(f"/operations/{begun['id']}")["state"] == "running"
     (asker,) = askers(module.site)
     assert Path(f"/proc/{asker}/comm").read_text() == "berth: worker\n", "megabytes of TLS end with it"
@@ -152,7 +152,7 @@ def test_a_process_of_its_own_looks_which_is_cancelled_and_leaves_nothing(module
     ended = module.dashboard.finish(begun)
     assert (ended["state"], ended["sentence"]) == ("cancelled", "updates: was cancelled")
     assert ended["ended_at"] - ended["started_at"] < 12, "it did not wait for its own end, which comes after 15 s"
-    assert module.site.left.wait(20), "its connection is closed"
+    assert module.site.left.wait(faults.SECONDS), "its connection is closed"
     faults.wait_until(lambda: not faults.is_alive(asker), "its process has ended")
     assert module.told["latest"] == ""
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -165,9 +166,10 @@ def test_a_ticket_is_good_for_30_seconds(dashboard: Dashboard) -> None:
 
 def test_nothing_on_the_disk_opens_the_dashboard(dashboard: Dashboard) -> None:
     home = dashboard.berth.home
-    for path in home.rglob("*"):
-        if path.is_file():
-            assert dashboard.token.encode() not in path.read_bytes()
+    for folder, _, names in os.walk(home):
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+                assert not path.is_file() or dashboard.token.encode() not in path.read_bytes()
     for name in ("access.json", "run/web.json", "audit.log"):
         assert (home / name).stat().st_mode & 0o777 == 0o600
 
@@ -196,7 +198,7 @@ def test_a_client_that_sends_and_closes_at_once_does_nothing(dashboard: Dashboar
 
 
 def test_a_half_closed_connection_harms_nobody(dashboard: Dashboard) -> None:
-    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=faults.SECONDS) as sock:
         sock.sendall(b"GET / HT")
         sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
@@ -207,7 +209,7 @@ def test_a_half_closed_connection_harms_nobody(dashboard: Dashboard) -> None:
 def test_a_half_closed_stream_ends_and_leaves_its_place_to_another(dashboard: Dashboard) -> None:
     streams = dashboard.berth.home / "run" / "streams"
     bearer = f"Authorization: Bearer {dashboard.token}"
-    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=20) as sock:
+    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=faults.SECONDS) as sock:
         sock.sendall(request("POST", "/api/v1/streams", dashboard.port, bearer, body=b'{"subscriptions":[]}'))
         seen = b""
         while b'"hello"' not in seen:
@@ -318,11 +320,26 @@ def test_every_call_needs_a_token(dashboard: Dashboard) -> None:
 
 
 def test_guessing_tokens_takes_longer_and_longer(dashboard: Dashboard) -> None:
-    statuses = [dashboard.ask("GET", "/containers", token="x" * 43).status for _ in range(6)]
-    assert statuses == [401] * 5 + [429]
-    assert dashboard.ask("GET", "/containers").status == 429  # whoever has the right one waits as well
-    faults.wait_until(lambda: dashboard.ask("GET", "/containers").status == 200, "the right one is good again")
+    statuses, seconds = guess(dashboard)
+    while seconds > 0.9:  # on a machine that is held up, the second that one has to wait is over before it is seen
+        await_forgiveness(dashboard)
+        statuses, seconds = guess(dashboard)
+    assert statuses == [401] * 5 + [429] * 2  # whoever has the right one waits as well
+    await_forgiveness(dashboard)
     assert dashboard.ask("GET", "/containers", token="x" * 43).status == 401  # forgiven
+
+
+def guess(dashboard: Dashboard) -> tuple[list[int], float]:
+    """Return how six wrong tokens and then the right one are answered, and the seconds from the fifth on."""
+    statuses = [dashboard.ask("GET", "/containers", token="x" * 43).status for _ in range(4)]
+    began = time.monotonic()
+    statuses += [dashboard.ask("GET", "/containers", token="x" * 43).status for _ in range(2)]
+    statuses.append(dashboard.ask("GET", "/containers").status)
+    return statuses, time.monotonic() - began
+
+
+def await_forgiveness(dashboard: Dashboard) -> None:
+    faults.wait_until(lambda: dashboard.ask("GET", "/containers").status == 200, "the right one is good again")
 
 
 def test_only_json_is_taken(dashboard: Dashboard) -> None:
@@ -399,7 +416,7 @@ def test_a_caller_of_sudo_gets_a_link_for_the_own_browser(dashboard: Dashboard) 
     )
     command = [sys.executable, "-c", code, *dashboard.berth.command, "dashboard"]
     result = subprocess.run(
-        command, env=dashboard.berth.environment, capture_output=True, text=True, check=True, timeout=30
+        command, env=dashboard.berth.environment, capture_output=True, text=True, check=True, timeout=120
     )
     assert f"uid {APP}" in result.stderr
     ticket = result.stdout.strip().partition("#ticket=")[2]

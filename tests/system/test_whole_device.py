@@ -112,7 +112,7 @@ def test_every_process_of_a_container_has_its_oom_score_and_its_monitor_has_none
 def test_a_device_stays_awake_while_the_container_runs(wakeful: Wakeful, root: Path) -> None:
     wakeful.berth.succeed("start", NAME, "--rootfs", root, "--wakelock=running")
 
-    assert wakeful.held
+    wait_until(lambda: wakeful.held, "the wakelock is held")
     assert (wakeful.info()["wakelock"], wakeful.info()["awake"]) == ("running", True)
     wakeful.berth.succeed("stop", NAME)
     assert wakeful.let_go
@@ -135,6 +135,7 @@ def test_a_device_stays_awake_only_while_it_has_power(wakeful: Wakeful, root: Pa
 def test_a_wakelock_that_was_left_by_a_crash_is_let_go_of(wakeful: Wakeful, root: Path) -> None:
     wakeful.berth.succeed("start", NAME, "--rootfs", root, "--wakelock=running")
     told = wakeful.info()
+    wait_until(lambda: wakeful.held, "the wakelock is held")
 
     kill(told["monitor_pid"])
     kill(told["pid"])

@@ -14,10 +14,11 @@ from berth.engine.init import Birth, become_init
 from berth.errors import BerthError
 from berth.kernel.call import KernelError, explain
 from berth.kernel.namespaces import clone_flags, unshare
-from berth.kernel.processes import Process, close_all_but, end_with, fork, start_time, status_field
+from berth.kernel.processes import Process, close_all_but, end_with, fork, processor_seconds, start_time, status_field
 from berth.spec import Hook
 
-_PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)  # seconds: 64 ms is "the first instant"
+_PATIENCE = (0.001, 0.001, 0.002, 0.004, 0.008, *(0.016,) * 124)  # seconds: two, if it gets no processor for so long
+_INSTANT_SECONDS = 0.06  # of processor time
 _CAUGHT_BY_ANY_SHELL = 1 << signal.SIGINT - 1 | 1 << signal.SIGCHLD - 1  # before it has read a line of its script
 
 
@@ -171,11 +172,12 @@ def _run_prestart(order: Boot, pid: int, channel: Channel) -> None:
 
 
 def _await_life(birth: Birth, process: Process) -> None:
-    """Return once init shows that it lives: it sleeps, or catches a signal that no mere shell does.
+    """Return once init shows that it lives: it sleeps, catches a signal that no mere shell does, or works for a while.
 
-    One that ends within the first instant does neither.  Raises BerthError then, having reaped it.
+    One that ends within the first instant does nothing of that, and on a busy phone that instant may be long.  Raises
+    BerthError then, having reaped it.
     """
-    asleep = False
+    asleep, so_far = False, processor_seconds(process.pid)
     for seconds in _PATIENCE:
         if process.wait(seconds) or start_time(process.pid) is None:
             how = describe_end(_reap(process.pid))
@@ -185,6 +187,8 @@ def _await_life(birth: Birth, process: Process) -> None:
             )
         before, asleep = asleep, _sleeps(process.pid)
         if _catches_something(process.pid) or (before and asleep):  # once alone may be a moment of waiting for the disk
+            return
+        if processor_seconds(process.pid) - so_far >= _INSTANT_SECONDS:
             return
 
 

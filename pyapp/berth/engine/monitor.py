@@ -39,7 +39,7 @@ from berth.engine.switchboard import Switchboard
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.namespaces import setns
-from berth.kernel.processes import become_subreaper, end_with, fork, name_process, setsid
+from berth.kernel.processes import become_subreaper, close_all_but, end_with, fork, name_process, setsid
 from berth.kernel.signals import Wakeup
 from berth.plan.model import DevicePolicy, Plan
 from berth.store import remember_end
@@ -160,15 +160,18 @@ class Monitor:
             except BerthError as error:
                 complain(self.home, self.name, error)
         self.board.close()
-        if clean_up(self.journal, self.folder, self.loop):
-            announce(self.home, self.name, "stuck")
-        if how == _POWERED_OFF:
+        if how == _POWERED_OFF:  # noted before it counts as stopped, when it may be asked about or started again
             rest.note(self.home, self.name)
         with contextlib.suppress(OSError):
             remember_end(self.home, self.name, how)
+        if clean_up(self.journal, self.folder, self.loop):
+            announce(self.home, self.name, "stuck")
         announce(self.home, self.name, "stopped", how)
         with contextlib.suppress(OSError):
-            setns(self.outside, "mount")  # with its own mounts gone, all that is left of this process is memory
+            setns(self.outside, "mount")
+            close_all_but(
+                *self.board.waiting()
+            )  # with mounts and files gone, all that is left of this process is memory
             self.board.dismiss()
         os._exit(0)
 

@@ -8,13 +8,13 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from berth.engine.console import Console
 from berth.kernel.sockets import accept
 
 _Answer = TypeVar("_Answer")
-_REQUEST_SECONDS = 1.0
 
 
 class Switchboard:
@@ -82,14 +82,17 @@ class Switchboard:
                 self._poller.modify(number, select.POLLIN | behind)
 
     def _accept(self) -> None:
-        """Take one caller: "attach" looks at the console, "wait" and "stop" hold on until the end.
+        """Take one caller, who may be slow to say what it wants: nobody waits for that."""
+        caller = accept(self._listener)
+        if caller is not None:
+            self.watch(caller.fileno(), partial(self._hear, caller))
+
+    def _hear(self, caller: socket.socket) -> None:
+        """Do what `caller` says: "attach" looks at the console, "wait" and "stop" hold on until the end.
 
         "guard" brings a descriptor to be listened at.
         """
-        caller = accept(self._listener)
-        if caller is None:
-            return
-        caller.settimeout(_REQUEST_SECONDS)
+        self.forget(caller.fileno())
         try:
             words, descriptors, _, _ = socket.recv_fds(caller, 4096, 1)
             call = json.loads(words)["call"]
@@ -112,6 +115,10 @@ class Switchboard:
     def close(self) -> None:
         """Stop listening.  Those who wait or look on stay connected."""
         self._listener.close()
+
+    def waiting(self) -> tuple[int, ...]:
+        """Return the descriptors of those who wait or look on."""
+        return tuple(caller.fileno() for caller in (*self._waiters, *self._viewers.values()))
 
     def dismiss(self) -> None:
         """Let go of those who wait or look on, which tells them that all is undone; so does the end of the process."""

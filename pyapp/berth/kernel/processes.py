@@ -91,6 +91,15 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in b"ZX" else int(fields[19])
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that process `pid` has had, 0 if it is gone.  See proc_pid_stat(5), fields 14, 15."""
+    try:
+        fields = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def status_field(pid: int, field: str) -> str | None:
     """Return one line's value of /proc/PID/status, None when the process is gone.  See proc_pid_status(5)."""
     try:

@@ -138,7 +138,6 @@ class _Statistics:
         return self.more()
 
     def more(self) -> Iterator[Frame]:
-        self._next = time.monotonic() + self._seconds
         samples = {}
         for name in self._containers or all_names(self._home):
             if look_up(self._home, name).runs:
@@ -147,6 +146,7 @@ class _Statistics:
                 except BerthError:
                     continue  # ended just now
         host = sample_host(self._home)
+        self._next = time.monotonic() + self._seconds  # from now on: the first sample takes longer than the others
         yield {"kind": "statistics", "at": host.at, "host": host, "containers": samples}
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from berth.engine import cgroup_trees, cgroups
 from berth.engine.cgroup_trees import identify, processes, read, remove, write
 from berth.kernel.call import KernelError
 from berth.plan.cgroups import own_path
-from tests.faults import wait_until
+from tests.faults import SECONDS, wait_until
 from tests.forked import in_child
 from tests.groups import MOUNTS, Made, folder, sleeper
 
@@ -110,7 +110,7 @@ def test_kill_ends_a_tree_that_keeps_forking(
     with sleeper(breed):
         wait_until(lambda: len(processes(str(group))) == 40, "there are as many as there may be")
         monkeypatch.setattr(cgroup_trees, "write", write_as_then)
-        assert cgroups.kill(str(group)) == ()
+        assert cgroups.kill(str(group), SECONDS) == ()
         assert processes(str(group)) == set()
     if controller == "pids":
         assert read(f"{group}/pids.max") == "0", "nobody could fork while the others were killed"
@@ -126,7 +126,7 @@ def test_kill_reaches_what_the_container_has_frozen(made: Made) -> None:
 
     with sleeper(freeze):
         write(f"{group}/payload/below/freezer.state", "FROZEN")
-        assert cgroups.kill(str(group)) == ()
+        assert cgroups.kill(str(group), SECONDS) == ()
 
 
 def test_kill_leaves_no_descriptor_open(made: Made) -> None:

@@ -4,14 +4,14 @@ import contextlib
 import json
 import os
 import re
+import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
+from berth.engine.events import announce
 from tests import faults
-from tests.faults import open_files
 from tests.program import Berth
 from tests.service import Service, ask, calling, connect_in
 
@@ -20,25 +20,30 @@ pytestmark = pytest.mark.system
 REFUSED = ("b''", "ConnectionResetError", "BrokenPipeError")  # the connection is closed, early or late
 
 
+CALL = "does anybody listen?"
+
+
 @contextlib.contextmanager
-def listening(service: Service, *arguments: str) -> Iterator[IO[str]]:
-    """`berth events`, from the moment on that nothing escapes it; yields what it prints to."""
-    faults.wait_until(service.spare, "there is a spare worker")
-    sockets = len(open_files(service.pid))
+def listening(service: Service, name: str, *arguments: str) -> Iterator[Iterator[str]]:
+    """`berth events`, from the moment on that nothing of container `name` escapes it; yields the lines it prints."""
     with calling(service.berth, "events", *arguments) as listener:
         assert listener.stdout
-        faults.wait_until(
-            lambda: service.workers() and service.spare() and len(open_files(service.pid)) > sockets, "it listens"
-        )
-        yield listener.stdout
+        output = listener.stdout
+
+        def hears() -> bool:
+            announce(faults.home_of(service.berth), name, "saved", CALL)
+            return bool(select.select([output], [], [], 0.05)[0])
+
+        faults.wait_until(hears, "it listens")
+        yield (line for line in output if CALL not in line)
 
 
 def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: Path) -> None:
-    with listening(service, "--json") as output:
+    with listening(service, "sup", "--json") as lines:
         berth.succeed("start", "sup", "--rootfs", root)
         berth.succeed("stop", "sup")
 
-        told = [json.loads(output.readline()) for _ in range(3)]
+        told = [json.loads(next(lines)) for _ in range(3)]
     assert [(event["name"], event["event"]) for event in told] == [
         ("sup", "starting"),
         ("sup", "running"),
@@ -49,12 +54,12 @@ def test_events_tell_of_starts_and_stops(service: Service, berth: Berth, root: P
 def test_events_of_a_container_are_told_in_words_and_without_those_of_others(
     service: Service, berth: Berth, root: Path
 ) -> None:
-    with listening(service, "sup-b") as output:
+    with listening(service, "sup-b", "sup-b") as lines:
         for name in ("sup-a", "sup-b"):
             berth.succeed("start", name, "--rootfs", root)
             berth.succeed("stop", name)
 
-        told = [output.readline() for _ in range(3)]
+        told = [next(lines) for _ in range(3)]
     assert all(re.match(r"\d\d:\d\d:\d\d sup-b ", line) for line in told), told
     assert [line.split()[2].rstrip(":") for line in told] == ["starting", "running", "stopped"]
 
@@ -119,7 +124,7 @@ def test_a_caller_that_talks_nonsense_holds_up_nobody(service: Service, berth: B
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.send(data)
-        assert berth.succeed("list", seconds=5.0) is not None
+        assert berth.succeed("list", seconds=30) is not None
     faults.wait_until(lambda: not service.workers(), "its worker has ended")
     assert b'"exit":0' in ask(service.connect())
 
@@ -131,6 +136,6 @@ def test_callers_that_only_connect_and_listeners_that_never_read_hold_up_nobody(
         for _ in range(20):
             stack.enter_context(service.connect())
             stack.enter_context(service.connect("events.sock"))
-        berth.succeed("start", "sup", "--rootfs", root, seconds=10)
-        berth.succeed("stop", "sup", seconds=10)
+        berth.succeed("start", "sup", "--rootfs", root, seconds=30)
+        berth.succeed("stop", "sup", seconds=30)
     faults.wait_until(lambda: not service.workers(), "the workers have ended")

@@ -69,6 +69,7 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: 
         assert client.stdout
         assert client.stderr
         assert client.stdout.readline() == "at work\n"
+        faults.wait_until(lambda: len(service.workers()) == 1, "the one of the start has gone")
         (worker,) = service.workers()
         faults.kill(worker)
         assert "was killed" in client.stderr.readline()
@@ -172,10 +173,11 @@ def test_service_and_monitor_sleep_while_nobody_asks(service: Service, berth: Be
     pids = [monitor_of(berth, "sup"), service.pid]
     faults.wait_until(service.spare, "there is a spare worker")
     pids.append(service.spare())
-    time.sleep(0.5)
-    before = [switches(pid) for pid in pids]
 
-    time.sleep(IDLE_SECONDS)
+    def sleep() -> bool:
+        before = [switches(pid) for pid in pids]
+        time.sleep(IDLE_SECONDS)  # what is looked for is that nothing happens in a time
+        return [switches(pid) for pid in pids] == before
 
-    assert [switches(pid) for pid in pids] == before
+    faults.wait_until(sleep, "they sleep when they have done with the start")
     berth.succeed("stop", "sup")
