@@ -105,7 +105,7 @@ _STATE = {
     "rules": "ip rule; ip -6 rule",
     "firewall": "iptables-save || true; ip6tables-save || true",
     "nftables": "nft list tables | grep ' berth$' || true",
-    "connections": "awk -F 'src=' '/=172[.]28[.]/ { print $2 }' /proc/net/nf_conntrack",
+    "connections": "awk -F 'src=' '/=(172[.]28[.]|fd)/ { print $2 }' /proc/net/nf_conntrack",
     "queues": "tc qdisc show | grep berth || true",
     "settings": "cd /proc/sys/net; grep -r . ipv4/conf ipv6/conf ipv4/neigh ipv6/neigh ipv4/ip_forward 2>&1 || true",
 }
