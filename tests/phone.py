@@ -197,6 +197,7 @@ class Phone(Place):
         self.shell(
             f"ip route add default via {WIFI_ROUTER} dev wlan0; ip -6 route add default via {WIFI6_ROUTER} dev wlan0"
         )
+        wait_for("its links have a carrier", lambda: self.ip("-brief", "link", "show", "up").count(" UP ") >= 2)
 
     def put_back(self) -> None:
         """Have the network again that `use_wifi` gave; Berth's own rules are left to it."""
