@@ -44,7 +44,7 @@ for kind, framed in ((socket.SOCK_DGRAM, query), (socket.SOCK_STREAM, len(query)
         try:
             sock.connect((sys.argv[1], 53))
             sock.send(framed)
-            if b"\\xab\\xcd\\x81" in sock.recv(1000):
+            if b"\\xab\\xcd" in sock.recv(1000):
                 print(kind.name)
         except OSError:
             pass
