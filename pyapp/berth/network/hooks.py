@@ -8,8 +8,8 @@ import socket
 import struct
 from typing import Final
 
-from berth.kernel.classic_bpf import INSTRUCTION_BYTES
 from berth.kernel.call import KernelError
+from berth.kernel.classic_bpf import INSTRUCTION_BYTES
 from berth.network.attributes import attribute
 from berth.network.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_NEWQDISC, RTM_NEWTFILTER, Netlink
 
