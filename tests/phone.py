@@ -106,7 +106,7 @@ _STATE = {
     "rules": "ip rule; ip -6 rule",
     "firewall": "iptables-save || true; ip6tables-save || true",
     "nftables": "nft list tables | grep ' berth$' || true",
-    "connections": "awk -F 'src=' '/=172[.]28[.]/ { print $2 }' /proc/net/nf_conntrack",
+    "connections": "awk -F 'src=' '/=(172[.]28[.]|fd)/ { print $2 }' /proc/net/nf_conntrack",
     "queues": "tc qdisc show | grep berth || true",
     "settings": "cd /proc/sys/net; grep -r . ipv4/conf ipv6/conf ipv4/neigh ipv6/neigh ipv4/ip_forward 2>&1 || true",
 }
@@ -198,6 +198,7 @@ class Phone(Place):
         self.shell(
             f"ip route add default via {WIFI_ROUTER} dev wlan0; ip -6 route add default via {WIFI6_ROUTER} dev wlan0"
         )
+        wait_for("its links have a carrier", lambda: self.ip("-brief", "link", "show", "up").count(" UP ") >= 2)
 
     def put_back(self) -> None:
         """Have the network again that `use_wifi` gave; Berth's own rules are left to it."""

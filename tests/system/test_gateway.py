@@ -3,18 +3,23 @@
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from berth.network.datagrams import datagram
 from demo.busybox import BUSYBOX
 from tests import faults, quick
 from tests.ears import Ear, Word, say
 from tests.house import GATEWAY, TAKES_LEASES, House
 from tests.phone import INTERNET, WIFI, told, wait_for
+from tests.system.test_nat_bridge import LISTEN, SEND
 
 pytestmark = pytest.mark.system
 ROUTER = """\
@@ -265,6 +270,73 @@ def test_the_phone_is_nobody_there_whatever_it_is_sent(lan: Lan, name: str, link
         arping = [*inside, BUSYBOX, "arping", *flags, "-w", "1", "-I", link, WIFI]
         asked = subprocess.run(arping, check=False, capture_output=True)
         assert b"Received 0 " in asked.stdout
+
+
+# What a client says to the others, some of it by headers that hide it.
+
+MAC = bytes.fromhex("020000000066")
+ALL, ALL6, ONE6 = bytes([255] * 6), socket.inet_pton(socket.AF_INET6, "ff02::1"), bytes.fromhex("fe80") + bytes(14)
+
+
+def said4(name: str, ports: tuple[int, int], *, tags: str = "") -> str:
+    """Return the frame of a datagram to everybody, with its name in it."""
+    packet = datagram(("192.168.77.66", ports[0]), ("255.255.255.255", ports[1]), f"FRAME {name};".encode())
+    return (ALL + MAC + bytes.fromhex(tags) + b"\x08\0" + packet).hex()
+
+
+def said6(name: str, head: str, *, header: int = 58, hops: int = 255, to: bytes = ALL6) -> str:
+    """Return the frame of an IPv6 packet: `head` is how its body begins, `header` of which kind that is."""
+    body = bytes.fromhex(head) + bytes(24) + f"FRAME {name};".encode()
+    packet = struct.pack("!IHBB", 6 << 28, len(body), header, hops) + bytes.fromhex("fe80") + bytes(13) + b"\x66" + to
+    return (ALL + MAC + b"\x86\xdd" + packet + body).hex()
+
+
+OPTIONS, TO_CLIENT6 = "3a00010400000000", "0223022200200000"
+AS_A_ROUTER = (
+    said4("serves-dhcp", (67, 68)),
+    said4("serves-dhcp-by-a-tag", (67, 68), tags="81000000"),
+    said4("serves-dhcp-by-two-tags", (67, 68), tags="8100000081000000"),
+    said4("serves-dhcp-by-a-longer-tag", (67, 68), tags="8100000088a80000"),
+    said6("announces-a-router", "86000000"),
+    said6("announces-one-behind-options", f"{OPTIONS}86000000", header=60),
+    said6("announces-one-in-a-fragment", f"3a00000100000007{'86000000'}", header=44),
+    said6("redirects", "89000000"),
+    said6("serves-dhcpv6", TO_CLIENT6, header=17, hops=64, to=ONE6),
+    said6("serves-dhcpv6-behind-options", f"11{OPTIONS[2:]}{TO_CLIENT6}", header=60, hops=64, to=ONE6),
+)
+AS_ANYBODY = (
+    said4("asks-dhcp", (68, 67)),
+    said4("talks", (9, 9)),
+    said4("talks-by-a-tag", (9, 9), tags="81000000"),
+    said6("asks-for-a-neighbour", "87000000"),
+    said6("answers-a-neighbour", "88000000"),
+    said6("asks-for-a-router", "85000000"),
+    said6("says-its-groups", "3a00050200000000" + "8f000000", header=0, hops=1),
+    said6("multicasts-its-name", "14e914e900200000", header=17),
+)
+
+
+def names_of(frames: Sequence[str]) -> list[str]:
+    return [bytes.fromhex(frame).partition(b"FRAME ")[2].removesuffix(b";").decode() for frame in frames]
+
+
+def test_only_the_gateway_gives_out_addresses_and_speaks_for_routers(lan: Lan) -> None:
+    lan.start_router()
+    lan.start("la-a")
+    lan.start("la-b")
+
+    def heard(name: str, link: str, *frames: str) -> list[str]:
+        """Have container `name` send these; return the names of those that la-b has heard."""
+        listen, send = ([sys.executable, "-c", text] for text in (LISTEN, SEND.replace("eth0", link)))
+        with subprocess.Popen([*network_of(lan, "la-b"), *listen], stdout=subprocess.PIPE, text=True) as listens:
+            assert listens.stdout is not None
+            assert listens.stdout.readline() == "ready\n"
+            sent = "\n".join((*frames, said4("end", (9, 9))))
+            subprocess.run([*network_of(lan, name), *send], check=True, input=sent, text=True)
+            return listens.stdout.read().split()[:-1]
+
+    assert heard("la-a", "eth0", *AS_A_ROUTER, *AS_ANYBODY) == names_of(AS_ANYBODY)
+    assert heard("la-router", "eth1", *AS_A_ROUTER, *AS_ANYBODY) == names_of((*AS_A_ROUTER, *AS_ANYBODY))
 
 
 NAMES = """\

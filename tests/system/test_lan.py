@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 
 from demo.busybox import BUSYBOX
 from tests import faults, quick
-from tests.house import TAKES_LEASES, House
+from tests.ears import Ear, Word, say
+from tests.house import GATEWAY, SUBNET, TAKES_LEASES, House
 from tests.phone import INTERNET, WIFI, WIFI_ROUTER, Phone, Place, told, wait_for
 from tests.reused_pid import stranger
+from tests.system.test_nat_attacks import ASK
+from tests.system.test_nat_doors import LISTEN, reached
 
 pytestmark = pytest.mark.system
 NEIGHBOUR = "192.0.2.50"
@@ -179,6 +183,35 @@ def test_a_net_process_that_was_killed_leaves_it_plugged_in(lan: Lan) -> None:
     wait_for("there is another one", lambda: lan.phone.net_process() not in (None, net))
     assert lan.plug("la-a")["connected"]
     assert lan.neighbour.fetch("192.0.2.77") == "la-a"
+
+
+def test_where_the_lan_reflects_what_it_is_sent_a_container_is_to_the_phone_as_any_other_device_there(lan: Lan) -> None:
+    """Many access points do; otherwise a container on the LAN reaches nothing of the phone, which shares its link."""
+    phone = lan.phone
+    address = lan.house.start("la-n", "--port", "8080:80")
+    lan.start("la-a", "--ip=192.0.2.77")
+    with subprocess.Popen([*phone.prefix, sys.executable, "-c", LISTEN], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        open_to_all, published = f"{WIFI}|8765", f"{WIFI}|8080"
+        closed = [f"{place}|8765" for place in ("127.0.0.1", "::1")] + [f"{address}|80"]
+        try:
+            tries = (open_to_all, published, *closed)
+            assert reached(lan.house, "la-a", *tries) == set()
+
+            phone.wifi.shell("ip link set out type bridge_slave hairpin on")
+            inside, other = (
+                ["nsenter", "--target", str(told(lan.berth, name)["pid"]), "--net"] for name in ("la-a", "la-n")
+            )
+            subprocess.run([*inside, "ip", "route", "replace", SUBNET, "via", WIFI], check=True)
+            assert reached(lan.house, "la-a", *tries) == {open_to_all, published}
+            asked = subprocess.run([*inside, sys.executable, "-c", ASK, GATEWAY, "1"], capture_output=True, check=True)
+            assert asked.stdout == b""
+            with Ear(other) as ear:
+                say(inside, *(Word(f"as-{source}", source, address) for source in ("192.0.2.77", WIFI, GATEWAY)))
+                assert ear.heard() == []
+        finally:
+            program.kill()
 
 
 def test_whoever_has_the_pid_of_a_container_that_was_killed_keeps_his_network(lan: Lan, scratch: Path) -> None:

@@ -35,12 +35,32 @@ def test_what_the_phone_has_on_localhost_is_out_of_reach(house: House) -> None:
         program.kill()
 
 
+ASK = """\
+import socket, sys
+query = bytes.fromhex("abcd01000001000000000000016107") + b"example" + bytes.fromhex("0000010001")
+for kind, framed in ((socket.SOCK_DGRAM, query), (socket.SOCK_STREAM, len(query).to_bytes(2, "big") + query)):
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.settimeout(float(sys.argv[2]))
+        try:
+            sock.connect((sys.argv[1], 53))
+            sock.send(framed)
+            if b"\\xab\\xcd" in sock.recv(1000):
+                print(kind.name)
+        except OSError:
+            pass
+"""
+"""Prints by what kinds of socket a name server answers within so many seconds."""
+
+
 def test_from_outside_only_published_ports_are_reached(house: House) -> None:
     address = house.start("net-a", "--port", "8080:81")
     house.phone.wifi.ip("route", "add", SUBNET, "via", WIFI)
+    inside = ["nsenter", "--target", str(told(house.phone.berth, "net-a")["pid"]), "--net"]
 
     assert house.phone.wifi.fetch(address, seconds=1) is None
-    assert house.phone.wifi.fetch(GATEWAY, 53, seconds=1) is None
+    assert house.phone.wifi.succeed(sys.executable, "-c", ASK, GATEWAY, "1") == ""
+    asked = subprocess.run([*inside, sys.executable, "-c", ASK, GATEWAY, "20"], capture_output=True, check=True)
+    assert asked.stdout == b"SOCK_DGRAM\nSOCK_STREAM\n"
     assert house.phone.wifi.fetch(WIFI, 8080) == "net-a"
 
 

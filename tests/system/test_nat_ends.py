@@ -12,8 +12,10 @@ from berth.network.addresses import link_of
 from tests import faults
 from tests.house import SUBNET, House
 from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, SECONDS, WIFI, Phone, told, wait_for
+from tests.system.test_web_process import pss
 
 pytestmark = pytest.mark.system
+NET_PSS_KIB = 20 * 1024
 
 
 @pytest.mark.parametrize("service", [False, True], ids=["by-command", "by-service"])
@@ -28,6 +30,7 @@ def test_the_net_process_is_there_for_the_first_and_gone_with_the_last(house: Ho
         house.start("net-b")
         assert first is not None
         assert phone.net_process() == first
+        assert pss(first) < NET_PSS_KIB
 
         phone.berth.succeed("stop", "net-a")
         assert phone.net_process() == first

@@ -2,7 +2,7 @@
 
 import pytest
 
-from berth.network.firewall import ALL_LINKS, SEGMENTS, Ground, Guest, chains_of
+from berth.network.firewall import ALL_LINKS, SEGMENTS, Ground, Guest, chains_of, most_connections, without_bounds
 from berth.network.firewall_news import Patience
 from berth.network.iptables_text import JUMPS, emptied, missing_jumps, removal_text, rules_text
 from berth.network.nft_expressions import NEW_RULE, removing, replacing
@@ -15,7 +15,8 @@ GUEST = Guest(name="web", link="berth0a0b0c0d", address="172.28.0.9", ports=(Por
 
 
 def ground(*guests: Guest) -> Ground:
-    return Ground(subnet=SUBNET, gateway="172.28.0.1", addresses=("127.0.0.1", "192.0.2.2"), guests=guests)
+    own = ("127.0.0.1", "192.0.2.2")
+    return Ground(subnet=SUBNET, gateway="172.28.0.1", most=300, addresses=own, guests=guests)
 
 
 def test_every_rule_is_in_a_chain_of_berths_and_about_containers_alone() -> None:
@@ -24,7 +25,7 @@ def test_every_rule_is_in_a_chain_of_berths_and_about_containers_alone() -> None
     for line in text.splitlines():
         assert line.startswith(("*", ":BERTH-", "-A BERTH-", "COMMIT")), line
         if line.startswith("-A") and "-j BERTH-" not in line and "--to-destination" not in line:
-            own = ("berth0a0b0c0d", ALL_LINKS, SUBNET, f"-i {SEGMENTS} -o {SEGMENTS}")
+            own = ("berth0a0b0c0d", ALL_LINKS, SUBNET, f"-i {SEGMENTS} ")
             assert any(part in line for part in own), line
 
 
@@ -78,6 +79,23 @@ def test_where_a_port_is_bound_decides_its_rule(port: Port, rule: str | None) ->
     assert (rule is None and not made) or any(rule is not None and rule in line for line in made)
 
 
+def test_new_connections_are_counted_for_each_source_and_on_lans_of_gateways_for_all() -> None:
+    text = rules_text(chains_of(ground(GUEST)))
+
+    bound = "-m conntrack --ctstate NEW -m connlimit --connlimit-above 300"
+    assert f"-A BERTH-CROWD -i {ALL_LINKS} {bound} -j DROP\n" in text
+    assert f"-A BERTH-CROWD -i {SEGMENTS} {bound} --connlimit-mask 0 -j DROP\n" in text
+    rest = rules_text(without_bounds(chains_of(ground(GUEST))))
+    assert rest.splitlines() == [line for line in text.splitlines() if "connlimit" not in line]
+
+
+@pytest.mark.parametrize(("table", "most"), [("8192", 4096), ("262144", 16384), ("0", 0), ("", 0), (None, 0)])
+def test_the_bound_is_half_of_what_the_phone_remembers_and_no_more_than_it_can_look_through(
+    table: str | None, most: int
+) -> None:
+    assert most_connections(table) == most
+
+
 def test_others_come_before_the_door_is_closed_behind_a_container() -> None:
     other = Guest(name="db", link="berth0a0b0c0e", address="172.28.0.10")
     lines = [line for line in rules_text(chains_of(ground(GUEST, other))).splitlines() if "BERTH-FORWARD " in line]
@@ -99,6 +117,7 @@ def test_nftables_gets_every_rule_and_is_replaced_as_a_whole() -> None:
     messages = replacing(4, chains, clamp=True)
 
     rules = [body for kind, _, body in messages if kind == NEW_RULE]
+    assert sum(b"connlimit" in body for body in rules) == 2
     assert len(rules) == sum(map(len, chains.values())) + len(chains["LOCAL"])  # which two hooks lead to
     assert len(rules) - len([m for m in replacing(4, chains, clamp=False) if m[0] == NEW_RULE]) == len(chains["MSS"])
     assert messages[: len(removing(4))] == removing(4)

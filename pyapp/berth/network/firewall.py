@@ -18,6 +18,7 @@ SEGMENTS: Final = f"{SEGMENT_PREFIX}+"
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 ANYWHERE: Final = ("0.0.0.0", "::")
 _DHCP, _DNS = 67, 53
+_MOST_CONNECTIONS: Final = 16384
 _LOCALHOST: Final[dict[Family, str]] = {4: "127.0.0.0/8", 6: "::1/128"}
 
 Verdict = Literal["accept", "drop", "return", "ports", "translate", "masquerade", "clamp"]
@@ -31,7 +32,9 @@ class Line(Struct, frozen=True, kw_only=True):
     """One rule: all that a packet must be, and what becomes of it; `guest` is the container it is there for.
 
     A link that ends in "+" stands for all that begin so.  "!" before a link or an address turns the condition around.
-    `state` is conntrack's: the packet belongs to a connection, or had its destination translated.
+    `state` is conntrack's: the packet belongs to a connection, begins one, or had its destination translated.  With
+    `most` it is one too many: so many connections that began here are remembered already, of the same source, or with
+    `together` of all sources.
     """
 
     verdict: Verdict
@@ -42,7 +45,9 @@ class Line(Struct, frozen=True, kw_only=True):
     destination: str = ""
     protocol: Literal["", "tcp", "udp"] = ""
     ports: tuple[int, int] | None = None
-    state: Literal["", "known", "translated"] = ""
+    state: Literal["", "new", "known", "translated"] = ""
+    most: int = 0
+    together: bool = False
     target: str = ""
     target_port: int = 0
 
@@ -65,10 +70,14 @@ class Guest(Struct, frozen=True, kw_only=True):
 
 
 class Ground(Struct, frozen=True, kw_only=True):
-    """What the rules are made of: the containers' network, the phone's own addresses, and who is there."""
+    """What the rules are made of: the containers' network, the phone's own addresses, and who is there.
+
+    `most` is how many connections the phone remembers for one container, 0 for any number.
+    """
 
     subnet: str
     gateway: str
+    most: int = 0
     family: Family = 4
     addresses: tuple[str, ...] = ()
     guests: tuple[Guest, ...] = ()
@@ -77,9 +86,10 @@ class Ground(Struct, frozen=True, kw_only=True):
 def chains_of(ground: Ground) -> Chains:
     """Return all rules, by chain: FORWARD, INPUT, POSTROUTING and MSS are each for the hook of that name.
 
-    LOCAL is for what arrives, and for what the phone itself sends; it leads to PORTS.
+    LOCAL is for what arrives, and for what the phone itself sends; it leads to PORTS.  CROWD is for all that arrives.
     """
     return {
+        "CROWD": tuple(_crowd(ground)),
         "FORWARD": tuple(_forward(ground)),
         "INPUT": tuple(_input(ground)),
         "LOCAL": tuple(_local(ground)),
@@ -87,6 +97,26 @@ def chains_of(ground: Ground) -> Chains:
         "POSTROUTING": tuple(_postrouting(ground)),
         "MSS": tuple(_mss(ground)),
     }
+
+
+def without_bounds(chains: Chains) -> Chains:
+    """Return `chains` for a kernel that can't count connections."""
+    return {chain: tuple(line for line in lines if not line.most) for chain, lines in chains.items()}
+
+
+def most_connections(table: str | None) -> int:
+    """Return how many connections one container may have, of `table`, what the phone remembers in all; 0 for any.
+
+    The kernel walks through a container's connections when it begins another one, hence the upper end.
+    """
+    return min(int(table) // 2, _MOST_CONNECTIONS) if table and table.isdigit() else 0
+
+
+def _crowd(ground: Ground) -> Iterator[Line]:
+    """Nobody can send from another's address; in a LAN of a gateway's one can, and br_netfilter remembers that too."""
+    if ground.most:
+        yield Line(verdict="drop", came_by=ALL_LINKS, state="new", most=ground.most)
+        yield Line(verdict="drop", came_by=SEGMENTS, state="new", most=ground.most, together=True)
 
 
 def _forward(ground: Ground) -> Iterator[Line]:

@@ -9,7 +9,7 @@ from typing import Final
 from berth.errors import BerthError
 from berth.network import sysctls
 from berth.network.addresses import gateway_of
-from berth.network.firewall import Ground, Guest
+from berth.network.firewall import Ground, Guest, most_connections
 from berth.network.iptables import Iptables
 from berth.network.model import Changed, Family, Member
 from berth.network.nftables import Nftables
@@ -110,6 +110,7 @@ def _ground(family: Family, changed: Changed, members: Collection[Member], own: 
     return Ground(
         subnet=changed.subnet_of(family),
         gateway=gateway_of(changed.subnet) if family == 4 else f"{changed.prefix6}1",
+        most=most_connections(sysctls.read(sysctls.MOST_CONNECTIONS)),
         family=family,
         addresses=own,
         guests=tuple(_guest(member, family) for member in members if family == 4 or member.lease.address6),

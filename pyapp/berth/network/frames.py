@@ -39,13 +39,18 @@ _TO_MAC, _FROM_MAC, _KIND = 0, 6, 12
 _ARP, _IP, _IPV6 = 0x0806, 0x0800, 0x86DD
 _ARP_MAC, _ARP_SENDER, _ARP_TARGET, _ARP_BYTES = 22, 28, 38, 42
 _IP_HEADER, _IP_FRAGMENT, _IP_PROTOCOL, _IP_SOURCE, _IP_BYTES = 14, 20, 23, 26, 34
-_IPV6_PROTOCOL, _IPV6_SOURCE, _IPV6_DESTINATION, _ICMPV6_KIND, _ICMPV6_BYTES = 20, 22, 38, 54, 78
+_IPV6_PROTOCOL, _IPV6_HOPS, _IPV6_SOURCE, _IPV6_DESTINATION, _ICMPV6_KIND, _ICMPV6_BYTES = 20, 21, 22, 38, 54, 78
 _FRAGMENT_OFFSET: Final = 0x1FFF
+_ROUTER_ADVERTISEMENT: Final = 134
 _NEIGHBOUR_SOLICITATION: Final = 135
 _REDIRECT: Final = 137
 _DESTINATION_PORT: Final = _IP_HEADER + 2  # both behind the IP header, whose length is in the index register
 _CLIENT_MAC: Final = _IP_HEADER + 8 + 28
-_DHCP_SERVER, _DHCP_CLIENT = 67, 68
+_DHCP_SERVER, _DHCP_CLIENT, _DHCPV6_CLIENT = 67, 68, 546
+_UDPV6_PORT: Final = 56
+_TAGGED, _TAGGED_TWICE = 0x8100, 0x88A8
+_OF_NEIGHBOURS: Final = 255  # hops that a message between neighbours must have left.  See RFC 4861, 6.1.2
+_LINK_LOCAL, _LINK_LOCAL_MASK = 0xFE80, 0xFFC0
 _VLAN_TAG_PRESENT: Final = 0xFFFFF000 + 48  # SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT, 3.8
 _ANYBODY: Final = "0.0.0.0"
 _EVERYBODY: Final = "ff:ff:ff:ff:ff:ff"
@@ -84,6 +89,19 @@ def may_send_to_phone(mac: str, address: str, address6: str) -> bytes:
     kinds = branch(
         JUMP_EQUAL, _ARP, arp, branch(JUMP_EQUAL, _IP, _sources(_IP_SOURCE, _IP_BYTES, address, asks), others)
     )
+    return packed((Instruction(LOAD_HALF, _KIND), *kinds))
+
+
+def may_send_to_lan() -> bytes:
+    """Return the program for what comes from a container on the LAN of another, which is its router.
+
+    Addresses there are that router's business; who gives them out, and who is a router, is not for others to say.
+    """
+    ip = _udp(branch(JUMP_EQUAL, _DHCP_CLIENT, _DROP, _PASS), other=_PASS)
+    tags = branch(
+        JUMP_EQUAL, _TAGGED, _DROP, branch(JUMP_EQUAL, _TAGGED_TWICE, _DROP, _PASS)
+    )  # one is taken off before
+    kinds = branch(JUMP_EQUAL, _IP, ip, branch(JUMP_EQUAL, _IPV6, _ipv6_of_client(), tags))
     return packed((Instruction(LOAD_HALF, _KIND), *kinds))
 
 
@@ -158,6 +176,18 @@ def _ipv6(port: Port) -> Code:
     asks = _where(LOAD_BYTE, _IPV6_PROTOCOL, socket.IPPROTO_ICMPV6, _bytes(_IPV6_DESTINATION, group, asks))
     to_phone = _mac(_TO_MAC, port.bridge, _PASS, _at_least(_ICMPV6_BYTES, asks))
     return _where(LOAD_HALF, _KIND, _IPV6, _at_least(_ICMPV6_KIND, _bytes(_IPV6_SOURCE, source, to_phone)))
+
+
+def _ipv6_of_client() -> Code:
+    """Pass what neither serves DHCP nor speaks for routers, or could hide that behind headers that are not followed."""
+    icmp = branch(JUMP_EQUAL, _ROUTER_ADVERTISEMENT, _DROP, branch(JUMP_EQUAL, _REDIRECT, _DROP, _PASS))
+    icmp = (Instruction(LOAD_BYTE, _ICMPV6_KIND), *icmp)
+    udp = (Instruction(LOAD_HALF, _UDPV6_PORT), *branch(JUMP_EQUAL, _DHCPV6_CLIENT, _DROP, _PASS))
+    target = Instruction(LOAD_HALF, _IPV6_DESTINATION), Instruction(AND, _LINK_LOCAL_MASK)
+    hidden = (*target, *branch(JUMP_EQUAL, _LINK_LOCAL, _DROP, _PASS))
+    hidden = _where(LOAD_BYTE, _IPV6_HOPS, _OF_NEIGHBOURS, _DROP, hidden)
+    others = branch(JUMP_EQUAL, socket.IPPROTO_UDP, udp, branch(JUMP_EQUAL, socket.IPPROTO_TCP, _PASS, hidden))
+    return Instruction(LOAD_BYTE, _IPV6_PROTOCOL), *branch(JUMP_EQUAL, socket.IPPROTO_ICMPV6, icmp, others)
 
 
 def _sources(offset: int, least: int, address: str, nameless: Code) -> Code:

@@ -8,6 +8,7 @@ import socket
 import struct
 from typing import Final
 
+from berth.kernel.call import KernelError
 from berth.kernel.classic_bpf import INSTRUCTION_BYTES
 from berth.network.attributes import attribute
 from berth.network.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_NEWQDISC, RTM_NEWTFILTER, Netlink
@@ -46,6 +47,19 @@ def add_program(netlink: Netlink, index: int, name: str, place: int, program: by
     body = _TCMSG.pack(socket.AF_UNSPEC, index, 0, place, everything(1))
     body += attribute(_KIND, b"bpf\0") + attribute(_OPTIONS, options)
     netlink.ask_packed(RTM_NEWTFILTER, name, _MODE, body)
+
+
+def look_at_arrivals(netlink: Netlink, index: int, name: str, program: bytes) -> None:
+    """Have a program decide of what arrives by link `index`; a kernel that can't do that lets all pass.
+
+    Raises KernelError.
+    """
+    try:
+        open_ingress(netlink, index, name)
+        add_program(netlink, index, name, INGRESS, program)
+    except KernelError as error:
+        if error.errno not in UNKNOWN:
+            raise
 
 
 def everything(priority: int) -> int:

@@ -248,8 +248,8 @@ class Hub:
             return
         self._settle_bridge()
         for family in _FAMILIES:
+            self.firewalls.remove(family)  # first: what it leads to a container that has gone must find no other way
             self._tables.clear(family)
-            self.firewalls.remove(family)
         forwarding.put_back(self.changed.sysctls)
         own = (addresses.gateway_of(self.changed.subnet), f"{self.changed.prefix6}1" if self.changed.prefix6 else "")
         forget_all(tuple(address for address in own if address))

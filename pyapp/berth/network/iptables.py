@@ -5,11 +5,10 @@ chains of Berth's own are replaced, each in one transaction.
 """
 
 import subprocess
-from collections.abc import Iterable
 from typing import Final
 
 from berth.errors import BerthError
-from berth.network.firewall import Chains, Ground, chains_of
+from berth.network.firewall import Chains, Ground, chains_of, without_bounds
 from berth.network.iptables_text import emptied, missing_jumps, removal_text, rules_text
 from berth.network.model import Family
 
@@ -26,13 +25,14 @@ class Iptables:
         self._save = [f"{folder}/{_NAMES[family]}-save"]
         self._restore = [f"{folder}/{_NAMES[family]}-restore", "--noflush", "-w", _WAIT_SECONDS]
         self._applied: Chains | None = None
+        self._bounds = True
 
     def apply(self, ground: Ground, *, check: bool) -> bool:
         """Make the rules those of `ground`; with `check`, put back what another program took away.
 
         Tells whether anything had to be done.  Raises BerthError with what iptables said.
         """
-        chains = chains_of(ground)
+        chains = self._chains(ground)
         saved = self._saved() if check else ""
         missing = missing_jumps(saved) if check else ()
         if chains == self._applied and not missing and not (check and emptied(saved, chains)):
@@ -47,7 +47,7 @@ class Iptables:
         Nothing is read before: a jump that is there already is doubled, and both are taken away at the end.
         """
         self._applied = None
-        self._replace(chains_of(ground), missing_jumps(""))
+        self._replace(self._chains(ground), missing_jumps(""))
 
     def remove(self) -> None:
         """Take away all of Berth's; raises BerthError."""
@@ -66,8 +66,20 @@ class Iptables:
         except OSError:
             return False
 
-    def _replace(self, chains: Chains, missing: Iterable[tuple[str, str, str]]) -> None:
-        self._run(self._restore, rules_text(chains, missing))
+    def _chains(self, ground: Ground) -> Chains:
+        chains = chains_of(ground)
+        return chains if self._bounds else without_bounds(chains)
+
+    def _replace(self, chains: Chains, missing: tuple[tuple[str, str, str], ...]) -> None:
+        """Make the chains; where that fails it is tried without bounds, for which not every kernel has a match."""
+        try:
+            self._run(self._restore, rules_text(chains, missing))
+        except BerthError:
+            rest = without_bounds(chains)
+            if rest == chains:
+                raise
+            self._run(self._restore, rules_text(rest, missing))
+            self._bounds, chains = False, rest
         self._applied = chains
 
     def _saved(self) -> str:

@@ -12,11 +12,11 @@ _PREFIX: Final = "BERTH-"
 JUMPS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "filter": {"FORWARD": ("FORWARD",), "INPUT": ("INPUT",)},
     "nat": {"LOCAL": ("PREROUTING", "OUTPUT"), "PORTS": (), "POSTROUTING": ("POSTROUTING",)},
-    "mangle": {"MSS": ("FORWARD",)},
+    "mangle": {"CROWD": ("PREROUTING",), "MSS": ("FORWARD",)},
 }
 """By table, Berth's chains and the built-in ones that jump to each."""
 
-_STATES: Final = {"known": "RELATED,ESTABLISHED", "translated": "DNAT"}
+_STATES: Final = {"new": "NEW", "known": "RELATED,ESTABLISHED", "translated": "DNAT"}
 
 
 def rules_text(chains: Chains, missing: Iterable[tuple[str, str, str]] = ()) -> str:
@@ -95,6 +95,8 @@ def _text(line: Line) -> str:
         words.append(f"--dport {first}" if first == last else f"--dport {first}:{last}")
     if line.state:
         words.append(f"-m conntrack --ctstate {_STATES[line.state]}")
+    if line.most:
+        words.append(f"-m connlimit --connlimit-above {line.most}{' --connlimit-mask 0' if line.together else ''}")
     if line.guest:
         words.append(f'-m comment --comment "{line.guest}"')
     return " ".join((*words, "-j", _target(line)))

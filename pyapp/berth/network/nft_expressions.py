@@ -17,13 +17,14 @@ from berth.network.model import Family
 TABLE: Final = "berth"
 
 NEW_RULE: Final = 6
-_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _GET_RULE = 0, 2, 3, 7  # NFT_MSG_*
+_NEW_TABLE, _DEL_TABLE, _NEW_CHAIN, _GET_RULE, _NEW_SET = 0, 2, 3, 7, 9  # NFT_MSG_*
 _DUMP, _CREATE, _APPEND = 0x300, 0x400, 0x800  # NLM_F_*
 _NESTED: Final = 0x8000
 _REGISTER: Final = 1  # NFT_REG_1: 16 bytes
 _REGISTER_2: Final = 2
 _HOOKS: Final = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _BASES: Final = {
+    "crowd": ("prerouting", "filter", -150, "CROWD"),
     "mss": ("forward", "filter", -150, "MSS"),
     "forward": ("forward", "filter", 0, "FORWARD"),
     "input": ("input", "filter", 0, "INPUT"),
@@ -39,11 +40,21 @@ _NETWORK, _TRANSPORT = 1, 2  # NFT_PAYLOAD_*_HEADER
 _SOURCE_AT: Final[dict[Family, int]] = {4: 12, 6: 8}
 _DESTINATION_AT: Final[dict[Family, int]] = {4: 16, 6: 24}
 _CT_STATE, _CT_STATUS = 0, 2  # NFT_CT_*
-_STATES: Final = {"known": (_CT_STATE, 1 << 1 | 1 << 2), "translated": (_CT_STATUS, 1 << 5)}  # IPS_DST_NAT
+_STATES: Final = {
+    "new": (_CT_STATE, 1 << 3),
+    "known": (_CT_STATE, 1 << 1 | 1 << 2),
+    "translated": (_CT_STATUS, 1 << 5),  # IPS_DST_NAT
+}
 _PROTOCOLS: Final = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _DROP, _ACCEPT, _JUMP, _RETURN = 0, 1, -3, -5
 _RT_TCPMSS, _TCPOPT, _MAXSEG = 3, 1, 2
 _COMMENT: Final = 0  # NFTNL_UDATA_RULE_COMMENT
+_SOURCES: Final = "sources"
+_EVAL: Final = 0x20  # NFT_SET_EVAL: rules add what they meet
+_ADDRESS_TYPE: Final[dict[Family, int]] = {4: 7, 6: 8}  # nft(8) shows them by it
+_ADDRESS_BYTES: Final[dict[Family, int]] = {4: 4, 6: 16}
+_MOST_SOURCES: Final = 65536
+_OVER: Final = 1  # NFT_CONNLIMIT_F_INV
 _AF: Final[dict[Family, int]] = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 Message = tuple[int, int, bytes]
@@ -56,6 +67,8 @@ def replacing(family: Family, chains: Chains, *, clamp: bool) -> list[Message]:
     Without `clamp` the MSS is left as it is: before Linux 4.14 nftables can't change it.
     """
     messages = [*removing(family), _table(family), _chain(family, "ports")]
+    if any(line.most and not line.together for line in chains["CROWD"]):
+        messages.append(_sources(family))
     messages += [_chain(family, name) for name in _BASES]
     content = {"ports": "PORTS", **{name: base[3] for name, base in _BASES.items()}}
     for name, lines in content.items():
@@ -89,6 +102,13 @@ def _chain(family: Family, name: str) -> Message:
     return _NEW_CHAIN, _CREATE, body
 
 
+def _sources(family: Family) -> Message:
+    """A set of addresses, each with the connections that are counted for it."""
+    body = _header(family) + _text(1, TABLE) + _text(2, _SOURCES) + _number(3, _EVAL)
+    body += _number(4, _ADDRESS_TYPE[family]) + _number(5, _ADDRESS_BYTES[family])
+    return _NEW_SET, _CREATE, body + _nest(9, _number(1, _MOST_SOURCES)) + _number(10, 1)
+
+
 def _rule(family: Family, chain: str, line: Line) -> Message:
     expressions = b"".join(_nest(1, _text(1, name), _nest(2, data)) for name, data in _expressions(family, line))
     body = _header(family) + _text(1, TABLE) + _text(2, chain) + _nest(4, expressions)
@@ -113,7 +133,19 @@ def _expressions(family: Family, line: Line) -> Iterator[tuple[str, bytes]]:
         yield "ct", _number(1, _REGISTER) + _number(2, key)
         yield _masked(struct.pack("=I", mask))
         yield _compare(bytes(4), _NOT_EQUAL)
+    if line.most:
+        yield from _counted(family, line)
     yield from _outcome(family, line)
+
+
+def _counted(family: Family, line: Line) -> Iterator[tuple[str, bytes]]:
+    bound = _number(1, line.most) + _number(2, _OVER)
+    if line.together:
+        yield "connlimit", bound
+        return
+    yield _load(_NETWORK, _SOURCE_AT[family], _ADDRESS_BYTES[family])
+    of_each = _nest(7, _text(1, "connlimit"), _nest(2, bound))
+    yield "dynset", _text(1, _SOURCES) + _number(2, 1) + _number(3, 0) + _number(4, _REGISTER) + of_each
 
 
 def _link(key: int, name: str) -> Iterator[tuple[str, bytes]]:

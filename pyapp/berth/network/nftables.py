@@ -11,7 +11,7 @@ import struct
 from typing import Final
 
 from berth.errors import BerthError
-from berth.network.firewall import Chains, Ground, chains_of
+from berth.network.firewall import Chains, Ground, chains_of, without_bounds
 from berth.network.model import Family
 from berth.network.nft_expressions import NEW_RULE, TABLE, Message, removing, replacing, rules_asked_for
 
@@ -25,7 +25,7 @@ _ROOM: Final = 1 << 18
 _SO_SNDBUFFORCE: Final = 32
 _TABLE_NAME: Final = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
 _GENMSG: Final = 4
-_NOTHING: Final[Chains] = dict.fromkeys(("FORWARD", "INPUT", "LOCAL", "PORTS", "POSTROUTING", "MSS"), ())
+_NOTHING: Final[Chains] = dict.fromkeys(("CROWD", "FORWARD", "INPUT", "LOCAL", "PORTS", "POSTROUTING", "MSS"), ())
 
 
 class Nftables:
@@ -35,7 +35,7 @@ class Nftables:
 
     def __init__(self, family: Family) -> None:
         self._family: Family = family
-        self._clamp = True
+        self._bounds, self._clamp = True, True
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         self._socket.bind((0, 0))
         self._applied: Chains | None = None
@@ -96,15 +96,17 @@ class Nftables:
         return True
 
     def _replace(self, chains: Chains) -> None:
-        messages = replacing(self._family, chains, clamp=self._clamp)
+        """Make the rules, without what the kernel has not: bounds (4.18), then the MSS (4.14).  Raises OSError."""
+        known = chains if self._bounds else without_bounds(chains)
+        messages = replacing(self._family, known, clamp=self._clamp)
         try:
             self._commit(messages)
         except OSError as error:
             if not self._clamp or error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
-            self._clamp = False
-            messages = replacing(self._family, chains, clamp=False)
-            self._commit(messages)
+            self._bounds, self._clamp = False, self._bounds
+            self._replace(chains)
+            return
         self._rules = sum(kind == NEW_RULE for kind, _, _ in messages)
 
     def _count_rules(self) -> int:

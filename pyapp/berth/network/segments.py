@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from berth.errors import BerthError
-from berth.network import links, sysctls
+from berth.network import frames, hooks, links, sysctls
 from berth.network.addresses import SEGMENT_PREFIX, link_of, mac_of
 from berth.network.links import unless_gone
 from berth.network.model import Init, Plug, Wish
@@ -89,6 +89,7 @@ def plug_in(netlink: Netlink, plug: Plug, own_namespace: int) -> None:
     finally:
         os.close(namespace)
     _keep_to_itself(link)
+    hooks.look_at_arrivals(netlink, index, link, frames.may_send_to_lan())
     links.enslave(netlink, index, bridge)
     links.learn_nothing(netlink, index, mac_of(name))
     with inside(plug.init, own_namespace), Netlink() as within:

@@ -7,6 +7,7 @@ FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 _LINKS = "/proc/sys/net/ipv4/conf"
 _LINKS6 = "/proc/sys/net/ipv6/conf"
 FORWARDING6 = "/proc/sys/net/ipv6/conf/all/forwarding"
+MOST_CONNECTIONS = "/proc/sys/net/netfilter/nf_conntrack_max"
 
 
 def read(path: str) -> str | None:

@@ -7,7 +7,6 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from berth.kernel.call import KernelError
 from berth.network import bridge, frames, hooks, links, shaping, sysctls
 from berth.network.connections import forget_all, forget_outgoing, reset_connections
 from berth.network.model import Member
@@ -95,14 +94,9 @@ def _look_at_sources(netlink: Netlink, member: Member) -> None:
     One that can't has rp_filter, routing rules and the firewall, which leave a gap: the phone itself may be sent what
     claims to be from another container.
     """
-    lease, name = member.lease, member.link
-    try:
-        hooks.open_ingress(netlink, member.index, name)
-        program = frames.may_send_to_phone(lease.mac, lease.address, lease.address6)
-        hooks.add_program(netlink, member.index, name, hooks.INGRESS, program)
-    except KernelError as error:
-        if error.errno not in hooks.UNKNOWN:
-            raise
+    lease = member.lease
+    program = frames.may_send_to_phone(lease.mac, lease.address, lease.address6)
+    hooks.look_at_arrivals(netlink, member.index, member.link, program)
 
 
 def _alias(member: Member) -> str:
