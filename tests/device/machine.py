@@ -66,8 +66,11 @@ class Machine:
         return self.output("berth", *words)
 
     def serve(self) -> None:
-        """Start the service and return when it has come to rest, so that what is seen then is there in the end."""
-        self.berth("serve", "--background")
+        """Start the service and return when it has come to rest, so that what is seen then is there in the end.
+
+        Without the dashboard: the machine lacks what that needs, and its process would be started again and again.
+        """
+        self.berth("serve", "--background", "--no-dashboard")
         began = time.monotonic()
         while (there := self._own_processes()) != SERVICE_AT_REST:
             assert time.monotonic() - began < patience(BOOT_SECONDS), (
