@@ -21,6 +21,12 @@ MEMORY = 1024  # MiB
 PROCESSORS = 2
 BOOT_SECONDS = 180.0  # 5 to 10 on an idle machine
 LEFTOVERS_GO = 30.0  # seconds: what a `stop` is followed by (the next spare worker) is slow on an emulated processor
+CROWD = """
+(for i in $(seq 40); do sleep 1000 & echo $!; done) >/tmp/crowd
+while read pid; do kill $pid; done </tmp/crowd
+"""
+"""Has forty processes at once, if it may, and ends them."""
+
 SERVICE_AT_REST = ["berth: service", "berth: spare", "berth: zygote"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.device.machine import Machine, booted
+from tests.device.machine import CROWD, Machine, booted
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(600)]
 
@@ -135,7 +135,7 @@ def test_root_inside_can_not_lift_the_limit(vm: Machine, box: str) -> None:
 
 
 def test_too_many_processes_are_refused(vm: Machine, box: str) -> None:
-    done = vm.inside(box, "sh", "-c", "for i in $(seq 40); do sleep 2 & done")
+    done = vm.inside(box, "sh", "-c", CROWD)
     assert "can't fork: Resource temporarily unavailable" in done.err
 
 
