@@ -48,7 +48,7 @@ def shell(berth: Berth, script: str, name: str = "quay") -> str:
     return inside(berth, "/bin/sh", "-c", script, name=name)
 
 
-def wait_for(ask: Callable[[], Answer | None], seconds: float = 20) -> Answer:
+def wait_for(ask: Callable[[], Answer | None], seconds: float = 60) -> Answer:
     """Ask until the answer is something, and return that; AssertionError when it never is."""
     until = time.monotonic() + seconds
     while (answer := ask()) is None:
