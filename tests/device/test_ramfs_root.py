@@ -186,7 +186,7 @@ def test_a_kernel_without_macvlan_gives_places_on_the_lan_by_ipvlan(vm: Machine)
         vm.berth("start", "--name", name, "--rootfs", "/srv/busybox", "--volatile", *place)
 
     assert vm.berth("net").count("ipvlan on lan0") == 2
-    answered = vm.inside("one", "ping", "-c", "1", "-W", "10", "10.9.0.3")
+    answered = vm.inside("one", "ping", "-c", "1", "-W", "60", "10.9.0.3")
     vm.berth("stop", "one", "other", "--timeout", "1")
     vm.output("ip", "link", "del", "lan0")
     assert (answered.code, "1 packets received" in answered.out) == (0, True), answered.out
