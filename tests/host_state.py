@@ -10,7 +10,7 @@ from typing import NamedTuple
 from berth.home import Home
 from berth.network.addresses import LINK_PREFIX, SEGMENT_PREFIX
 
-SETTLING_SECONDS = 5.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
+SETTLING_SECONDS = 20.0  # the kernel lets go of a loop device or a cgroup a little after its last user is gone
 ROLE = os.environ.get("BERTH_TEST_ROLE")  # tests.side_by_side gives one to each of its processes
 IN_CI = os.environ.get("CI") == "true"
 ASIDE = ROLE == "aside"  # the other one makes loop devices, links and controllers come and go

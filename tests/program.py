@@ -7,7 +7,7 @@ from pathlib import Path
 
 import build
 
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 class Berth:

@@ -40,7 +40,7 @@ _DEAF_AT_FIRST: tuple[InitKind, ...] = ("runit",)  # drops what it is asked befo
 _READY_SECONDS = 5.0
 _AGAIN_SECONDS = 0.01
 _REPEAT_SECONDS = 1.0
-_KILL_SECONDS = 5.0
+_RELEASE_SECONDS = 5.0
 _UNDO_SECONDS = 30.0  # netd may hold the lock of iptables for some time, and a busy phone is slow
 
 
@@ -91,7 +91,7 @@ def _abort_start(found: Container) -> bool:
         return False
     monitor = Process(*found.record.monitor)
     monitor.send(signal.SIGKILL)
-    ended = monitor.wait(_KILL_SECONDS)
+    ended = await_end(monitor) == "ended"
     monitor.close()
     return ended
 
@@ -110,7 +110,7 @@ def _undone(home: Home, found: Container) -> bool:
         return True
     if found.record is not None and found.record.monitor is not None:
         monitor = Process(*found.record.monitor)
-        monitor.wait(_KILL_SECONDS)  # what it could not undo it keeps a record of, and lets go of that at its end
+        monitor.wait(_RELEASE_SECONDS)  # what it could not undo it keeps a record of, and lets go of that at its end
         monitor.close()
     return look_up(home, found.name).condition not in ("crashed", "stuck")
 
@@ -214,6 +214,6 @@ def _await_release(folder: RunFolder) -> None:
 
     The kernel tells nobody when that is, so this looks, for some seconds at most.
     """
-    until = time.monotonic() + _KILL_SECONDS
+    until = time.monotonic() + _RELEASE_SECONDS
     while is_watched(folder.journal) and time.monotonic() < until:
         time.sleep(_AGAIN_SECONDS / 10)
