@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests import quick
-from tests.phone import Phone, told, wait_for
+from tests.phone import PATIENT, SOON, Phone, told, wait_for
 
 Factory = Callable[[str], Path]
 SUBNET = "172.28.0.0/16"
@@ -13,7 +13,7 @@ SERVER = """\
 #!/bin/sh
 (ip address show eth0; ip route; cat /etc/resolv.conf) > /at-first
 mkdir -p /tmp/www; hostname > /tmp/www/index.html
-for port in 80 81 82; do httpd -p $port -h /tmp/www; done
+for port in 82 81 80; do httpd -p $port -h /tmp/www; done
 trap 'exit 0' TERM
 while :; do sleep 3600 & wait $!; done
 """
@@ -44,7 +44,7 @@ class House:
         quick.write_init(root, "/sbin/server", SERVER)
         self.phone.berth.succeed("start", name, "--rootfs", root, "--init", "/sbin/server", "--net=nat", *flags)
         address = told(self.phone.berth, name)["address"]
-        wait_for("its web server answers", lambda: self.phone.fetch(address))
+        wait_for("its last web server answers", lambda: self.phone.fetch(address, seconds=SOON))
         return str(address)
 
     def inside(self, name: str, script: str) -> str:
@@ -52,9 +52,9 @@ class House:
         done = self.phone.berth("run", name, "--", "sh", "-c", script)
         return (done.stdout + done.stderr).strip()
 
-    def fetch(self, name: str, host: str, port: int = 80) -> str:
-        """Return what a web server answers to the container `name`."""
-        return self.inside(name, f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {host} {port} | tail -n 1")
+    def fetch(self, name: str, host: str, port: int = 80, seconds: int = PATIENT) -> str:
+        """Return what a web server answers to the container `name` within `seconds`."""
+        return self.inside(name, f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w {seconds} {host} {port} | tail -n 1")
 
 
 def switch_to_mobile(phone: Phone) -> None:

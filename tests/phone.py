@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ WIFI6, WIFI6_ROUTER = "2001:db8:1::2", "2001:db8:1::1"
 NAMED = "198.18.0.7"
 """What the internet's name server answers, whatever is asked."""
 SECONDS = faults.SECONDS
+PATIENT, SOON = 30, 3
+"""Seconds for a connection: PATIENT for one that must be answered, SOON for one of several or one that must not be."""
 
 ANDROID = f"""\
 ip -4 route flush table main; ip -6 route flush table main
@@ -156,7 +159,7 @@ class Place:
         """Run ip(8) here."""
         return self.succeed("ip", *arguments)
 
-    def fetch(self, address: str, port: int = 80, seconds: float = 3) -> str | None:
+    def fetch(self, address: str, port: int = 80, seconds: float = PATIENT) -> str | None:
         """Return what a web server answers from here, None where it can't be reached."""
         host = f"[{address}]" if ":" in address else address
         done = self.run("curl", "--silent", "--max-time", str(seconds), f"http://{host}:{port}/")
@@ -189,6 +192,7 @@ class Phone(Place):
             there.shell(f"ip address add {router}/24 dev out;ip address add {INTERNET6}/128 dev lo; ip link set out up")
         self.ip("address", "add", f"{WIFI6}/64", "dev", "wlan0")
         self.wifi.ip("address", "add", f"{WIFI6_ROUTER}/64", "dev", "out")
+        self._await_links()
         self._resolv_conf = folder / "resolv.conf"
         self._resolv_conf.write_text(f"nameserver {INTERNET}\n")
         self.succeed("mount", "--bind", self._resolv_conf, "/etc/resolv.conf")
@@ -208,7 +212,18 @@ class Phone(Place):
             "ip -6 route flush table main; ip link set wlan0 down; ip link set rmnet_data0 down;"
             f"ip link set wlan0 up; ip link set rmnet_data0 up; ip address replace {WIFI6}/64 dev wlan0"
         )
+        self._await_links()
         self.use_wifi()
+
+    def _await_links(self) -> None:
+        """The kernel notes in its own time that the other end of a cable is up, and what routes its addresses bring."""
+        for link, addresses in {"wlan0": ("fe80:", WIFI6), "rmnet_data0": ("fe80:",)}.items():
+            wait_for(f"{link} is up", partial(self._is_up, link, addresses))
+
+    def _is_up(self, link: str, addresses: tuple[str, ...]) -> bool:
+        routes = self.ip("-6", "route", "show", "table", "local", "dev", link)
+        is_up = self.ip("-brief", "link", "show", link).split()[1] == "UP"
+        return is_up and all(f"local {address}" in routes for address in addresses)
 
     @contextlib.contextmanager
     def setting(self, name: str, value: str) -> Iterator[None]:
@@ -231,6 +246,13 @@ class Phone(Place):
         parts = dict(zip(_STATE, told.split("=====\n")[1:], strict=True))
         lines = {part: "\n".join(sorted(text.splitlines())) for part, text in parts.items()}
         return {**lines, "firewall": _without_counters(parts["firewall"])}
+
+    def changes(self, before: dict[str, str]) -> list[str]:
+        """Return how that differs from `before`, in words; connections that have ended since are no difference."""
+        after = self.state()
+        kept = [line for line in before["connections"].splitlines() if line in after["connections"].splitlines()]
+        was = {**before, "connections": "\n".join(kept)}
+        return [f"{part}:\n{was[part]}\n-->\n{after[part]}" for part in was if was[part] != after[part]]
 
     def net_process(self) -> int | None:
         """Return the pid of the net process; None where there is none."""

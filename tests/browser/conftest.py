@@ -33,7 +33,7 @@ FLAGS = [
 ]
 PHONE = ViewportSize(width=360, height=740)
 COMPUTER = ViewportSize(width=1280, height=800)
-PATIENCE = 20_000  # milliseconds, for a machine that does much else; nothing waits longer than it has to
+PATIENCE = 60_000  # milliseconds, for a machine that does much else; nothing waits longer than it has to
 PICTURES = build.CACHE / "screenshots"
 
 # A request that is refused is told by the page; Chromium reports it as well.

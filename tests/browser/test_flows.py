@@ -1,8 +1,10 @@
 """What a user does with the page, from the first link to the last container, with real containers."""
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -183,8 +185,10 @@ def test_what_runs_is_seen_and_steered_from_its_card(
     snap(desktop, "overview")
 
     pid = dashboard.get(f"/containers/{name}")["details"]["pid"]
+    os.kill(pid, signal.SIGSTOP)  # so that the restart goes on for as long as it takes to see that
     desktop.get_by_role("button", name=f"Restart {name}").click()
     expect(desktop.get_by_role("button", name=f"Restart {name}")).to_have_count(0)
+    os.kill(pid, signal.SIGCONT)
     expect(desktop.get_by_role("button", name=f"Restart {name}")).to_be_visible()
     assert dashboard.get(f"/containers/{name}")["details"]["pid"] != pid
 

@@ -1,6 +1,7 @@
 """What comes by itself: terminals, consoles, logs, statistics; and that nothing is lost when the connection is."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def start(dashboard: Dashboard, name: str, root: Path) -> None:
     dashboard.berth.succeed("start", "--name", name, "--rootfs", root)
 
 
+def runs(page: Page, dashboard: Dashboard, name: str, program: str) -> bool:
+    """Tell whether `program` runs in container `name`; until it does, the shell takes a Ctrl-C for a letter."""
+    page.wait_for_timeout(1)  # what the page asks of the bridge is done by this thread, while it is in a call of page
+    return program in dashboard.berth.succeed("run", name, "--", "ps", "-o", "args")
+
+
 def test_a_shell_is_one_press_away_and_takes_what_is_typed(
     page: Page, dashboard: Dashboard, root: Path, snap: Snap
 ) -> None:
@@ -50,7 +57,8 @@ def test_a_shell_is_one_press_away_and_takes_what_is_typed(
     await_text(page, "42 is it")
     snap(page, "terminal")
 
-    page.keyboard.type("sleep 1000\n")
+    page.keyboard.type("sleep 1001\n")
+    faults.wait_until(lambda: runs(page, dashboard, "shell", "sleep 1001"), "the terminal is the program's")
     page.get_by_role("button", name="Ctrl").click()
     expect(page.get_by_role("button", name="Ctrl")).to_have_attribute("aria-pressed", "true")
     page.keyboard.type("c")
@@ -171,6 +179,7 @@ def test_htop_and_vim_of_a_debian_run(page: Page, dashboard: Dashboard, snap: Sn
     await_text(page, "VIRT")
     snap(page, "htop")
     page.keyboard.type("q")
+    expect(page.locator(".xterm-rows")).to_contain_text(re.compile("root@.*root@", re.DOTALL))  # the next prompt
     page.keyboard.type("clear; vim.tiny /tmp/note\n")
     await_text(page, "[New]")
     page.keyboard.type("ihello from Debian")

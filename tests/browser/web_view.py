@@ -50,7 +50,7 @@ class Bridge:
     def execute(self, command: str) -> tuple[int, str, str]:
         self.commands.append(command)
         done = subprocess.run(
-            ["sh", "-c", command], check=False, env=self.environment, capture_output=True, text=True, timeout=30
+            ["sh", "-c", command], check=False, env=self.environment, capture_output=True, text=True, timeout=60
         )
         return done.returncode, done.stdout, done.stderr
 

@@ -23,6 +23,12 @@ MEMORY = 1024  # MiB
 PROCESSORS = ("-accel", "tcg,thread=single", "-smp", "2")
 BOOT_SECONDS = 180.0  # 5 to 10 on an idle machine
 LEFTOVERS_GO = 30.0  # seconds: what a `stop` is followed by (the next spare worker) is slow on an emulated processor
+CROWD = """
+(for i in $(seq 40); do sleep 1000 & echo $!; done) >/tmp/crowd
+while read pid; do kill $pid; done </tmp/crowd
+"""
+"""Has forty processes at once, if it may, and ends them."""
+
 SERVICE_AT_REST = ["berth: service", "berth: spare", "berth: zygote"]
 
 
@@ -68,8 +74,11 @@ class Machine:
         return self.output("berth", *words)
 
     def serve(self) -> None:
-        """Start the service and return when it has come to rest, so that what is seen then is there in the end."""
-        self.berth("serve", "--background")
+        """Start the service and return when it has come to rest, so that what is seen then is there in the end.
+
+        Without the dashboard: the machine lacks what that needs, and its process would be started again and again.
+        """
+        self.berth("serve", "--background", "--no-dashboard")
         began = time.monotonic()
         while (there := self._own_processes()) != SERVICE_AT_REST:
             assert time.monotonic() - began < patience(BOOT_SECONDS), (

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.device.machine import Machine, booted
+from tests.device.machine import CROWD, Machine, booted
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(600)]
 
@@ -102,7 +102,7 @@ def test_processor_time_is_held_back(vm: Machine, box: Container) -> None:
 
 
 def test_too_many_processes_are_refused_by_cgroup2(vm: Machine, box: Container) -> None:
-    done = vm.inside(box.name, "sh", "-c", "for i in $(seq 40); do sleep 2 & done")
+    done = vm.inside(box.name, "sh", "-c", CROWD)
     assert "can't fork: Resource temporarily unavailable" in done.err
 
 

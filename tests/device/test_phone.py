@@ -89,6 +89,7 @@ def test_selinux_is_permissive_until_the_last_that_asked_for_it_is_gone(phone: P
     assert phone.read("/sys/fs/selinux/enforce") == "0"
     tree = info(phone, "tree")
     phone.output("kill", "-9", str(tree["monitor_pid"]), str(tree["pid"]))
+    phone.wait_until(lambda: state(phone, "tree") == "crashed", "both have ended")
     assert "what its crash left is undone" in phone.berth("recover")
     assert phone.read("/sys/fs/selinux/enforce") == "1"
 

@@ -136,9 +136,9 @@ def test_a_clock_that_jumps_disturbs_neither_service_nor_containers(vm: Machine,
             ]
             assert 0 <= after["usage"]["uptime"] < time.monotonic() - began + 60
             assert vm.inside("small", "echo", "here").out == "here\n"
-            vm.berth("restart", "small", "--timeout", "20")
+            vm.berth("restart", "small", "--timeout", "100")
             assert told(vm, "small")["last_end"] == "powered off", "it was not killed for a time that had not passed"
-        vm.berth("stop", "small", "--timeout", "20")
+        vm.berth("stop", "small", "--timeout", "100")
     finally:
         vm.output("date", "-s", f"@{now + int(time.monotonic() - began)}")
     assert [told(vm, debian.name)[key] for key in ("state", "pid")] == [debian_before[key] for key in ("state", "pid")]
@@ -148,6 +148,29 @@ def test_a_clock_that_jumps_disturbs_neither_service_nor_containers(vm: Machine,
 def told(vm: Machine, name: str) -> dict[str, Any]:
     about: dict[str, Any] = json.loads(vm.berth("info", name, "--json"))
     return about
+
+
+MIB = (
+    20  # written to a disk that takes half a megabyte in a second, which is longer than a stop waits for what is stuck
+)
+
+
+@pytest.mark.full
+def test_a_stop_waits_for_a_disk_that_is_only_slow(vm: Machine, debian: Container) -> None:
+    """What was written to an image gets to its disk when that is let go."""
+    vm.output("mke2fs", "-q", "-t", "ext4", "-d", "/srv/busybox", "/tmp/slow.img", "64M")
+    vm.berth("start", "--name", "slow", "--rootfs-img", "/tmp/slow.img")
+    disk = told(vm, "slow")["image"]["device"].removeprefix("/dev/")
+    limit = f"{vm.read(f'/sys/block/{disk}/dev')} wbps=500000"
+    vm.output("sh", "-c", f"echo '{limit}' > {ROOT}/berth/slow/io.max")
+    vm.inside("slow", "dd", "if=/dev/zero", "of=/root/much", "bs=1M", f"count={MIB}")
+    began = time.monotonic()
+
+    vm.berth("stop", "slow", "--timeout", "0")
+
+    assert time.monotonic() - began > 30
+    assert told(vm, "slow")["state"] == "stopped"
+    vm.berth("rm", "slow", "--yes")
 
 
 def test_stop_leaves_nothing_and_switches_the_controllers_off_again(vm: Machine, debian: Container) -> None:

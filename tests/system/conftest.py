@@ -23,9 +23,8 @@ def phone(berth: Berth, scratch: Path) -> Iterator[Phone]:
     left = made.berth("stop", "--all", "--timeout", "2").stderr
     made.berth("recover")
     wait_for("the net process has ended", lambda: made.net_process() is None)
-    after = made.state()
+    different = made.changes(before)
     made.end()
-    different = [f"{part}:\n{before[part]}\n-->\n{after[part]}" for part in before if before[part] != after[part]]
     assert not different, "the phone is not as it was:\n" + "\n".join((*different, left))
 
 

@@ -35,7 +35,7 @@ class Client:
 
     def run(self, script: str) -> str:
         """Run a shell script inside and return what was said; it must end well."""
-        done = self.house.phone.berth("run", "la-a", "--", "sh", "-c", script, seconds=60)
+        done = self.house.phone.berth("run", "la-a", "--", "sh", "-c", script, seconds=120)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -117,7 +117,7 @@ def test_systemd_networkd_takes_the_lease(house: House) -> None:
     def status() -> str:
         return house.inside("la-a", "networkctl status eth0")
 
-    wait_for("networkd has its lease", lambda: f"Address: {client.address} (DHCP4 via {GATEWAY})" in status(), 60)
+    wait_for("networkd has its lease", lambda: f"Address: {client.address} (DHCP4 via {GATEWAY})" in status())
     client.wait_for_network()
     client.run("networkctl renew eth0; networkctl reconfigure eth0")
     wait_for("it has it again", lambda: "routable (configured)" in status() and client.address in status())
@@ -167,7 +167,7 @@ sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
 sock.bind(("", 68))
-sock.settimeout(5)
+sock.settimeout(30)
 address, server = map(socket.inet_aton, sys.argv[1:3])
 sock.sendto(message(4, bytes([50, 4]) + address + bytes([54, 4]) + server), ("255.255.255.255", 67))
 sock.sendto(message(1, b""), ("255.255.255.255", 67))
@@ -184,6 +184,6 @@ def test_an_address_that_a_client_declines_stays_its_own(house: House) -> None:
     mac = house.inside("la-a", "cat /sys/class/net/eth0/address")
 
     asked = ["nsenter", "--target", init, "--net", sys.executable, "-c", DECLINE, client.address, GATEWAY, mac]
-    done = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60)
 
     assert done.stdout.split() == ["2", client.address]

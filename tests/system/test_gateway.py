@@ -18,7 +18,7 @@ from demo.busybox import BUSYBOX
 from tests import faults, quick
 from tests.ears import Ear, Word, say
 from tests.house import GATEWAY, TAKES_LEASES, House
-from tests.phone import INTERNET, WIFI, told, wait_for
+from tests.phone import INTERNET, SOON, WIFI, told, wait_for
 from tests.system.test_nat_bridge import LISTEN, SEND
 
 pytestmark = pytest.mark.system
@@ -91,7 +91,7 @@ class Lan:
 
     def wait_for_way_out(self, name: str) -> None:
         """Wait until the client `name` reaches the internet."""
-        wait_for("it reaches the internet", lambda: self.house.fetch(name, INTERNET) == f"wifi {WIFI}")
+        wait_for("it reaches the internet", lambda: self.house.fetch(name, INTERNET, seconds=SOON) == f"wifi {WIFI}")
 
     def plug(self, name: str) -> dict[str, Any]:
         """Return what `berth net` tells of the client `name`."""
@@ -122,7 +122,7 @@ def test_clients_have_the_lan_of_their_gateway_and_reach_out_through_it(lan: Lan
     assert told(lan.berth, "la-a")["network"] == "gateway"
 
     lan.berth.succeed("stop", "la-a", "la-b", "la-router", "--timeout", "1")
-    assert lan.house.phone.state() == before
+    assert lan.house.phone.changes(before) == []
 
 
 def test_a_phone_that_forwards_nothing_of_itself_lets_a_lan_be(lan: Lan) -> None:
@@ -234,7 +234,7 @@ def test_a_net_process_that_was_killed_knows_its_segments(lan: Lan) -> None:
     wait_for("it knows", lambda: lan.plug("la-a")["connected"])
     assert lan.house.fetch("la-a", INTERNET) == f"wifi {WIFI}"
     lan.berth.succeed("stop", "--all", "--timeout", "1")
-    assert lan.house.phone.state() == before
+    assert lan.house.phone.changes(before) == []
 
 
 # What a client, or the gateway, tries on that LAN.

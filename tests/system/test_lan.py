@@ -14,7 +14,7 @@ from demo.busybox import BUSYBOX
 from tests import faults, quick
 from tests.ears import Ear, Word, say
 from tests.house import GATEWAY, SUBNET, TAKES_LEASES, House
-from tests.phone import INTERNET, WIFI, WIFI_ROUTER, Phone, Place, told, wait_for
+from tests.phone import INTERNET, SOON, WIFI, WIFI_ROUTER, Phone, Place, told, wait_for
 from tests.reused_pid import stranger
 from tests.system.test_nat_attacks import ASK
 from tests.system.test_nat_doors import LISTEN, reached
@@ -116,7 +116,7 @@ def test_it_has_an_address_of_the_lan_and_everybody_there_reaches_it(lan: Lan) -
     address = lan.address("la-a")
 
     assert address.startswith("192.0.2.1")
-    wait_for("the neighbour reaches it", lambda: lan.neighbour.fetch(address) == "la-a")
+    wait_for("the neighbour reaches it", lambda: lan.neighbour.fetch(address, seconds=SOON) == "la-a")
     assert lan.house.fetch("la-a", INTERNET) == f"wifi {address}"
     assert lan.phone.fetch(INTERNET) == f"wifi {WIFI}"
     caveat = "many Wi-Fi drivers and access points let only the phone's own address through"
@@ -131,13 +131,13 @@ def test_it_has_an_address_of_the_lan_and_everybody_there_reaches_it(lan: Lan) -
     lan.berth.succeed("restart", "la-a", "--timeout", "1")
     assert lan.address("la-a") == address  # its MAC is the same
     lan.berth.succeed("stop", "la-a", "--timeout", "1")
-    assert lan.phone.state() == before
+    assert lan.phone.changes(before) == []
 
 
 def test_an_address_of_the_users_choice_is_there_when_init_starts(lan: Lan) -> None:
     lan.start("la-a", "--ip=192.0.2.77")
 
-    wait_for("the neighbour reaches it", lambda: lan.neighbour.fetch("192.0.2.77") == "la-a")
+    wait_for("the neighbour reaches it", lambda: lan.neighbour.fetch("192.0.2.77", seconds=SOON) == "la-a")
     assert lan.house.fetch("la-a", INTERNET) == "wifi 192.0.2.77"
     assert lan.house.inside("la-a", "cat /etc/resolv.conf") == f"nameserver {INTERNET}"
 
@@ -167,7 +167,7 @@ def test_it_is_plugged_in_when_the_wifi_comes_and_again_when_it_comes_back(lan: 
         lan.bring_wifi()
         wait_for("it is plugged in", lambda: lan.plug("la-a")["connected"])
         address = lan.address("la-a")
-        wait_for("the neighbour reaches it", partial(lan.neighbour.fetch, address))
+        wait_for("the neighbour reaches it", partial(lan.neighbour.fetch, address, seconds=SOON))
         lan.lose_wifi()
         wait_for("that is told", lambda: not lan.plug("la-a")["connected"])
     lan.bring_wifi()

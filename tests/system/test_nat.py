@@ -8,7 +8,7 @@ import pytest
 from berth.network.addresses import address_of
 from tests import faults, quick
 from tests.house import GATEWAY, SERVER, SUBNET, House
-from tests.phone import INTERNET, INTERNET6, NAMED, WIFI, WIFI6, WIFI_ROUTER, told, wait_for
+from tests.phone import INTERNET, INTERNET6, NAMED, SOON, WIFI, WIFI6, WIFI_ROUTER, told, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -146,8 +146,8 @@ def test_an_isolated_container_reaches_the_internet_and_no_other_container(house
     closed = house.start("net-b", "--isolated")
 
     assert house.fetch("net-b", INTERNET) == f"wifi {WIFI}"
-    assert house.fetch("net-a", closed) != "net-b"
-    assert house.fetch("net-b", open_one) != "net-a"
+    assert house.fetch("net-a", closed, seconds=SOON) != "net-b"
+    assert house.fetch("net-b", open_one, seconds=SOON) != "net-a"
     assert "NXDOMAIN" in house.inside("net-a", "nslookup net-b.berth")
 
 
@@ -156,7 +156,7 @@ def test_a_dhcp_client_inside_gets_the_same_address(house: House) -> None:
     script = "/tmp/lease"
     house.inside("net-a", f"printf '#!/bin/sh\\nenv\\n' > {script}; chmod +x {script}; ip address flush dev eth0")
 
-    lease = house.inside("net-a", f"udhcpc -f -q -n -t 3 -s {script} -i eth0").splitlines()
+    lease = house.inside("net-a", f"udhcpc -f -q -n -t 20 -s {script} -i eth0").splitlines()
 
     assert {f"ip={address}", f"router={GATEWAY}", "mask=16", f"dns={GATEWAY}", "domain=berth", "mtu=1500"} <= {*lease}
     assert {"hostname=harbour", f"serverid={GATEWAY}", "lease=86400"} <= {*lease}
@@ -167,7 +167,7 @@ def test_a_client_that_asks_for_another_address_is_refused_it(house: House) -> N
     script = "/tmp/lease"
     house.inside("net-a", f"printf '#!/bin/sh\\nenv\\n' > {script}; chmod +x {script}")
 
-    lease = house.inside("net-a", f"udhcpc -f -q -n -t 3 -r 172.28.7.7 -s {script} -i eth0")
+    lease = house.inside("net-a", f"udhcpc -f -q -n -t 20 -r 172.28.7.7 -s {script} -i eth0")
 
     assert f"ip={address}" in lease.splitlines()
 

@@ -90,7 +90,7 @@ def test_a_rogue_dhcp_server_and_forged_arp_reach_nobody(house: House) -> None:
 
     script = "/tmp/lease"
     house.inside("net-b", f"printf '#!/bin/sh\\nenv\\n' > {script}; chmod +x {script}")
-    lease = house.inside("net-b", f"udhcpc -f -q -n -t 3 -s {script} -i eth0").splitlines()
+    lease = house.inside("net-b", f"udhcpc -f -q -n -t 20 -s {script} -i eth0").splitlines()
 
     assert {f"serverid={GATEWAY}", f"ip={other}"} <= {*lease}
     assert house.phone.fetch(other) == "net-b"

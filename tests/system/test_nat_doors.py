@@ -23,8 +23,8 @@ for place in sys.argv[1:]:
     if sock.connect_ex(address) in (0, 115):  # EINPROGRESS
         waiting.register(sock, selectors.EVENT_WRITE, place)
 until = time.monotonic() + 1.5
-while waiting.get_map() and time.monotonic() < until:
-    for key, _ in waiting.select(until - time.monotonic()):
+while waiting.get_map() and (ready := waiting.select(max(0, until - time.monotonic()))):
+    for key, _ in ready:
         if not key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             print(key.data)
         waiting.unregister(key.fileobj)

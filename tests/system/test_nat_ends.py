@@ -11,7 +11,7 @@ from berth.kernel.processes import boot_id
 from berth.network.addresses import link_of
 from tests import faults
 from tests.house import SUBNET, House
-from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, SECONDS, WIFI, Phone, told, wait_for
+from tests.phone import INTERNET, MOBILE, MOBILE_ROUTER, SECONDS, SOON, WIFI, Phone, told, wait_for
 from tests.system.test_web_process import pss
 
 pytestmark = pytest.mark.system
@@ -36,7 +36,7 @@ def test_the_net_process_is_there_for_the_first_and_gone_with_the_last(house: Ho
         assert phone.net_process() == first
         phone.berth.succeed("stop", "net-b")
 
-        assert phone.state() == before
+        assert phone.changes(before) == []
         wait_for("it has ended", lambda: phone.net_process() is None)
     finally:
         if service:
@@ -53,11 +53,11 @@ def test_a_killed_net_process_is_replaced_and_nobody_notices(house: House) -> No
     faults.kill(first)
 
     wait_for("there is another one", lambda: phone.net_process() not in (None, first))
-    wait_for("it serves ports", lambda: phone.fetch("127.0.0.1", 8080) == "net-a")
+    wait_for("it serves ports", lambda: phone.fetch("127.0.0.1", 8080, seconds=SOON) == "net-a")
     assert "Address: 172.28." in house.inside("net-b", "nslookup net-a.berth")
     switch = ("route", "replace", "default", "via", MOBILE_ROUTER, "dev", "rmnet_data0")
     phone.ip(*switch)
-    wait_for("it follows the phone", lambda: house.fetch("net-b", INTERNET) == f"mobile {MOBILE}")
+    wait_for("it follows the phone", lambda: house.fetch("net-b", INTERNET, seconds=SOON) == f"mobile {MOBILE}")
     phone.put_back()
 
 
@@ -75,7 +75,7 @@ def test_recover_undoes_it_when_all_were_killed(house: House) -> None:
     assert link_of("net-a") in phone.ip("-brief", "link") or phone.state() != before
     phone.berth.succeed("recover")
 
-    assert phone.state() == before
+    assert phone.changes(before) == []
     wait_for("nobody is left", lambda: phone.net_process() is None)
 
 
@@ -92,7 +92,7 @@ def test_what_was_changed_in_another_boot_or_network_is_not_put_back_here(phone:
     phone.berth.succeed("recover")
 
     wait_for("the net process has ended", lambda: phone.net_process() is None)
-    assert phone.state() == before
+    assert phone.changes(before) == []
     assert not (folder / "changed").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_start_killed_half_way_leaves_nothing(house: House, stage: str) -> Non
     phone.berth.succeed("recover")
 
     wait_for("nobody is left", lambda: phone.net_process() is None, SECONDS)
-    assert phone.state() == before
+    assert phone.changes(before) == []
 
 
 def test_a_container_whose_monitor_was_killed_keeps_its_network(house: House) -> None:
@@ -136,4 +136,4 @@ def test_what_the_kernel_changes_together_with_forwarding_is_put_back_too(house:
         before = phone.state()
         house.start("net-a")
         phone.berth.succeed("stop", "net-a", "--timeout", "1")
-        assert phone.state() == before
+        assert phone.changes(before) == []

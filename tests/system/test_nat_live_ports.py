@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from tests.house import House
-from tests.phone import WIFI, told, wait_for
+from tests.phone import SOON, WIFI, told, wait_for
 
 pytestmark = pytest.mark.system
 ECHO = """\
@@ -56,7 +56,7 @@ def test_ports_are_shown_and_hidden_while_it_runs_and_that_is_saved(walled: tupl
     berth.succeed("net", "port", "remove", "la-a", "9081-9082", "8080:80")
 
     assert [wifi.fetch(WIFI, port, seconds=1) for port in (8080, 9081, 9082, 9090)] == [None, None, None, "la-a"]
-    assert house.phone.fetch("127.0.0.1", 8080) is None
+    assert house.phone.fetch("127.0.0.1", 8080, seconds=SOON) is None
     assert [port["host"] for port in saved_ports(house, "la-a")] == [9090, 5300]
 
     berth.succeed("restart", "la-a")
@@ -90,7 +90,7 @@ def test_a_change_of_ports_survives_the_net_process(house: House) -> None:
 
     wait_for("there is another one", lambda: house.phone.net_process() not in (None, first))
 
-    wait_for("it serves the port", lambda: house.phone.fetch("127.0.0.1", 9000) == "la-a")
+    wait_for("it serves the port", lambda: house.phone.fetch("127.0.0.1", 9000, seconds=SOON) == "la-a")
     assert house.phone.wifi.fetch(WIFI, 9000) == "la-a"
 
 
@@ -99,7 +99,7 @@ def test_a_change_that_can_t_be_made_changes_nothing(house: House) -> None:
     house.start("la-a", "--port", "8080:80")
     house.start("la-b", "--port", "9000:80")
     holder = ["python3", "-c", "import socket; s = socket.create_server(('', 7070)); print(1, flush=True); s.accept()"]
-    before = (house.phone.state(), saved_ports(house, "la-a"))
+    before, saved = house.phone.state(), saved_ports(house, "la-a")
     with subprocess.Popen([*house.phone.prefix, *holder], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         program.stdout.readline()
@@ -117,7 +117,7 @@ def test_a_change_that_can_t_be_made_changes_nothing(house: House) -> None:
             assert (refused.returncode, sentence in refused.stderr) == (1, True), refused.stderr
         program.kill()
 
-    assert (house.phone.state(), saved_ports(house, "la-a")) == before
+    assert (house.phone.changes(before), saved_ports(house, "la-a")) == ([], saved)
 
 
 def test_ports_of_a_stopped_container_are_saved_and_of_another_network_refused(house: House) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.house import House
-from tests.phone import INTERNET, INTERNET6, MOBILE, NAMED, WIFI, Place, wait_for
+from tests.phone import INTERNET, INTERNET6, MOBILE, NAMED, SOON, WIFI, Place, wait_for
 
 pytestmark = pytest.mark.system
 OFFICE, TUNNEL = "10.8.0.1", "10.8.0.2"
@@ -50,7 +50,7 @@ def test_with_split_routes_only_what_is_behind_the_vpn_goes_by_it(house: House, 
     assert house.fetch("la-a", OFFICE) == f"office {TUNNEL}"
     assert house.fetch("la-a", INTERNET) == f"wifi {WIFI}"
     house.phone.ip("route", "add", "203.0.113.0/24", "via", OFFICE, "dev", "tun0")  # the VPN asks for more
-    wait_for("that goes by it, too", lambda: house.fetch("la-a", INTERNET) == f"office {TUNNEL}")
+    wait_for("that goes by it, too", lambda: house.fetch("la-a", INTERNET, seconds=SOON) == f"office {TUNNEL}")
 
 
 def test_a_pinned_vpn_is_a_kill_switch(house: House, office: Place) -> None:
@@ -60,7 +60,7 @@ def test_a_pinned_vpn_is_a_kill_switch(house: House, office: Place) -> None:
     assert house.fetch("la-a", INTERNET) == f"office {TUNNEL}"
     house.phone.ip("link", "set", "tun0", "down")
 
-    wait_for("the way is closed", lambda: "office" not in house.fetch("la-a", INTERNET))
+    wait_for("the way is closed", lambda: "office" not in house.fetch("la-a", INTERNET, seconds=SOON))
     asked = "nft list chain ip t i"
     house.phone.wifi.shell(
         "nft add table ip t; nft 'add chain ip t i { type filter hook input priority 0; }';"
@@ -72,13 +72,13 @@ def test_a_pinned_vpn_is_a_kill_switch(house: House, office: Place) -> None:
     assert f"Address: {NAMED}" in house.inside("la-b", "nslookup -type=a example.org")
     assert "packets 0 " not in house.phone.wifi.shell(asked)
     assert house.phone.fetch(INTERNET) == f"wifi {WIFI}"
-    assert "wifi" not in house.fetch("la-a", INTERNET)
-    assert "wifi" not in house.fetch("la-a", INTERNET6)
+    assert "wifi" not in house.fetch("la-a", INTERNET, seconds=SOON)
+    assert "wifi" not in house.fetch("la-a", INTERNET6, seconds=SOON)
     said = house.phone.berth("net", "diagnose", "la-a").stdout
     assert "uplink: BROKEN, none of --upstream tun* is up with a default route" in " ".join(said.split())
     house.phone.ip("link", "set", "tun0", "up")
     house.phone.ip(*way)
-    wait_for("it is open again", lambda: house.fetch("la-a", INTERNET) == f"office {TUNNEL}")
+    wait_for("it is open again", lambda: house.fetch("la-a", INTERNET, seconds=SOON) == f"office {TUNNEL}")
 
 
 @pytest.mark.parametrize("flags", [(), ("--upstream=rmnet_data*,v4-rmnet_data*",)], ids=["as-the-phone", "pinned"])

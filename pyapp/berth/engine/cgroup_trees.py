@@ -91,7 +91,7 @@ def kill(path: str, patience: float = 5.0) -> tuple[int, ...]:
     return ()
 
 
-def remove(path: str, patience: float = 2.0) -> None:
+def remove(path: str, patience: float = 10.0) -> None:
     """Remove the cgroup and all below it, waiting `patience` seconds for the last processes to leave.
 
     Raises KernelError: EBUSY when processes stay.

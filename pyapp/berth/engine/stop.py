@@ -7,12 +7,13 @@ import select
 import signal
 import socket
 import time
+from functools import partial
 
 from berth.engine import rest
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import reach
-from berth.engine.cgroup_trees import kill
 from berth.engine.containers import Alive, Container, look_up
+from berth.engine.dying import LOOK_SECONDS, await_end, disk_below, wait_while_it_moves
 from berth.engine.enter import run_quietly
 from berth.engine.events import announce
 from berth.engine.inspect import kind_by_name
@@ -39,7 +40,7 @@ _DEAF_AT_FIRST: tuple[InitKind, ...] = ("runit",)  # drops what it is asked befo
 _READY_SECONDS = 5.0
 _AGAIN_SECONDS = 0.01
 _REPEAT_SECONDS = 1.0
-_KILL_SECONDS = 5.0
+_RELEASE_SECONDS = 5.0
 _UNDO_SECONDS = 30.0  # netd may hold the lock of iptables for some time, and a busy phone is slow
 
 
@@ -64,16 +65,17 @@ def stop(home: Home, name: str, seconds: float) -> None:
             attend(home, name)
     container = found.alive
     process = Process(container.pid, container.started)
+    disk = disk_below(container.pid) if found.record is not None and found.record.image else ""
     waiter = call_monitor(RunFolder(home, name), "stop")
     try:
         announce(home, name, "progress", "asked")
         if not (_ask(container, process, seconds) and process.wait(seconds)):
             announce(home, name, "progress", "killed")
-            _kill(container, process)
+            _kill(container, process, disk)
         announce(home, name, "progress", "ended")
         if waiter is None:
             _finish_unattended(home, name)
-        elif not _closed(waiter, _UNDO_SECONDS):
+        elif not _let_undo(found, waiter, disk):
             raise BerthError(f'container {name}: ended, but its monitor is still undoing; see "berth info {name}"')
         elif not _undone(home, found):
             _finish_unattended(home, name)
@@ -89,9 +91,17 @@ def _abort_start(found: Container) -> bool:
         return False
     monitor = Process(*found.record.monitor)
     monitor.send(signal.SIGKILL)
-    ended = monitor.wait(_KILL_SECONDS)
+    ended = await_end(monitor) == "ended"
     monitor.close()
     return ended
+
+
+def _let_undo(found: Container, waiter: socket.socket, disk: str) -> bool:
+    """Wait until the monitor has undone everything, however long that takes while it moves."""
+    monitor = found.record.monitor if found.record is not None else None
+    moving = {monitor[0]} if monitor is not None else set()
+    still_looks = int(_UNDO_SECONDS / LOOK_SECONDS)
+    return wait_while_it_moves(partial(_closed, waiter), lambda: moving, disk, still_looks) == "ended"
 
 
 def _undone(home: Home, found: Container) -> bool:
@@ -100,7 +110,7 @@ def _undone(home: Home, found: Container) -> bool:
         return True
     if found.record is not None and found.record.monitor is not None:
         monitor = Process(*found.record.monitor)
-        monitor.wait(_KILL_SECONDS)  # what it could not undo it keeps a record of, and lets go of that at its end
+        monitor.wait(_RELEASE_SECONDS)  # what it could not undo it keeps a record of, and lets go of that at its end
         monitor.close()
     return look_up(home, found.name).condition not in ("crashed", "stuck")
 
@@ -172,18 +182,21 @@ def _last_argument(pid: int) -> str:
     return ""
 
 
-def _kill(container: Alive, process: Process) -> None:
-    """Kill all of it; raises BerthError when its PID 1 is still there after five seconds."""
-    until = time.monotonic() + _KILL_SECONDS
+def _kill(container: Alive, process: Process, disk: str) -> None:
+    """Kill all of it and wait for its end, however long that takes while it comes nearer; raises BerthError."""
     process.send(signal.SIGKILL)
     reach(container.plan.cgroups)
-    for cgroup in reversed(container.plan.cgroups):
-        with contextlib.suppress(OSError):
-            kill(group_path(cgroup, container.name), max(0.0, until - time.monotonic()))
-    if not process.wait(max(0.0, until - time.monotonic())):
+    groups = [group_path(cgroup, container.name) for cgroup in reversed(container.plan.cgroups)]
+    fate = await_end(process, groups, disk)
+    if fate == "stuck":
         raise BerthError(
             f"container {container.name}: PID 1 ({process.pid}) is stuck in the kernel and can't be killed;"
             " it goes with the next reboot"
+        )
+    if fate == "slow":
+        raise BerthError(
+            f"container {container.name}: PID 1 ({process.pid}) was killed and is still ending; what it left is undone"
+            f' when it has, see "berth info {container.name}"'
         )
 
 
@@ -201,6 +214,6 @@ def _await_release(folder: RunFolder) -> None:
 
     The kernel tells nobody when that is, so this looks, for some seconds at most.
     """
-    until = time.monotonic() + _KILL_SECONDS
+    until = time.monotonic() + _RELEASE_SECONDS
     while is_watched(folder.journal) and time.monotonic() < until:
         time.sleep(_AGAIN_SECONDS / 10)

@@ -12,13 +12,12 @@ import signal
 from berth.android import wakelocks
 from berth.engine import awake, cgroups, selinux
 from berth.engine.containers import init_of
+from berth.engine.dying import await_end
 from berth.engine.journal import Effect, Journal, State, identity_of
 from berth.engine.network import EFFECT, leave
 from berth.kernel.call import KernelError
 from berth.kernel.paths import open_in_root
 from berth.kernel.processes import Process
-
-_KILL_SECONDS = 5.0
 
 
 def undo(journal: Journal, state: State | None, effects: list[Effect], *, this_boot: bool = True) -> list[str]:
@@ -58,7 +57,7 @@ def kill_init(record: State) -> bool:
     process = Process(*record.init)
     process.send(signal.SIGKILL)
     try:
-        return process.wait(_KILL_SECONDS)
+        return await_end(process) == "ended"
     finally:
         process.close()
 

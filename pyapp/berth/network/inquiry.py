@@ -180,8 +180,11 @@ def _ask(queries: tuple[_Query, ...]) -> None:
             if query.open:
                 query.send()
         until = time.monotonic() + _SECONDS
-        while (waiting := [query for query in queries if query.open]) and (left := until - time.monotonic()) > 0:
-            for query in select.select(waiting, (), (), left)[0]:
+        over = False
+        while not over and (waiting := [query for query in queries if query.open]):
+            left = until - time.monotonic()
+            over = left <= 0  # this process may have been held up, so it looks once more for what has come
+            for query in select.select(waiting, (), (), max(0.0, left))[0]:
                 query.hear()
 
 

@@ -12,8 +12,8 @@ def serves_on_nat(phone: Phone, *flags: str) -> None:
 
     address = info(phone, "net")["address"]
     assert address in phone.inside("net", "ip", "address", "show", "eth0").out
-    assert phone.inside("net", "ping", "-c", "1", "-W", "10", ROUTER).code == 0
-    heard = phone.inside("net", "sh", "-c", f"nc -w 10 {INTERNET} 80 </dev/null").out
+    assert phone.inside("net", "ping", "-c", "1", "-W", "60", ROUTER).code == 0
+    heard = phone.inside("net", "sh", "-c", f"nc -w 60 {INTERNET} 80 </dev/null").out
     assert heard.strip() == GREETING
     serve = "mkdir -p /tmp/www && echo berthed >/tmp/www/index.html && httpd -p 80 -h /tmp/www"
     assert phone.inside("net", "sh", "-c", serve).code == 0
