@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from berth.engine.cgroup_trees import kill, processes
 from berth.kernel.files import read_file
-from berth.kernel.processes import Process, status_field
+from berth.kernel.processes import Process, processor_seconds, status_field
 
 Fate = Literal["ended", "stuck", "slow"]
 
@@ -90,17 +90,9 @@ def _strike(groups: Sequence[str], until: float) -> None:
             kill(group, max(0.0, until - time.monotonic()))
 
 
-def _moves(pid: int) -> tuple[int, ...]:
-    """What changes with every step that it makes: its time on a processor, and how often it gave that up.
-
-    See proc_pid_stat(5), fields 14 and 15, and proc_pid_status(5).
-    """
-    try:
-        fields = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return (pid,)
-    switches = (status_field(pid, name) for name in _SWITCHES)
-    return (pid, int(fields[11]), int(fields[12]), *(int(number or 0) for number in switches))
+def _moves(pid: int) -> tuple[object, ...]:
+    """What changes with every step that it makes: its time on a processor, and how often it gave that up."""
+    return (pid, processor_seconds(pid), *(status_field(pid, name) for name in _SWITCHES))
 
 
 def _counted(disk: str) -> tuple[bytes, ...]:

@@ -169,10 +169,8 @@ class Monitor:
         announce(self.home, self.name, "stopped", how)
         with contextlib.suppress(OSError):
             setns(self.outside, "mount")
-            close_all_but(
-                *self.board.waiting()
-            )  # with mounts and files gone, all that is left of this process is memory
-            self.board.dismiss()
+            close_all_but(*self.board.waiting())
+            self.board.dismiss()  # all that is left of this process is memory
         os._exit(0)
 
     def _fork_builder(self, work: Callable[[Builder], None], report: Channel | None = None) -> _Forked:
