@@ -60,7 +60,8 @@ class Compiler(NamedTuple):
         return words + [f"-D{macro}" for macro in macros]
 
     def _run(self, folder: Path, program: str, *words: str | Path) -> None:
-        if subprocess.run([*self.tools.command(program), *words], check=False, cwd=folder).returncode:
+        # No environment: CPATH would bring in a user's headers, LD_RUN_PATH a user's folders.
+        if subprocess.run([*self.tools.command(program), *words], check=False, cwd=folder, env={}).returncode:
             raise PackingError(f"{program.rpartition('/')[2]} failed for {self.abi.name}; see its message above")
 
 

@@ -69,6 +69,12 @@ def test_the_container_runs(vm: Shell, board: Board) -> None:
     assert vm.read(f"/proc/{told['pid']}/cgroup") == "0::/berth/box/payload"
 
 
+def test_the_check_finds_what_the_kernel_has(vm: Shell) -> None:
+    found = {line[8:].partition(":")[0] for line in vm.berth("check").splitlines() if line.startswith("ok ")}
+    assert {"system call filters (seccomp)", "loop devices", "ext4", "overlayfs", "32-bit programs"} <= found
+    assert {"pidfds", "openat2", "close_range", "birth in a cgroup (clone3)"} <= found
+
+
 def test_the_deadlock_shield_holds(vm: Shell) -> None:
     assert "Operation not permitted" in vm.inside("box", "unshare", "-m", "true").err
 

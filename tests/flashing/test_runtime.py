@@ -251,7 +251,9 @@ def test_the_same_downloads_give_the_same_bytes_anywhere(scratch: Path, monkeypa
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-def test_the_same_sources_are_compiled_to_the_same_bytes_anywhere(scratch: Path) -> None:
+def test_the_same_sources_are_compiled_to_the_same_bytes_anywhere(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     abi = ABIS["armeabi-v7a"]
     product.tree(abi.name)
     got = fetched.recall(abi.name, build.LOCK, product.CACHE)
@@ -260,6 +262,9 @@ def test_the_same_sources_are_compiled_to_the_same_bytes_anywhere(scratch: Path)
 
     first = compiled.make([psutil], built, got.compiler, product.CACHE)["psutil/_psutil_linux.so"]
     elsewhere = scratch / "a folder with a longer name"
+    (scratch / "Python.h").write_text("#error a user's header\n")
+    monkeypatch.setenv("CPATH", str(scratch))
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
     second = compiled.make([psutil], built, got.compiler, elsewhere)["psutil/_psutil_linux.so"]
 
     assert second.is_relative_to(elsewhere)
