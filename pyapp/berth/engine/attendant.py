@@ -112,7 +112,6 @@ def _serve(board: Switchboard, init: Process) -> None:
         board.serve(ended, pidfd)
     if board.console is not None:
         board.console.hang_up()  # what init has said last may not have been heard yet
-    board.close()
 
 
 def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> None:

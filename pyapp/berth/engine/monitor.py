@@ -159,7 +159,6 @@ class Monitor:
                 run_hook(hook, self.name)
             except BerthError as error:
                 complain(self.home, self.name, error)
-        self.board.close()
         if how == _POWERED_OFF:  # noted before it counts as stopped, when it may be asked about or started again
             rest.note(self.home, self.name)
         with contextlib.suppress(OSError):

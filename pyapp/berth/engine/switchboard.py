@@ -18,7 +18,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Switchboard:
-    """Serves at a container's socket.
+    """Serves at a container's socket, where nobody is hung up on before the end of the process: all is undone then.
 
     `stopping` becomes true when somebody asked for the container's end, so that a reboot is none any more.  `console`
     is set while there is one.  `take_listener` gets what hears the filter of a program that has entered.
@@ -111,10 +111,6 @@ class Switchboard:
                 caller.close()
         except (OSError, ValueError, KeyError, TypeError):
             caller.close()
-
-    def close(self) -> None:
-        """Stop listening.  Those who wait or look on stay connected."""
-        self._listener.close()
 
     def waiting(self) -> tuple[int, ...]:
         """Return the descriptors of those who wait or look on."""
