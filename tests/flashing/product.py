@@ -45,6 +45,7 @@ def _order(*abis: str) -> Order:
 
 def _fetch_once(abis: Sequence[str]) -> None:
     """Fetch what the zips for `abis` are made of, and all those that take no compiler with it, unless it is there."""
+    build.make_dashboard()
     together = [name for name, abi in ABIS.items() if name in abis or not abi.compiled]
     try:
         _recall(together)
