@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.device.cpio import append_tree
-from tests.device.machine import PROCESSORS, emulator
+from tests.device.machine import emulator
 from tests.device.packages import copy_modules, depends_on, release, unpack
 from tests.device.parts import CACHE, cached
 from tests.device.phone.machine import Shell
@@ -96,7 +96,8 @@ def _write_initramfs(board: Board, modules: Path, tree: Path, target: Path) -> N
 def _command(board: Board, kernel: Path, initramfs: Path, console: Path, channel: int) -> list[str]:
     return [
         *board.emulator,
-        *PROCESSORS,
+        *("-accel", "tcg"),
+        *("-smp", "1"),  # see PROCESSORS: and 32-bit ARM with two does not come up when one thread is both
         *("-m", str(MEMORY)),
         *("-nodefaults", "-display", "none", "-no-reboot"),
         *("-kernel", str(kernel)),
