@@ -303,6 +303,9 @@ AS_A_ROUTER = (
     said6("redirects", "89000000"),
     said6("serves-dhcpv6", TO_CLIENT6, header=17, hops=64, to=ONE6),
     said6("serves-dhcpv6-behind-options", f"11{OPTIONS[2:]}{TO_CLIENT6}", header=60, hops=64, to=ONE6),
+    said6("serves-dhcpv6-to-all-behind-options", f"11{OPTIONS[2:]}{TO_CLIENT6}", header=60, hops=64),
+    said6("serves-dhcpv6-to-all-in-a-fragment", f"1100000100000007{TO_CLIENT6}", header=44, hops=64),
+    said6("serves-dhcpv6-to-all-behind-other-options", f"11{OPTIONS[2:]}{TO_CLIENT6}", header=0, hops=64),
 )
 AS_ANYBODY = (
     said4("asks-dhcp", (68, 67)),
@@ -313,6 +316,8 @@ AS_ANYBODY = (
     said6("asks-for-a-router", "85000000"),
     said6("says-its-groups", "3a00050200000000" + "8f000000", header=0, hops=1),
     said6("multicasts-its-name", "14e914e900200000", header=17),
+    said6("says-much-in-fragments", "1100000100000007" + "0009000900200000", header=44, hops=64),
+    said6("goes-on-in-fragments", f"1100000900000007{TO_CLIENT6}", header=44, hops=64),
 )
 
 

@@ -3,6 +3,7 @@
 Here nobody kills it: what SIGKILL does not end at once is in the kernel, where a test can't have it whenever it wants.
 """
 
+import os
 import subprocess
 import threading
 import time
@@ -82,4 +83,11 @@ def tell(disk: Path, *, done: int, time: int) -> None:
 
 
 def test_nobody_has_no_disk() -> None:
-    assert disk_below(NOBODY) == ""
+    assert disk_below(NOBODY, "/dev/null") == ""
+
+
+def test_a_disk_is_only_that_of_the_image(tmp_path: Path) -> None:
+    """Root inside may have changed to another root, on a disk of the phone's that others write to all the time."""
+    image = tmp_path / "image"
+    image.touch()
+    assert disk_below(os.getpid(), str(image)) == ""

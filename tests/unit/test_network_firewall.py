@@ -1,9 +1,13 @@
 """What the firewall is to have: its rules for iptables and nftables, and when they are put back."""
 
+from pathlib import Path
+
 import pytest
 
+from berth.errors import BerthError
 from berth.network.firewall import ALL_LINKS, SEGMENTS, Ground, Guest, chains_of, most_connections, without_bounds
 from berth.network.firewall_news import Patience
+from berth.network.iptables import Iptables
 from berth.network.iptables_text import JUMPS, emptied, missing_jumps, removal_text, rules_text
 from berth.network.nft_expressions import NEW_RULE, removing, replacing
 from berth.spec import Port
@@ -87,6 +91,31 @@ def test_new_connections_are_counted_for_each_source_and_on_lans_of_gateways_for
     assert f"-A BERTH-CROWD -i {SEGMENTS} {bound} --connlimit-mask 0 -j DROP\n" in text
     rest = rules_text(without_bounds(chains_of(ground(GUEST))))
     assert rest.splitlines() == [line for line in text.splitlines() if "connlimit" not in line]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Another app is currently holding the xtables lock. Perhaps you want to use the -w option?",
+        "Can't lock /run/xtables.lock: Resource temporarily unavailable",
+    ],
+)
+def test_connections_are_counted_after_a_moment_in_which_another_program_held_the_lock(
+    said: str, tmp_path: Path
+) -> None:
+    """As netd may for longer than iptables waits; bounds are given up where there is no match for them alone."""
+    held, rules = tmp_path / "held", tmp_path / "rules"
+    tool = tmp_path / "iptables-restore"
+    tool.write_text(f'#!/bin/sh\nif [ -e {held} ]; then rm {held}; echo "{said}" >&2; exit 4; fi\ncat > {rules}\n')
+    tool.chmod(0o755)
+    held.touch()
+    firewall = Iptables(str(tmp_path), 4)
+
+    with pytest.raises(BerthError, match=r"xtables.lock"):
+        firewall.begin(ground(GUEST))
+    firewall.begin(ground(GUEST))
+
+    assert "connlimit" in rules.read_text()
 
 
 @pytest.mark.parametrize(("table", "most"), [("8192", 4096), ("262144", 16384), ("0", 0), ("", 0), (None, 0)])

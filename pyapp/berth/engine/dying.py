@@ -63,16 +63,17 @@ def wait_while_it_moves(
     return "slow"
 
 
-def disk_below(pid: int) -> str:
+def disk_below(pid: int, image: str) -> str:
     """Return the file in which the kernel counts what gets to the disk that is the root of process `pid`.
 
-    "" where that is no disk's, or the process is gone.
+    "" where that is no disk's, or the process is gone, or the disk is none that `image` may be on: root inside may
+    change to any root that it sees, and a disk of the phone's is written to all the time.
     """
     with contextlib.suppress(OSError):
         device = os.stat(f"/proc/{pid}/root").st_dev
-        path = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat"
-        if os.path.exists(path):
-            return path
+        folder = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
+        if os.path.exists(f"{folder}/loop") or os.stat(image).st_rdev == device:
+            return f"{folder}/stat"
     return ""
 
 

@@ -65,7 +65,8 @@ def stop(home: Home, name: str, seconds: float) -> None:
             attend(home, name)
     container = found.alive
     process = Process(container.pid, container.started)
-    disk = disk_below(container.pid) if found.record is not None and found.record.image else ""
+    image = found.record.image if found.record is not None else ""
+    disk = disk_below(container.pid, image) if image else ""
     waiter = call_monitor(RunFolder(home, name), "stop")
     try:
         announce(home, name, "progress", "asked")

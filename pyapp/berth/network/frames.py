@@ -48,6 +48,14 @@ _DESTINATION_PORT: Final = _IP_HEADER + 2  # both behind the IP header, whose le
 _CLIENT_MAC: Final = _IP_HEADER + 8 + 28
 _DHCP_SERVER, _DHCP_CLIENT, _DHCPV6_CLIENT = 67, 68, 546
 _UDPV6_PORT: Final = 56
+_IPV6_BEHIND, _IPV6_FRAGMENT, _UDPV6_PORT_BEHIND = 54, 56, 64  # in and behind a header of eight bytes
+_IPV6_FRAGMENT_OFFSET: Final = 0xFFF8
+_BEFORE_OTHERS: Final = (
+    socket.IPPROTO_HOPOPTS,
+    socket.IPPROTO_ROUTING,
+    socket.IPPROTO_FRAGMENT,
+    socket.IPPROTO_DSTOPTS,
+)
 _TAGGED, _TAGGED_TWICE = 0x8100, 0x88A8
 _OF_NEIGHBOURS: Final = 255  # hops that a message between neighbours must have left.  See RFC 4861, 6.1.2
 _LINK_LOCAL, _LINK_LOCAL_MASK = 0xFE80, 0xFFC0
@@ -184,10 +192,32 @@ def _ipv6_of_client() -> Code:
     icmp = (Instruction(LOAD_BYTE, _ICMPV6_KIND), *icmp)
     udp = (Instruction(LOAD_HALF, _UDPV6_PORT), *branch(JUMP_EQUAL, _DHCPV6_CLIENT, _DROP, _PASS))
     target = Instruction(LOAD_HALF, _IPV6_DESTINATION), Instruction(AND, _LINK_LOCAL_MASK)
-    hidden = (*target, *branch(JUMP_EQUAL, _LINK_LOCAL, _DROP, _PASS))
+    hidden = (*target, *branch(JUMP_EQUAL, _LINK_LOCAL, _DROP, _behind_one_header()))
     hidden = _where(LOAD_BYTE, _IPV6_HOPS, _OF_NEIGHBOURS, _DROP, hidden)
     others = branch(JUMP_EQUAL, socket.IPPROTO_UDP, udp, branch(JUMP_EQUAL, socket.IPPROTO_TCP, _PASS, hidden))
     return Instruction(LOAD_BYTE, _IPV6_PROTOCOL), *branch(JUMP_EQUAL, socket.IPPROTO_ICMPV6, icmp, others)
+
+
+def _behind_one_header() -> Code:
+    """Pass what is no other header than one of those that can stand before UDP, or has no UDP for clients behind it.
+
+    Behind a fragment's that is looked at; who sends a datagram behind another, or a header behind a header, hides it.
+    """
+    port = (Instruction(LOAD_HALF, _UDPV6_PORT_BEHIND), *branch(JUMP_EQUAL, _DHCPV6_CLIENT, _DROP, _PASS))
+    first = branch(JUMP_EQUAL, 0, port, _PASS)
+    first = (Instruction(LOAD_HALF, _IPV6_FRAGMENT), Instruction(AND, _IPV6_FRAGMENT_OFFSET), *first)
+    code = _PASS
+    for header in _BEFORE_OTHERS:
+        udp = first if header == socket.IPPROTO_FRAGMENT else _DROP
+        inner = branch(JUMP_EQUAL, socket.IPPROTO_UDP, udp, _any_header(_DROP, _PASS))
+        code = branch(JUMP_EQUAL, header, (Instruction(LOAD_BYTE, _IPV6_BEHIND), *inner), code)
+    return Instruction(LOAD_BYTE, _IPV6_PROTOCOL), *code
+
+
+def _any_header(code: Code, other: Code) -> Code:
+    for header in _BEFORE_OTHERS:
+        other = branch(JUMP_EQUAL, header, code, other)
+    return other
 
 
 def _sources(offset: int, least: int, address: str, nameless: Code) -> Code:

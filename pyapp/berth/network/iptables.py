@@ -4,6 +4,7 @@ netd, Docker and others change the same tables at the same time, so every call w
 chains of Berth's own are replaced, each in one transaction.
 """
 
+import re
 import subprocess
 from typing import Final
 
@@ -14,6 +15,7 @@ from berth.network.model import Family
 
 _NAMES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _WAIT_SECONDS: Final = "5"
+_LOCK: Final = re.compile("xtables.lock")  # which every version says of it, some by the name of its file
 
 
 class Iptables:
@@ -71,12 +73,15 @@ class Iptables:
         return chains if self._bounds else without_bounds(chains)
 
     def _replace(self, chains: Chains, missing: tuple[tuple[str, str, str], ...]) -> None:
-        """Make the chains; where that fails it is tried without bounds, for which not every kernel has a match."""
+        """Make the chains; where that fails it is tried without bounds, for which not every kernel has a match.
+
+        Not where another program held the lock: what would be done without is done without ever after.
+        """
         try:
             self._run(self._restore, rules_text(chains, missing))
-        except BerthError:
+        except BerthError as error:
             rest = without_bounds(chains)
-            if rest == chains:
+            if rest == chains or _LOCK.search(str(error)):
                 raise
             self._run(self._restore, rules_text(rest, missing))
             self._bounds, chains = False, rest
