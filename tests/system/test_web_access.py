@@ -1,6 +1,7 @@
 """Attacks on the dashboard from the same device: other users, wrong hosts and origins, old and missing tokens."""
 
 import contextlib
+import fcntl
 import os
 import re
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -91,6 +93,21 @@ def test_a_token_is_for_the_app_that_it_was_made_for(dashboard: Dashboard) -> No
     token_in(pair_as(dashboard, OTHER_APP, dashboard.ticket(OTHER_APP)))
     stolen = request("GET", "/api/v1/containers", dashboard.port, f"Authorization: Bearer {one}")
     assert status_of(raw_as(OTHER_APP, dashboard.port, stolen)) == 401
+
+
+def test_an_app_gets_the_rest_of_the_page_while_it_is_being_paired(dashboard: Dashboard) -> None:
+    ticket, port = dashboard.ticket(APP), dashboard.port
+    tickets = dashboard.berth.home / "run" / "tickets"
+    before = os.listdir(tickets)
+    with open(dashboard.berth.home / "access.json.lock", "rb") as lock, ThreadPoolExecutor(1) as beside:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as if the disk were slow
+        pairing = beside.submit(pair_as, dashboard, APP, ticket)
+        faults.wait_until(lambda: os.listdir(tickets) != before, "the ticket is being used")
+        page = raw_as(APP, port, request("GET", "/", port))
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert token_in(pairing.result())
+    assert status_of(page) == 200
+    assert len(os.listdir(tickets)) < len(before)
 
 
 def test_an_app_is_unpaired_with_all_of_its_keys(dashboard: Dashboard) -> None:

@@ -22,6 +22,7 @@ from berth.home import Home
 from berth.store import replace_file
 
 TICKET_SECONDS = 30.0
+_USED = ".used"
 _USE_SECONDS = 600.0  # how exact the last use is: each note of it is a write to the flash
 _MOST_TOKENS = 64
 _MOST_PAGES = 16  # of one uid
@@ -179,25 +180,31 @@ class Access:
         """Whether a ticket for `uid` lives."""
         return any(ticket.uid == uid and _now() < ticket.until for _, ticket in self._tickets())
 
-    def use_ticket(self, ticket: str, uid: int) -> bool:
-        """Use a ticket up; False when it was used, is too old, or is for another uid (then it stays)."""
+    def redeem(self, ticket: str, uid: int, port: int) -> tuple[Token, str] | None:
+        """Make a token for the page at `port` of a ticket, which is used up, and return it with its secret.
+
+        None for one that was used, is too old, or is for another uid (then it stays).  Raises BerthError.
+        """
         path = f"{self._folder}/{_digest(ticket)}"
         found = _read_ticket(path)
         if found is None or found.uid != uid:
-            return False
+            return None
         try:
-            os.unlink(path)  # of two that use it at once, one gets here
+            os.rename(path, f"{path}{_USED}")  # of two that use it at once, one gets here
         except FileNotFoundError:
-            return False
-        return _now() < found.until
+            return None
+        try:
+            return self.add("browser", uid, port) if _now() < found.until else None
+        finally:
+            os.unlink(f"{path}{_USED}")  # not before there is the token: the page asks for the rest of itself meanwhile
 
     def _tickets(self) -> Iterator[tuple[str, Ticket]]:
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._folder):
-                path = f"{self._folder}/{name}"
-                ticket = _read_ticket(path)
-                if ticket is not None:
-                    yield path, ticket
+                for path in (f"{self._folder}/{name}", f"{self._folder}/{name}{_USED}"):
+                    ticket = _read_ticket(path)
+                    if ticket is not None:
+                        yield path, ticket
 
     def _remove_old(self) -> None:
         for path, ticket in list(self._tickets()):

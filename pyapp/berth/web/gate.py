@@ -62,13 +62,14 @@ class Gate:
         owner = owner_of(peer, ("127.0.0.1", self._port))
         if owner is None or owner.inode == 0:
             return None
-        if self._is_known(owner.uid) or self.access.is_awaited(owner.uid):
+        if self._may_come(owner.uid):
             return owner.uid
         self._note(owner.uid)
         return None
 
-    def _is_known(self, uid: int) -> bool:
-        return uid in self._always or self.access.is_paired(uid)
+    def _may_come(self, uid: int) -> bool:
+        """In this order: a ticket goes when its token has come."""
+        return uid in self._always or self.access.is_awaited(uid) or self.access.is_paired(uid)
 
     def _note(self, uid: int) -> None:
         """Write down who was refused, not more often than once a minute for each."""
@@ -88,7 +89,7 @@ class Gate:
 
     def check_page(self, uid: int) -> None:
         """Raise HttpError where `uid` may not even see the page any more."""
-        if not (self._is_known(uid) or self.access.is_awaited(uid)):
+        if not self._may_come(uid):
             raise HttpError(403, 'this app is not paired any more; open the dashboard again by "berth dashboard"')
 
     def identify(self, method: str, path: str, uid: int, headers: Headers) -> Caller:

@@ -48,10 +48,10 @@ def revoke(call: Call) -> None:
 
 def pair(call: Call) -> NewToken:
     """Give a token for a ticket."""
-    access = Access(call.home)
-    if not access.use_ticket(call.body.ticket, call.caller.uid):
+    made = Access(call.home).redeem(call.body.ticket, call.caller.uid, _own_port(call))
+    if made is None:
         raise HttpError(403, 'this link was used before or is too old; open the dashboard again by "berth dashboard"')
-    token, secret = access.add("browser", call.caller.uid, _own_port(call))
+    token, secret = made
     return NewToken(secret, token.id, token.name)
 
 
