@@ -46,6 +46,27 @@ def test_hooks_run_in_the_order_of_a_containers_life(berth: Berth, root: Path, s
     quick.wait_for(lambda: diary.read_text().split()[3:] == ["poststop"] or None)
 
 
+def test_one_that_is_stopped_during_a_reboot_has_its_hooks_too(
+    berth: Berth, rootfs: Factory, scratch: Path, diary: Path
+) -> None:
+    again, slow = (
+        scratch / "again",
+        f"[ -e {scratch}/once ] || exec touch {scratch}/once; touch {scratch}/again; sleep 1",
+    )
+    hooks = (
+        f"--hook=prestart={hook(scratch, 'prestart', slow)}",
+        f"--hook=poststop={hook(scratch, 'poststop', f'echo end >> {diary}')}",
+    )
+    quick.start(berth, rootfs("busybox"), *hooks)
+    berth("run", "quay", "--", "reboot", "-f")
+    quick.wait_for(lambda: again.exists() or None)
+
+    berth.succeed("stop", "quay", "--timeout", "1")
+
+    assert diary.read_text() == "end\n"
+    assert quick.info(berth)["state"] == "stopped"
+
+
 @pytest.mark.parametrize(("net", "network"), [("host", ""), ("none", "1")])
 def test_prestart_gets_the_pid_and_what_is_new_for_it(
     berth: Berth, root: Path, scratch: Path, diary: Path, *, net: str, network: str

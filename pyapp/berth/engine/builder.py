@@ -127,7 +127,7 @@ class Builder:
             raise BerthError("its record is not whole")
         self.state = state
         self.journal.number_on()
-        self._save(stage="starting")  # until it has its root again, whoever entered would find the host's
+        self._save(stage="rebooting")  # until it has its root again, whoever entered would find the host's
         cgroups.empty(state.plan.cgroups, state.plan.name)
         self._boot(self.spec.rootfs or self.order.image_target, state.plan)
         announce(self.home, self.spec.name, "rebooted")

@@ -27,6 +27,11 @@ class Container(Struct, frozen=True, kw_only=True):
     record: State | None = None
 
     @property
+    def reboots(self) -> bool:
+        """Whether its monitor makes it anew, after a reboot inside."""
+        return self.condition == "starting" and self.record is not None and self.record.stage == "rebooting"
+
+    @property
     def runs(self) -> bool:
         """Whether its init is alive."""
         known = self.record is not None and self.record.init is not None  # a one-off's program is only its caller's

@@ -52,6 +52,10 @@ def stop(home: Home, name: str, seconds: float) -> None:
     """
     found = look_up(home, name)
     rest.note(home, name)
+    if found.reboots:
+        found = _await_reboot(home, name)
+        if found.condition == "stopped":
+            return
     if found.condition == "starting" and _abort_start(found):
         _finish_unattended(home, name)
         return
@@ -84,6 +88,17 @@ def stop(home: Home, name: str, seconds: float) -> None:
         process.close()
         if waiter is not None:
             waiter.close()
+
+
+def _await_reboot(home: Home, name: str) -> Container:
+    """Wait until a container that reboots is back or has ended: its monitor ends it in order then, with its hooks.
+
+    The kernel tells nobody of a line in its record, so this looks, for 30 seconds at most.
+    """
+    until = time.monotonic() + _UNDO_SECONDS
+    while (found := look_up(home, name)).reboots and time.monotonic() < until:
+        time.sleep(_AGAIN_SECONDS)
+    return found
 
 
 def _abort_start(found: Container) -> bool:
