@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -134,6 +135,19 @@ def test_a_caller_who_is_slow_to_say_what_it_wants_is_heard_and_keeps_nobody_wai
         slow.send(b'{"call":"wait"}')
         slow.settimeout(faults.SECONDS)
         assert slow.recv(100) == b"{}\n"
+    berth.succeed("stop", "quay")
+
+
+def test_a_descriptor_that_no_call_wants_is_not_kept(berth: Berth, rootfs: Factory) -> None:
+    quick.start(berth, rootfs("busybox"))
+    path = RunFolder(faults.home_of(berth), "quay").socket
+    monitor = quick.info(berth)["monitor_pid"]
+    before = len(faults.open_files(monitor))
+    for words in (b"{}", b'{"call":"nothing"}', b"not JSON"):
+        with connect(path) as caller, open("/dev/zero", "rb") as file:
+            socket.send_fds(caller, [words], [file.fileno()])
+            assert caller.recv(100) == b"", "it has been heard"
+    faults.wait_until(lambda: len(faults.open_files(monitor)) == before, "nothing of theirs is left")
     berth.succeed("stop", "quay")
 
 

@@ -93,6 +93,7 @@ class Switchboard:
         "guard" brings a descriptor to be listened at.
         """
         self.forget(caller.fileno())
+        descriptors: list[int] = []
         try:
             words, descriptors, _, _ = socket.recv_fds(caller, 4096, 1)
             call = json.loads(words)["call"]
@@ -107,10 +108,13 @@ class Switchboard:
                 self._waiters.append(caller)
             else:
                 if call == "guard" and descriptors:
-                    self.take_listener(descriptors[0])
+                    self.take_listener(descriptors.pop())
                 caller.close()
         except (OSError, ValueError, KeyError, TypeError):
             caller.close()
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def waiting(self) -> tuple[int, ...]:
         """Return the descriptors of those who wait or look on."""
