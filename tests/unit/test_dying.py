@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,9 +29,10 @@ def idle() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def fate_while(process: subprocess.Popen[bytes], step: Callable[[int], object], **about: object) -> str:
+def fate_while(
+    process: subprocess.Popen[bytes], step: Callable[[int], object], groups: Sequence[str] = (), disk: str = ""
+) -> str:
     """Return the fate of a process that ends after its LIFE, in which `step` is done again and again."""
-
     told = threading.Event()
 
     def live() -> None:
@@ -43,7 +44,7 @@ def fate_while(process: subprocess.Popen[bytes], step: Callable[[int], object], 
 
     life = threading.Thread(target=live)
     life.start()
-    fate = await_end(Process(process.pid), still_looks=STILL_LOOKS, **about)  # type: ignore[arg-type]
+    fate = await_end(Process(process.pid), groups, disk, STILL_LOOKS)
     told.set()
     life.join()
     return fate

@@ -8,8 +8,6 @@ import errno
 import itertools
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -193,23 +191,6 @@ def test_a_filter_that_allows_little_allows_no_more(name: str) -> None:
 
 
 # What no rule is about.
-
-
-TELL_THE_MACHINE_AND_OWN_CALLS: Final = """
-import os, sys
-sys.path[:] = sys.argv[1:]
-from berth.kernel.syscalls import own_architecture
-print(os.uname().machine, own_architecture().audit, own_architecture().numbers["bpf"])
-"""
-
-
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of x86_64 are expected")
-def test_the_calls_of_this_process_are_told_by_its_width_and_not_by_what_uname_is_made_to_say() -> None:
-    python = [sys.executable, "-IS", "-c", TELL_THE_MACHINE_AND_OWN_CALLS, *sys.path]
-
-    told = subprocess.run(["setarch", "linux32", *python], check=True, capture_output=True, text=True).stdout
-
-    assert told.split() == ["i686", str(X86_64.audit), "321"]
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "i686", "i386", "aarch64", "armv8l", "armv7l", "riscv64"])
