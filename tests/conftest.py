@@ -33,6 +33,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("berth")
 
 Factory = Callable[[str], Path]
+LAST_OF_A_FAILURE = 3_000  # characters: what was asserted, and where
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,6 +79,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note a failure, with the end of what is said of it, for who runs more than this process (`side_by_side`)."""
+    if report.failed and (path := os.environ.get("BERTH_TEST_FAILURES")):
+        with open(path, "a") as file:
+            print(f"{report.nodeid}, {report.when}:\n{report.longreprtext[-LAST_OF_A_FAILURE:]}\n", file=file)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@
 
 What changes this machine and compares it with before is in one process.  What does not (pure tests, foreign processors,
 virtual machines, phones made of network namespaces, Debian's inits) is in the other one, which gets a mount namespace
-of its own so that this holds; its output is shown when it has ended.  Both start containers: `tests.host_state` tells
-them apart.  The service runs on this machine's localhost in one of them only, because tests wait for a port to be free.
+of its own so that this holds; its output is shown when it has ended, and behind that once more what failed in either.
+Both start containers: `tests.host_state` tells them apart.  The service runs on this machine's localhost in one of them
+only, because tests wait for a port to be free.
 """
 
 import os
@@ -28,6 +29,7 @@ OF_THE_SYSTEM = tuple(
 ON_THIS_MACHINE = ("tests/system", "tests/browser", *(f"--ignore={path}" for path in OF_THE_SYSTEM))
 ASIDE = ("tests/unit", "tests/flashing", "tests/device", *OF_THE_SYSTEM)
 OUTPUT = ROOT / ".cache" / "aside.log"
+FAILURES = ROOT / ".cache" / "failures.log"
 PYTEST = (sys.executable, "-m", "pytest")
 ENDED_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")  # pytest cleans up then; see tests/conftest.py
 
@@ -37,11 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     if not all(argument.startswith("--device=") for argument in arguments):
         os.execv(PYTEST[0], [*PYTEST, *arguments])
     OUTPUT.parent.mkdir(exist_ok=True)
+    FAILURES.write_bytes(b"")
+    known = {**os.environ, "BERTH_TEST_FAILURES": str(FAILURES)}
     before = host_state.shared_cgroups()
     with OUTPUT.open("wb") as output:
         aside = subprocess.Popen(
             [*ENDED_WITH_US, "unshare", "--mount", "--", sys.executable, "-m", "tests.aside", *ASIDE, *arguments],
-            env={**os.environ, "BERTH_TEST_ROLE": "aside"},
+            env={**known, "BERTH_TEST_ROLE": "aside"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     here = subprocess.Popen(
         [*ENDED_WITH_US, *PYTEST, *ON_THIS_MACHINE, *arguments],
-        env={**os.environ, "BERTH_TEST_ROLE": "main"},
+        env={**known, "BERTH_TEST_ROLE": "main"},
         stdin=subprocess.DEVNULL,
         process_group=0,
     )
@@ -59,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     left = host_state.shared_cgroups() - before if host_state.ONLY_RUN else ()
     if left:
         print(f"==> left behind: {', '.join(sorted(left))}", flush=True)
+    if failures := FAILURES.read_text():
+        print(f"==> what failed:\n{failures}", flush=True)
     return code or len(left)
 
 

@@ -17,8 +17,9 @@ RUN = """\
 import sys
 from pathlib import Path
 from tests import side_by_side
-here, aside, output = sys.argv[1:]
-side_by_side.ON_THIS_MACHINE, side_by_side.ASIDE, side_by_side.OUTPUT = (here,), (aside,), Path(output)
+here, aside, folder = sys.argv[1:]
+side_by_side.ON_THIS_MACHINE, side_by_side.ASIDE = (here,), (aside,)
+side_by_side.OUTPUT, side_by_side.FAILURES = Path(folder, "aside.log"), Path(folder, "failures.log")
 sys.exit(side_by_side.main([]))
 """
 PASSES = "def test_that_passes():\n    pass\n"
@@ -31,12 +32,12 @@ from pathlib import Path
 @pytest.fixture
 def place():
     here = Path(__file__)
-    here.with_suffix(".begun").touch()
     yield here
     time.sleep(0.2)
     here.with_suffix(".cleaned").touch()
 
-def test_that_waits(place):
+def test_that_waits(place):  # it tells, because pytest would not clean up after a fixture that is cut off half done
+    place.with_suffix(".begun").touch()
     time.sleep(600)
 """
 MOUNTS = """\
@@ -57,7 +58,7 @@ class Both:
             path.write_text(text)
         options = f"-c {build.ROOT / 'pyproject.toml'} -p tests.conftest -p no:cacheprovider"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, *self.files, folder / "aside.log"],
+            [sys.executable, "-c", RUN, *self.files, folder],
             cwd=build.ROOT,
             env={**os.environ, "PYTEST_ADDOPTS": options},
             stdout=subprocess.PIPE,
@@ -76,7 +77,8 @@ def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, as
 
     assert both.process.returncode == 1
     assert output.count("test session starts") == 2
-    assert "E       AssertionError: assert 'this' == 'that'" in output
+    for part in output.split("==> what failed:\n"):
+        assert part.count("E       AssertionError: assert 'this' == 'that'") == 1
 
 
 def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
