@@ -46,6 +46,14 @@ MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {}
 
 _NAMED_LETTERS = 1 << 20  # a device, or a file by mistake, may have no end
 
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text in quotes",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}  # what TOML's users call what msgspec names as JSON does
 _ADVICE = {
     errno.ENOSPC: "no room is left there; free some and try again",
     errno.EDQUOT: "the quota there is used up; free some room and try again",
@@ -179,6 +187,8 @@ def rename(home: Home, old: str, new: str) -> None:
     """
     spec = load_spec(home, old)
     rules.name("container", new)
+    if new == old:
+        raise BerthError(f"container {rules.quoted(old)} has this name already; give another one")
     if os.path.lexists(home.container(new)):
         raise BerthError(f"there is a container {rules.quoted(new)} already; choose another name or remove that one")
     try:
@@ -318,10 +328,17 @@ def _refuse_unknown_keys(document: Document, path: str) -> None:
 
 
 def _invalid(error: msgspec.ValidationError) -> str:
-    """msgspec's complaint, its place first: "Expected `int`, got `str` - at `$.memory`" names the key last."""
-    complaint, found, place = str(error).replace("`", "").partition(" - at ")
+    """msgspec's complaint in TOML's words, its place first: "Expected `int`, got `str` - at `$.memory`" has it last."""
+    import re  # as above
+
+    words = re.sub("`([^`]*)`", lambda quoted: _kinds(quoted[1]), str(error))
+    complaint, found, place = words.partition(" - at ")
     key = place.removeprefix("$.") if found else "the file"
     return f"{key} is wrong ({complaint[:1].lower()}{complaint[1:]})"
+
+
+def _kinds(names: str) -> str:
+    return " or ".join(_KINDS.get(name, name) for name in names.split(" | ") if name != "null")
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

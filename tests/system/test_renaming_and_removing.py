@@ -29,7 +29,7 @@ def test_a_container_is_removed_when_its_name_was_typed(berth: Berth, rootfs: Fa
         result = berth("rm", "old", stdin=typed)
         assert (result.returncode, result.stdout) == (1, "")
         assert f"its root {root} stays" in result.stderr
-        assert "nothing was done, because its name was not typed" in result.stderr
+        assert "nothing was done, because its name was not typed; type it, or give --yes" in result.stderr
     assert berth.succeed("rm", "old", stdin="old\n") == f"old: removed; {root} is untouched\n"
     assert berth.succeed("list", "--names") == ""
     assert (root / "sbin" / "init").is_symlink()
@@ -40,6 +40,8 @@ def test_a_renamed_container_starts_under_its_new_name(berth: Berth, rootfs: Fac
     refused = berth("rename", "old", "new")
     assert refused.stderr == 'berth: container old: is running and can\'t be renamed; run "berth stop old" first\n'
     berth.succeed("stop", "old")
+    same = berth("rename", "old", "old")
+    assert (same.returncode, same.stderr) == (1, 'berth: container "old" has this name already; give another one\n')
     assert berth.succeed("rename", "old", "new") == "old: is now new\n"
     berth.succeed("start", "new")
     assert quick.inside(berth, "hostname", name="new") == "new"

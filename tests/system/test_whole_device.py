@@ -176,7 +176,9 @@ def test_a_permissive_selinux_is_asked_about_once(berth: Berth, root: Path) -> N
 
     assert (refused.returncode, agreed.returncode, again.returncode) == (1, 0, 0)
     assert f"While {NAME} runs, SELinux is permissive: then nothing keeps apps from the system" in refused.stderr
-    assert refused.stderr.endswith(f"container {NAME}: nothing was done, because its name was not typed\n")
+    assert refused.stderr.endswith(
+        f"container {NAME}: nothing was done, because its name was not typed; type it, or give --yes\n"
+    )
     assert "Type its name" not in again.stderr
     assert berth("start", "--name", "other", "--rootfs", root, "--selinux-permissive", "--yes").returncode == 0
     berth.succeed("stop", "other")

@@ -1,6 +1,7 @@
 """Whole plans for many made-up phones: what a start decides, without a phone."""
 
 import stat
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from berth.errors import BerthError
 from berth.host import CgroupMount, Host, ResolvConf, Rootfs
 from berth.plan import plan
 from berth.plan.model import BindMount, File, Link, Mask, Mount, Node, Plan, ReadOnly, Resolvers
-from berth.spec import Bind, Spec, StartOptions
+from berth.spec import Bind, Port, Spec, StartOptions
 
 V2 = ("cpuset", "cpu", "io", "memory", "pids")
 LAYOUTS = {
@@ -284,6 +285,16 @@ def test_the_users_environment_wins_but_the_container_says_what_it_is() -> None:
 
     assert environment["TERM"] == "linux"
     assert environment["container"] == "berth"
+
+
+@pytest.mark.parametrize("unused", [{"ports": (Port(8080, 80),)}, {"ip": "10.0.0.9"}], ids=["port", "ip"])
+def test_what_only_a_network_of_its_own_has_is_said_not_to_be_used_without_one(unused: dict[str, Any]) -> None:
+    phone = PHONES["6.12 bare"]
+
+    for net in ("host", "none"):
+        assert any("are not used" in warning for warning in make(phone, net=net, **unused).warnings)
+        assert not any("are not used" in warning for warning in make(phone, net=net).warnings)
+    assert not any("are not used" in warning for warning in make(phone, net="nat", **unused).warnings)
 
 
 def test_a_ramfs_root_is_warned_of() -> None:

@@ -180,13 +180,13 @@ def test_saving_the_same_again_does_not_write(home: Home) -> None:
         ('name = "web"\nrootfs = "/r"\nzzz = 1', '"zzz" is no key of a container; remove it, or move it to the table'),
         (
             'name = "web"\nrootfs = "/r"\nmemory = "1G"',
-            "memory is wrong (expected int | null, got str); correct it there",
+            "memory is wrong (expected a whole number, got text in quotes); correct it there",
         ),
         ('name = "web"\nrootfs = "/r"\nmemory = 1', "memory 1: nothing runs in under 1M"),
         ('name = "web"\nrootfs = "/r"\nmemory = 99999999999999999999', "memory"),
         ('name = "web"\nrootfs = "/r"\ncpus = inf', "cpus inf: the limit is a number of processors"),
         ('name = "web"\nrootfs = "/r"\nnet = "wifi"', "net is wrong (invalid enum value 'wifi'); correct it there"),
-        ('name = "web"\nrootfs = "/r"\nenv = 1979-05-27', "env is wrong (expected object, got"),
+        ('name = "web"\nrootfs = "/r"\nenv = 1979-05-27', "env is wrong (expected a table, got"),
         ('name = "web"\nrootfs = "/r"\n[[binds]]\nsource = "/a"', "binds[0] is wrong (object missing required field"),
         (
             'name = "web"\nrootfs = "/r"\n[[binds]]\nsource = "/a"\ndestination = "/../b"',

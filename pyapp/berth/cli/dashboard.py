@@ -23,7 +23,7 @@ def dashboard(invocation: Invocation, session: Session) -> int:
     uid = None if text is None else values.count("--uid", text)
     found = published.read(home)
     if found is None:
-        raise BerthError('dashboard: it is not served now; start it with "berth serve --background"')
+        raise BerthError('dashboard: it is not served; start it with "berth serve --background", which takes a moment')
     if uid is None and not invocation.json and browser.is_android():
         chosen = browser.default_browser()
         browser.open_link(chosen, f"{found.url}#ticket={Access(home).make_ticket(chosen.uid)}")

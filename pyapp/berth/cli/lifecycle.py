@@ -76,7 +76,7 @@ def _confirm(invocation: Invocation, session: Session, name: str, consequence: s
     print(consequence, file=sys.stderr)
     print("Type its name to go on: ", end="", file=sys.stderr, flush=True)
     if session.read_line() != name:
-        raise BerthError(f"container {name}: nothing was done, because its name was not typed")
+        raise BerthError(f"container {name}: nothing was done, because its name was not typed; type it, or give --yes")
 
 
 def _say(invocation: Invocation, told: Mapping[str, object], sentence: str) -> None:

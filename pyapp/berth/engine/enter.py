@@ -163,7 +163,10 @@ class Door:
                 raise ExecError(program.argv[0] if program.argv else "the login shell", failed)
         if not pid:
             os.waitpid(joiner, 0)
-            raise BerthError(f"container {self.container.name}: the process that enters it was killed; try again")
+            raise BerthError(
+                f"container {self.container.name}: the process that enters it was killed; try again, "
+                'and if its memory is full ("berth info"), with a higher --memory'
+            )
         return pid
 
     def _hand_over(self, listener: int) -> None:

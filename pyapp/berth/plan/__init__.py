@@ -9,9 +9,9 @@ from berth.plan.capabilities import plan_capabilities
 from berth.plan.cgroups import inside_cgroups, plan_cgroups
 from berth.plan.devices import device_steps, hugepage_steps, plan_devices, terminal_steps
 from berth.plan.filesystems import CONTAINER_WORD, bind_steps, proc_steps, resolver_steps, run_steps, sys_steps
-from berth.plan.lan import lan_warnings
 from berth.plan.model import Plan
 from berth.plan.mounts import is_guarded, plan_mounts
+from berth.plan.network import network_warnings
 from berth.plan.network_groups import network_group_steps
 from berth.plan.overlay import overlay_objection
 from berth.plan.seccomp import plan_syscall_rules
@@ -71,7 +71,7 @@ def plan(spec: Spec, options: StartOptions, host: Host, rootfs: Rootfs) -> Plan:
         oom_score_adj=plan_oom_score_adj(spec, host),
         wakelock=plan_wakelock(spec, host),
         selinux_permissive=plan_selinux_permissive(spec, host),
-        warnings=(*warnings, *_warnings(host), *lan_warnings(spec), *whole_device_warnings(spec, host)),
+        warnings=(*warnings, *_warnings(host), *network_warnings(spec), *whole_device_warnings(spec, host)),
     )
 
 

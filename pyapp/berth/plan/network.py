@@ -1,9 +1,9 @@
-"""What is to be known of a container's place on a LAN before it starts."""
+"""What is to be known of a container's network before it starts."""
 
 from berth.spec import Spec
 
 
-def lan_warnings(spec: Spec) -> tuple[str, ...]:
+def network_warnings(spec: Spec) -> tuple[str, ...]:
     """Return what its network can't do, in sentences."""
     found = []
     if spec.net == "lan":
@@ -21,4 +21,6 @@ def lan_warnings(spec: Spec) -> tuple[str, ...]:
         found.append(f"--port: is not needed with --net={spec.net}, where its own address shows everything it has")
     if spec.net == "gateway" and spec.ip is not None:
         found.append("--ip: is not used with --net=gateway, where the gateway gives it an address")
+    if spec.net in ("host", "none") and (spec.ports or spec.ip is not None):
+        found.append(f"--port and --ip: are not used with --net={spec.net}; --net=nat gives it a network with both")
     return tuple(found)
