@@ -56,8 +56,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def go(page: Page, *parts: str) -> None:
-    """Go to another view, as a link does."""
-    page.evaluate("hash => { location.hash = hash; }", "#/" + "/".join(parts))
+    """Go to another view, as a link does; the old one is gone when this returns."""
+    page.evaluate(
+        """hash => new Promise(done => {
+            if (location.hash === hash) return done();
+            addEventListener('hashchange', () => setTimeout(done), { once: true });
+            location.hash = hash;
+        })""",
+        "#/" + "/".join(parts),
+    )
 
 
 def close_notice(page: Page) -> None:
@@ -116,7 +123,7 @@ class Door:
         self._tab: Page | None = None
 
     def open(self, size: ViewportSize) -> Page:
-        """Open the page anew, `size` large, as somebody who has never seen it."""
+        """Open the page anew, `size` large, as somebody who has never seen it; what it first asks for is there."""
         if self._tab is None:
             self._tab = self._new_tab()
         self._tab.set_viewport_size(size)
@@ -124,11 +131,13 @@ class Door:
             self._tab.goto(self.bridge.address)
         else:
             self._tab.goto(f"http://127.0.0.1:{self._service.port}/#ticket={self._service.ticket()}")
-        self._tab.get_by_role("heading", name="Containers").wait_for()
+        expect(self._tab.get_by_role("heading", name="Containers")).to_be_visible()
+        expect(self._tab.locator(".waiting")).to_have_count(0)
         return self._tab
 
     def _new_tab(self) -> Page:
         context = self._browser.new_context(locale="en-GB", reduced_motion="reduce")
+        context.set_default_timeout(PATIENCE)
         context.on("console", self._note)
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         page = context.new_page() if self.bridge is None else manager_page(context, self.bridge, tcp=False)
