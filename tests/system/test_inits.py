@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import pexpect
 import pytest
 
-from tests import quick
+from tests import faults, quick
 from tests import rootfs as root_file_systems
 from tests.program import Berth
 
@@ -148,7 +148,7 @@ def test_it_boots_to_its_normal_state_and_stops_in_its_own_way(berth: Berth, kin
     start(berth, kind, root)
     quick.wait_for(lambda: is_up(berth, kind))
     assert quick.inside(berth, "cat", "/proc/1/comm") == kind.first
-    assert "dbus-daemon" in quick.inside(berth, "ps", "-e")
+    quick.wait_for(lambda: "dbus-daemon" in quick.inside(berth, "ps", "-e") or None)  # init says so before that
     began = time.monotonic()
 
     berth.succeed("stop", "quay", "--timeout", str(STOP_SECONDS), seconds=2 * STOP_SECONDS)
@@ -264,17 +264,11 @@ def test_a_halt_inside_stops_it(berth: Berth, kind: Kind, root: Path) -> None:
 ONLY_SYSTEMD = pytest.mark.parametrize("kind", ["systemd"], indirect=True)
 
 
-def settled(berth: Berth, name: str = "quay") -> str:
-    """Wait until systemd can be asked and has booted; return the state that it says it is in."""
-    ask = ("run", name, "--", "systemctl", "is-system-running", "--wait")
-    return quick.wait_for(lambda: berth(*ask).stdout.strip() or None)
-
-
 @pytest.fixture
 def systemd(berth: Berth, root: Path) -> Iterator[Path]:
     """Debian with systemd, up; returns its root."""
     start(berth, SYSTEMD, root)
-    settled(berth)
+    quick.booted(berth)
     yield root
     berth.succeed("stop", "quay")
 
@@ -340,7 +334,7 @@ def test_a_user_logs_in_on_the_console(berth: Berth, systemd: Path) -> None:
     quick.wait_for(lambda: "login:" in berth.succeed("logs", "quay") or None)
 
     command, *words = berth.command
-    console = pexpect.spawn(command, [*words, "console", "quay"], env=berth.environment, timeout=20)
+    console = pexpect.spawn(command, [*words, "console", "quay"], env=berth.environment, timeout=faults.SECONDS)
     console.expect("login: ")
     console.send("root\r")
     console.expect("# ")
@@ -355,7 +349,7 @@ def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it
     berth: Berth, image: Factory
 ) -> None:
     berth.succeed("start", IMAGE, "--rootfs-img", image("debian-systemd"))
-    assert settled(berth, IMAGE) == "running"
+    assert quick.booted(berth, IMAGE) == "running"
     before = quick.info(berth, IMAGE)
     mounted = Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text()
     quick.shell(berth, "echo kept > /root/kept", IMAGE)
@@ -363,7 +357,7 @@ def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it
     berth("run", IMAGE, "--", "systemctl", "reboot")
     quick.wait_for(lambda: quick.info(berth, IMAGE)["pid"] not in (before["pid"], None) or None)
 
-    assert settled(berth, IMAGE) == "running"
+    assert quick.booted(berth, IMAGE) == "running"
     assert quick.inside(berth, "systemctl", "--failed", "--no-legend", name=IMAGE) == ""
     assert Path(f"/proc/{before['monitor_pid']}/mountinfo").read_text() == mounted
     assert quick.inside(berth, "cat", "/root/kept", name=IMAGE) == "kept"
@@ -375,7 +369,7 @@ def test_debian_with_systemd_boots_from_an_image_and_reboots_without_mounting_it
 def test_a_script_that_becomes_systemd_is_asked_as_systemd_is(berth: Berth, root: Path) -> None:
     init = quick.write_init(root, "/sbin/stage-2", "#!/bin/sh\nexec /usr/lib/systemd/systemd\n")
     berth.succeed("start", "quay", "--rootfs", root, "--init", init)
-    settled(berth)
+    quick.booted(berth)
 
     berth.succeed("stop", "quay", "--timeout", str(STOP_SECONDS), seconds=2 * STOP_SECONDS)
 
