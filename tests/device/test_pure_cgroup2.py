@@ -17,7 +17,7 @@ GROUP = f"{ROOT}/berth/debian"
 LIMITS = ("--memory", "128M", "--cpus", "0.8", "--pids-limit", "200")
 DISK = "/dev/vda"
 BOOT_SECONDS = 120.0  # 5 to 10 on an idle machine
-UNDER_WAY = ("", "offline", "initializing", "starting")
+UNDER_WAY = ("", "offline", "unknown", "initializing", "starting")
 
 
 class Container(NamedTuple):
