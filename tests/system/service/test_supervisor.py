@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from berth.kernel.processes import status_field
-from tests import faults
+from tests import faults, quick
 from tests.program import Berth
 from tests.service import Service, calling, monitor_of
 
@@ -80,8 +80,7 @@ def test_a_worker_that_is_killed_takes_nothing_with_it(service: Service, berth: 
 
 
 def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Service, berth: Berth) -> None:
-    faults.wait_until(service.spare, "there is a spare worker")
-    killed = service.spare()
+    killed = quick.wait_for(lambda: service.spare() or None)  # asked again there may be none: it has got a caller
     faults.kill(killed)
 
     assert berth.succeed("list") is not None
@@ -91,8 +90,7 @@ def test_a_spare_worker_that_is_killed_is_done_without_and_replaced(service: Ser
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_spare_worker_and_zygote_end_with_the_service(service: Service, number: int) -> None:
-    faults.wait_until(lambda: service.spare() and service.zygote(), "there are both")
-    children = (service.spare(), service.zygote())
+    children = (quick.wait_for(lambda: service.spare() or None), quick.wait_for(lambda: service.zygote() or None))
 
     service.end(number)
 
@@ -171,8 +169,7 @@ def switches(pid: int) -> int:
 def test_service_and_monitor_sleep_while_nobody_asks(service: Service, berth: Berth, root: Path) -> None:
     berth.succeed("start", "sup", "--rootfs", root)
     pids = [monitor_of(berth, "sup"), service.pid]
-    faults.wait_until(service.spare, "there is a spare worker")
-    pids.append(service.spare())
+    pids.append(quick.wait_for(lambda: service.spare() or None))
 
     def sleep() -> bool:
         before = [switches(pid) for pid in pids]
