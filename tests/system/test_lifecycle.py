@@ -142,6 +142,7 @@ def test_a_descriptor_that_no_call_wants_is_not_kept(berth: Berth, rootfs: Facto
     quick.start(berth, rootfs("busybox"))
     path = RunFolder(faults.home_of(berth), "quay").socket
     monitor = quick.info(berth)["monitor_pid"]
+    faults.wait_until(lambda: sockets_of(monitor) <= 1, "whoever started it has gone")  # 1: its listener
     before = len(faults.open_files(monitor))
     for words in (b"{}", b'{"call":"nothing"}', b"not JSON"):
         with connect(path) as caller, open("/dev/zero", "rb") as file:
@@ -149,6 +150,10 @@ def test_a_descriptor_that_no_call_wants_is_not_kept(berth: Berth, rootfs: Facto
             assert caller.recv(100) == b"", "it has been heard"
     faults.wait_until(lambda: len(faults.open_files(monitor)) == before, "nothing of theirs is left")
     berth.succeed("stop", "quay")
+
+
+def sockets_of(pid: int) -> int:
+    return sum(path.startswith("socket:") for path in faults.open_files(pid).values())
 
 
 def test_how_it_ended_is_known_before_it_counts_as_stopped(berth: Berth, rootfs: Factory) -> None:
