@@ -1,5 +1,6 @@
 """Limits hold, and root inside can't lift them: not by what it sees of cgroups, nor by what it mounts itself."""
 
+import contextlib
 import os
 import signal
 import time
@@ -66,8 +67,9 @@ def test_too_many_processes_are_refused_and_root_inside_can_not_lift_it(berth: B
 def end_sleepers(group: Path, seconds: str) -> None:
     """Kill what sleeps in a container for so many seconds, from outside: inside there is no room for one more."""
     for pid in map(int, " ".join(path.read_text() for path in group.rglob("cgroup.procs")).split()):
-        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2] == [seconds.encode()]:
-            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # what ran the shell may be about to end
+            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1:2] == [seconds.encode()]:
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_memory_is_limited_and_root_inside_can_not_lift_it(berth: Berth, root: Path) -> None:
