@@ -10,13 +10,14 @@ import build
 from tests import quick
 from tests.program import Berth
 
-pytestmark = pytest.mark.system
+SECONDS = 300.0
+pytestmark = [pytest.mark.system, pytest.mark.timeout(3 * SECONDS)]  # it runs twice, and tells what it said
 
 
 def build_run(berth: Berth) -> str:
     done = subprocess.run(
         [sys.executable, build.ROOT / "build.py", "run"],
-        check=False, env={**os.environ, **berth.environment}, capture_output=True, text=True, timeout=300,
+        check=False, env={**os.environ, **berth.environment}, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

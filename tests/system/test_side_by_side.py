@@ -11,7 +11,8 @@ import pytest
 import build
 from tests.faults import wait_until
 
-pytestmark = pytest.mark.system
+SECONDS = 300.0
+pytestmark = [pytest.mark.system, pytest.mark.timeout(4 * SECONDS)]  # longer than what is waited for
 
 RUN = """\
 import sys
@@ -73,7 +74,7 @@ class Both:
 def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, aside: str) -> None:
     both = Both(scratch, here, aside)
 
-    output = both.process.communicate(timeout=300)[0]
+    output = both.process.communicate(timeout=SECONDS)[0]
 
     assert both.process.returncode == 1
     assert output.count("test session starts") == 2
@@ -84,7 +85,7 @@ def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, as
 def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
     both = Both(scratch, PASSES, MOUNTS)
 
-    both.process.communicate(timeout=300)
+    both.process.communicate(timeout=SECONDS)
 
     assert both.process.returncode == 0
     assert "berth-aside" not in Path("/proc/mounts").read_text()
@@ -93,10 +94,10 @@ def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_signal_ends_both_after_they_have_cleaned_up(scratch: Path, number: signal.Signals) -> None:
     both = Both(scratch, WAITS, WAITS)
-    wait_until(lambda: both.has(".begun"), "both tests run", 300)
+    wait_until(lambda: both.has(".begun"), "both tests run", SECONDS)
 
     both.process.send_signal(number)
 
-    wait_until(lambda: both.has(".cleaned"), "both have cleaned up", 300)
-    both.process.communicate(timeout=300)
+    wait_until(lambda: both.has(".cleaned"), "both have cleaned up", SECONDS)
+    both.process.communicate(timeout=SECONDS)
     assert both.process.returncode != 0

@@ -12,9 +12,8 @@ import pytest
 import build
 from tests.dashboard import shared
 
-pytestmark = pytest.mark.system
-
 SECONDS = 900.0
+pytestmark = [pytest.mark.system, pytest.mark.timeout(SECONDS + 300)]  # or it would be given up long before that
 
 
 def test_every_answer_is_as_the_document_says(berth_home: Path, scratch: Path) -> None:
