@@ -16,6 +16,7 @@ from berth.plan import plan
 from berth.plan.model import NetworkGroups
 from berth.plan.network_groups import with_apt, with_groups
 from berth.spec import Spec, StartOptions
+from tests import faults
 
 PROP = "id=berth\ndescription=Linux in containers\nversion=1\n"
 
@@ -79,7 +80,7 @@ def test_the_end_of_the_boot_is_waited_for_with_the_root_managers_program(phone:
         (phone / "sys.boot_completed").write_text("1\n")
         os.write(writer, b"\n")
         os.close(writer)
-        assert process.wait(20) == 0
+        assert process.wait(faults.SECONDS) == 0
     assert (phone / "asked").read_text() == "-w sys.boot_completed 0\n"
 
 
@@ -88,7 +89,7 @@ def test_without_such_a_program_it_is_looked_for(phone: Path) -> None:
         time.sleep(0.5)  # what is looked for is that nothing happens in a time
         assert process.poll() is None
         (phone / "sys.boot_completed").write_text("1\n")
-        assert process.wait(20) == 0
+        assert process.wait(faults.SECONDS) == 0
 
 
 def test_elsewhere_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from berth.errors import UsageError
 from berth.home import Home
 from berth.spec import Spec
 from berth.store import save_spec
+from tests.faults import SECONDS
 
 CASES = [
     ("berth st", ["start", "stop"]),
@@ -113,7 +114,7 @@ def typed(folder: Path, request: pytest.FixtureRequest) -> Iterator[pexpect.spaw
         "HOME": str(folder),
         "ENV": "/dev/null",
     }
-    child = pexpect.spawn(shell, arguments, env=environment, cwd=str(folder), encoding="utf-8", timeout=10)
+    child = pexpect.spawn(shell, arguments, env=environment, cwd=str(folder), encoding="utf-8", timeout=SECONDS)
     child.setwinsize(24, 200)
     child.sendline("PS1='ready''> '; berth() { echo \"called:$*:\"; }; . ./completion." + shell)
     child.expect("ready> ")

@@ -17,6 +17,7 @@ from berth.kernel.processes import Process
 
 STILL_LOOKS = 8  # two seconds
 LIFE = 3.5  # longer than that
+LONG_LIFE = 60.0  # longer than eight looks take on a machine that stands still itself
 NOBODY = 1 << 22
 """No process has this pid, or a higher one (proc_sys_kernel(5), pid_max)."""
 
@@ -30,23 +31,27 @@ def idle() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def fate_while(
-    process: subprocess.Popen[bytes], step: Callable[[int], object], groups: Sequence[str] = (), disk: str = ""
+    process: subprocess.Popen[bytes],
+    step: Callable[[int], object],
+    groups: Sequence[str] = (),
+    disk: str = "",
+    life: float = LIFE,
 ) -> str:
-    """Return the fate of a process that ends after its LIFE, in which `step` is done again and again."""
+    """Return the fate of a process that ends after `life`, in which `step` is done again and again."""
     told = threading.Event()
 
     def live() -> None:
-        until, count = time.monotonic() + LIFE, 0
+        until, count = time.monotonic() + life, 0
         while time.monotonic() < until and not told.wait(0.02):
             step(count)
             count += 1
         process.kill()
 
-    life = threading.Thread(target=live)
-    life.start()
+    living = threading.Thread(target=live)
+    living.start()
     fate = await_end(Process(process.pid), groups, disk, STILL_LOOKS)
     told.set()
-    life.join()
+    living.join()
     return fate
 
 
@@ -74,7 +79,8 @@ def test_a_process_is_waited_for_while_its_disk_is_written_to(idle: subprocess.P
 
 def test_the_time_that_a_write_has_been_under_way_is_no_movement(idle: subprocess.Popen[bytes], tmp_path: Path) -> None:
     disk = tmp_path / "stat"
-    assert fate_while(idle, lambda count: tell(disk, done=7, time=count), disk=str(disk)) == "stuck"
+    fate = fate_while(idle, lambda count: tell(disk, done=7, time=count), disk=str(disk), life=LONG_LIFE)
+    assert fate == "stuck"
 
 
 def tell(disk: Path, *, done: int, time: int) -> None:
