@@ -16,8 +16,11 @@ from typing import Final, NamedTuple
 import pexpect
 import pytest
 
-from tests import faults, quick
+from berth.kernel.mounts import MS_PRIVATE, MS_REC, mount
+from berth.kernel.namespaces import unshare
+from tests import disks, faults, quick
 from tests import rootfs as root_file_systems
+from tests.forked import in_child
 from tests.program import Berth
 
 pytestmark = pytest.mark.system
@@ -163,12 +166,16 @@ def test_it_boots_from_an_image_and_stops_in_its_own_way(
 ) -> None:
     path, place = image(kind.rootfs), scratch / "mounted"
     place.mkdir()
-    subprocess.run(["mount", "-o", "loop", path, place], check=True)
-    try:
+
+    def prepare() -> None:
+        unshare("mount")  # or whoever gets a mount namespace just now keeps the image in it
+        mount(None, "/", None, MS_REC | MS_PRIVATE)
+        subprocess.run(["mount", "-o", "loop", path, place], check=True)
         kind.prepare(place)
-    finally:
         subprocess.run(["umount", place], check=True)
 
+    in_child(prepare)
+    assert disks.gone(path, scratch), "another test may look at the loop device just now, which keeps it"
     berth.succeed("start", IMAGE, "--rootfs-img", path, "--init", kind.init)
     quick.wait_for(lambda: is_up(berth, kind, IMAGE))
     assert quick.inside(berth, "cat", "/proc/1/comm", name=IMAGE) == kind.first
