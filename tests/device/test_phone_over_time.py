@@ -24,7 +24,7 @@ BROKEN = re.compile(
 DEBIAN = "/data/local/debian.img"
 DEBIAN_SECONDS = 240.0
 NOT_YET = ("", "offline", "unknown", "initializing", "starting")
-"""What systemd says until it is up: "offline" that it has not mounted its own folders, "unknown" that it is not heard."""
+"""What systemd says until it is up: "offline" is that it has not mounted its own folders, "unknown" that it is deaf."""
 
 
 @pytest.mark.full

@@ -39,7 +39,8 @@ class Door:
         port, said = FIRST_PORT + uid, f"/dev/relay-{uid}"
         relay = f"{MODULE}/runtime/bin/python3 -IS /mnt/parcel/relay.py {port} {self.there} {uid}"
         phone.output("sh", "-c", f"setsid {relay} </dev/null >{said} 2>&1 &")
-        phone.wait_until(lambda: phone.read(said) == "ready", f"a way to the dashboard for user {uid}")
+        ready = f"a way to the dashboard for user {uid}"
+        phone.wait_until(lambda: phone.run("cat", said).out.strip() == "ready", ready)
         self.here = phone.forward(port)
 
     def ask(self, method: str, path: str, body: object = None, token: str = "") -> Reply:
