@@ -41,7 +41,7 @@ def look(home: Path) -> HostState:
     mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     ours = _Ownership(home)
     return HostState(
-        mounts=frozenset(mounts),
+        mounts=frozenset(filter(ours.has_mount, mounts)),
         loops=frozenset(filter(ours.has_loop, _loops())),
         cgroups=frozenset(_cgroups(mounts, ours)),
         controllers=frozenset() if ASIDE else frozenset(_controllers(mounts)),
@@ -71,6 +71,11 @@ class _Ownership:
     def has_link(self, name: str) -> bool:
         """Whether a network interface may be ours."""
         return name.startswith((LINK_PREFIX, SEGMENT_PREFIX)) or not ASIDE
+
+    def has_mount(self, mount: str) -> bool:
+        """Whether a line of mountinfo may be ours: what is mounted in another run's folder is not."""
+        target = f"{mount.split(' ')[4]}/"
+        return target.startswith(self._folders) or not target.startswith(f"{RUNS}/{PREFIX}")
 
     def has_loop(self, loop: str) -> bool:
         """Whether a loop device is ours; `loop` is its name, a space, and the path of its file."""

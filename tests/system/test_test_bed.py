@@ -124,6 +124,14 @@ def test_what_another_run_has_is_not_held_against_this_one(
         init = host_state.describe(json.loads(theirs.succeed("info", "neighbour", "--json"))["pid"])
         assert {"loops", "cgroups", "processes"} <= mentioning(home, str(image), "neighbour@", init)
         assert not mentioning(berth_home, str(image), "neighbour@", init)
+        place = home.parent / "mounted"
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+        try:
+            assert mentioning(home, str(place)) == {"mounts"}
+            assert not mentioning(berth_home, str(place))
+        finally:
+            subprocess.run(["umount", place], check=True)
 
 
 def mentioning(home: Path, *words: str) -> set[str]:
