@@ -5,10 +5,13 @@
 fails a test that leaves anything on the host.
 """
 
+import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
@@ -86,6 +89,22 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.failed and (path := os.environ.get("BERTH_TEST_FAILURES")):
         with open(path, "a") as file:
             print(f"{report.nodeid}, {report.when}:\n{report.longreprtext[-LAST_OF_A_FAILURE:]}\n", file=file)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let what a failed test has left open go with it.
+
+    The failure's traceback holds it, in a circle; when Python comes to break that, a warning of an open file, or of a
+    process that runs, would fail whichever test runs then.
+    """
+    failed = item.session.testsfailed
+    result = yield
+    if item.session.testsfailed > failed:
+        sys.last_value = sys.last_traceback = None
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -215,3 +215,35 @@ def test_an_image_holds_a_clean_ext4_file_system(image: Callable[[str], Path]) -
 
     assert first != second
     assert subprocess.run(["e2fsck", "-fn", first], check=False, capture_output=True).returncode == 0
+
+
+LEAVES_A_FILE_OPEN = """\
+import gc
+
+def test_that_fails():
+    file = open(__file__)
+    assert file.closed
+
+def test_that_passes():
+    gc.collect()
+"""
+
+
+def test_what_a_failed_test_left_open_fails_no_other_one(scratch: Path) -> None:
+    path = scratch / "test_open.py"
+    path.write_text(LEAVES_A_FILE_OPEN)
+    options = ("-c", build.ROOT / "pyproject.toml", "-p", "tests.conftest", "-o", f"cache_dir={scratch}/cache")
+    environment = {**os.environ}
+    environment.pop("BERTH_TEST_FAILURES", None)  # it is this test's own business
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, path],
+        check=False,
+        cwd=build.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
