@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -66,15 +67,21 @@ class Both:
             text=True,
         )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=SECONDS)  # what it has started ends with it
+
     def has(self, suffix: str) -> bool:
         return all(path.with_suffix(suffix).exists() for path in self.files)
 
 
 @pytest.mark.parametrize(("here", "aside"), [(FAILS, PASSES), (PASSES, FAILS)], ids=["here", "aside"])
 def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, aside: str) -> None:
-    both = Both(scratch, here, aside)
-
-    output = both.process.communicate(timeout=SECONDS)[0]
+    with Both(scratch, here, aside) as both:
+        output = both.process.communicate(timeout=SECONDS)[0]
 
     assert both.process.returncode == 1
     assert output.count("test session starts") == 2
@@ -83,9 +90,8 @@ def test_a_failure_in_either_is_seen_and_fails_both(scratch: Path, here: str, as
 
 
 def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
-    both = Both(scratch, PASSES, MOUNTS)
-
-    both.process.communicate(timeout=SECONDS)
+    with Both(scratch, PASSES, MOUNTS) as both:
+        both.process.communicate(timeout=SECONDS)
 
     assert both.process.returncode == 0
     assert "berth-aside" not in Path("/proc/mounts").read_text()
@@ -93,11 +99,11 @@ def test_what_runs_aside_mounts_nothing_on_this_machine(scratch: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_signal_ends_both_after_they_have_cleaned_up(scratch: Path, number: signal.Signals) -> None:
-    both = Both(scratch, WAITS, WAITS)
-    wait_until(lambda: both.has(".begun"), "both tests run", SECONDS)
+    with Both(scratch, WAITS, WAITS) as both:
+        wait_until(lambda: both.has(".begun"), "both tests run", SECONDS)
 
-    both.process.send_signal(number)
+        both.process.send_signal(number)
 
-    wait_until(lambda: both.has(".cleaned"), "both have cleaned up", SECONDS)
-    both.process.communicate(timeout=SECONDS)
+        wait_until(lambda: both.has(".cleaned"), "both have cleaned up", SECONDS)
+        both.process.communicate(timeout=SECONDS)
     assert both.process.returncode != 0
