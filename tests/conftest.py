@@ -141,7 +141,8 @@ def berth(berth_home: Path, host_unchanged: host_state.HostState) -> Iterator[Be
     yield command
     if host_state.look(berth_home).processes != host_unchanged.processes:
         leftovers.stop_containers(command)
-    shutil.rmtree(berth_home / "containers", ignore_errors=True)
+    for folder in ("containers", "starting"):
+        shutil.rmtree(berth_home / folder, ignore_errors=True)
     (berth_home / "network.json").unlink(missing_ok=True)
 
 

@@ -8,7 +8,7 @@ from types import MethodType
 
 import pytest
 
-from berth.engine import safe_mode
+from berth.engine import probation, safe_mode
 from berth.engine.events import Event
 from berth.engine.safe_mode import Verdict, judge
 from berth.errors import UsageError
@@ -79,18 +79,18 @@ def test_a_marker_is_judged_and_taken_away(home: Home) -> None:
     safe_mode.judge_this_boot(home, asked_for=False)
 
     assert safe_mode.kept_back(home) == {"web": "the phone went down while it was starting"}
-    assert safe_mode.marked_names(home) == []
+    assert probation.markers(home) == {}
     assert safe_mode.read_verdict(home).boot == boot_id()
 
 
 def test_a_marker_of_this_boot_stays_until_it_is_taken_away(home: Home) -> None:
-    safe_mode.mark(home, "web")
+    probation.mark(home, "web")
 
     safe_mode.judge_this_boot(home, asked_for=False)
-    assert safe_mode.is_marked(home, "web")
+    assert probation.is_marked(home, "web")
 
-    safe_mode.unmark(home, "web")
-    assert not safe_mode.is_marked(home, "web")
+    probation.unmark(home, "web")
+    assert not probation.is_marked(home, "web")
 
 
 def test_a_marker_cut_short_is_taken_for_one_of_an_earlier_boot(home: Home) -> None:
@@ -123,19 +123,19 @@ def test_a_marker_goes_when_the_phone_has_lived_with_the_container_for_two_minut
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     autostart = Autostart(home, lambda _: 0, lambda _: None)
-    safe_mode.mark(home, "web")
+    probation.mark(home, "web")
 
     autostart.take_note(Event("running", "web", at=0))
     autostart.end_probations()
 
-    assert safe_mode.is_marked(home, "web")
+    assert probation.is_marked(home, "web")
     left = autostart.milliseconds()
     assert left is not None
     assert 110_000 < left < 120_002
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 121)
     autostart.end_probations()
-    assert not safe_mode.is_marked(home, "web")
+    assert not probation.is_marked(home, "web")
     assert autostart.milliseconds() is None
 
 

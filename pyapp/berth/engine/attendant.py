@@ -10,6 +10,7 @@ import signal
 
 import msgspec
 
+from berth.engine import probation
 from berth.engine.allowed import Allowed
 from berth.engine.awake import Awake
 from berth.engine.cgroup_mounts import mount_missing, read_cgroup_mounts
@@ -122,5 +123,7 @@ def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> N
     else:
         with contextlib.suppress(OSError):
             remember_end(home, record.name, "init ended; its first monitor had been killed, so nobody saw how")
+        with contextlib.suppress(OSError):
+            probation.unmark(home, record.name)
         folder.forget(journal)
         announce(home, record.name, "stopped", "nobody saw how")

@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 from msgspec import Struct
 
-from berth.engine import cgroups, rest
+from berth.engine import cgroups, probation, rest
 from berth.engine.allowed import read_allowed
 from berth.engine.awake import Awake
 from berth.engine.boot import describe_end
@@ -163,6 +163,8 @@ class Monitor:
             rest.note(self.home, self.name)
         with contextlib.suppress(OSError):
             remember_end(self.home, self.name, how)
+        with contextlib.suppress(OSError):
+            probation.unmark(self.home, self.name)
         if clean_up(self.journal, self.folder, self.loop):
             announce(self.home, self.name, "stuck")
         announce(self.home, self.name, "stopped", how)

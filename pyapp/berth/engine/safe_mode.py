@@ -13,15 +13,14 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from berth.engine import launch
+from berth.engine import launch, probation
 from berth.engine.containers import look_up
 from berth.errors import BerthError
 from berth.home import Home
 from berth.kernel.processes import boot_id
 from berth.spec import StartOptions
-from berth.store import list_names, load_spec, replace_file, sync_folder
+from berth.store import list_names, load_spec, replace_file
 
-PROBATION_SECONDS = 120.0
 MOST_DEATHS = 2
 
 _WENT_DOWN = "the phone went down while it was starting"
@@ -53,14 +52,14 @@ def judge(before: Verdict, markers: dict[str, str], boot: str, *, asked_for: boo
 
 def judge_this_boot(home: Home, *, asked_for: bool) -> None:
     """Read the markers of earlier boots, write the verdict and take them away.  Raises OSError."""
-    boot, markers = boot_id(), _markers(home)
+    boot, markers = boot_id(), probation.markers(home)
     before = read_verdict(home)
     verdict = judge(before, markers, boot, asked_for=asked_for)
     if verdict != before:
         _write(home, verdict)
     for name, marked in markers.items():
         if marked != boot:
-            unmark(home, name)
+            probation.unmark(home, name)
 
 
 def read_verdict(home: Home) -> Verdict:
@@ -127,68 +126,21 @@ def ask_for(home: Home) -> None:
         pass
 
 
-def mark(home: Home, name: str) -> None:
-    """Note on the disk itself that container `name` is being started by the service.  Raises OSError."""
-    os.makedirs(_marker_folder(home), mode=0o700, exist_ok=True)
-    with open(_marker(home, name), "w", encoding="utf-8") as file:
-        file.write(f"{boot_id()}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(_marker_folder(home))
-
-
-def unmark(home: Home, name: str) -> None:
-    """Note that the phone survived container `name`.  Raises OSError."""
-    try:
-        os.unlink(_marker(home, name))
-    except FileNotFoundError:
-        return
-    sync_folder(_marker_folder(home))
-
-
 def start_on_probation(home: Home, name: str) -> None:
     """Start the saved container `name` with a marker, unless it runs.  Raises BerthError, OSError for the marker."""
     if look_up(home, name).runs:
         return
-    mark(home, name)
+    probation.mark(home, name)
     try:
         launch.start(home, load_spec(home, name), StartOptions())
     except BerthError:
-        unmark(home, name)
+        probation.unmark(home, name)
         raise
-
-
-def is_marked(home: Home, name: str) -> bool:
-    """Tell whether container `name` has a marker."""
-    return os.path.exists(_marker(home, name))
-
-
-def marked_names(home: Home) -> list[str]:
-    """Return the containers that have a marker."""
-    return list(_markers(home))
-
-
-def _markers(home: Home) -> dict[str, str]:
-    """Return in which boot each container was marked; one that is empty was cut short, and so is of an earlier boot."""
-    found = {}
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(_marker_folder(home)):
-            with contextlib.suppress(OSError), open(_marker(home, name), encoding="utf-8", errors="replace") as file:
-                found[name] = file.read().strip()
-    return found
 
 
 def _write(home: Home, verdict: Verdict) -> None:
     os.makedirs(home.state, mode=0o700, exist_ok=True)
     replace_file(_verdict_path(home), msgspec.json.encode(verdict))
-
-
-def _marker_folder(home: Home) -> str:
-    return f"{home.state}/starting"
-
-
-def _marker(home: Home, name: str) -> str:
-    return f"{_marker_folder(home)}/{name}"
 
 
 def _verdict_path(home: Home) -> str:

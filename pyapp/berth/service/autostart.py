@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from berth.android import properties
 from berth.android.module import describe
 from berth.android.storage import needs_unlock
-from berth.engine import rest, safe_mode
+from berth.engine import probation, rest, safe_mode
 from berth.engine.events import Event
 from berth.engine.recover import recover
 from berth.errors import BerthError, UsageError
@@ -52,8 +52,8 @@ class Autostart:
         for spec in specs:
             if spec.name in kept_back:
                 self._log(f"container {spec.name}: does not start by itself, because {kept_back[spec.name]}")
-        for name in safe_mode.marked_names(self.home):
-            self._probation[name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+        for name in probation.markers(self.home):
+            self._probation[name] = time.monotonic() + probation.SECONDS
         self._do(RECOVERED, self._recover)
         self._wait_for(specs, kept_back)
 
@@ -91,8 +91,8 @@ class Autostart:
 
     def take_note(self, event: Event) -> None:
         """Time a container that runs with a marker, as an event tells; one that has ended spared the phone."""
-        if event.event == "running" and safe_mode.is_marked(self.home, event.name):
-            self._probation[event.name] = time.monotonic() + safe_mode.PROBATION_SECONDS
+        if event.event == "running" and probation.is_marked(self.home, event.name):
+            self._probation[event.name] = time.monotonic() + probation.SECONDS
         elif event.event in ("stopped", "failed") and event.name in self._probation:
             self._survived(event.name)
 
@@ -110,7 +110,7 @@ class Autostart:
     def _survived(self, name: str) -> None:
         del self._probation[name]
         with contextlib.suppress(OSError):
-            safe_mode.unmark(self.home, name)
+            probation.unmark(self.home, name)
 
     def _do(self, name: str, action: Callable[[], None]) -> None:
         """Do `action` in a process of its own, whose end is told by `name`, a container's or a gate's."""

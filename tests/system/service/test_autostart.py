@@ -65,6 +65,28 @@ def test_containers_that_wait_for_nobody_start_at_the_same_time(
     berth.succeed("stop", ",".join(both))
 
 
+@pytest.mark.parametrize("kill", [False, True], ids=["its-monitor", "the-monitor-after-that"])
+def test_one_that_is_stopped_is_on_probation_no_longer_whether_a_service_runs_or_not(
+    service: Service, berth: Berth, root: Path, *, kill: bool
+) -> None:
+    berth.succeed("start", "sup", "--rootfs", root, "--autostart")
+    berth.succeed("stop", "sup")
+    faults.date_stop_back(berth, "sup")
+    service.end()
+    service.start()
+    faults.wait_until(lambda: faults.condition(berth, "sup") == "running", "it has started by itself")
+    service.end()
+    marker = berth.home / "starting" / "sup"
+    assert marker.exists()
+    if kill:
+        faults.kill(json.loads(berth.succeed("info", "sup", "--json"))["monitor_pid"])
+        berth.succeed("recover")
+
+    berth.succeed("stop", "sup")
+
+    assert not marker.exists()
+
+
 def started_at(berth: Berth, name: str) -> float:
     at = json.loads(berth.succeed("info", name, "--json"))["started_at"]
     assert isinstance(at, float)
