@@ -198,7 +198,10 @@ def rename(home: Home, old: str, new: str) -> None:
         raise BerthError(f"container {rules.quoted(old)} was not renamed: {_reason(error)}") from error
     save_spec(home, replace(spec, name=new))
     for other in list_names(home):
-        waiting = load_spec(home, other)
+        try:
+            waiting = load_spec(home, other)
+        except BerthError:  # what is wrong with that one is told when it is asked for
+            continue
         if old in (*waiting.start_after, waiting.gateway):
             after = tuple(new if name == old else name for name in waiting.start_after)
             gateway = new if waiting.gateway == old else waiting.gateway

@@ -126,11 +126,24 @@ def test_safe_mode_keeps_containers_from_starting_with_the_service_until_its_end
         dashboard.remove("auto")
 
 
+def test_the_dashboard_can_be_asked_for_as_soon_as_the_service_has_been_started(berth: Berth) -> None:
+    refused = berth("dashboard")
+    assert refused.returncode == 1
+    assert "dashboard: the service does not run; start it with" in refused.stderr
+    berth.succeed("serve", "--background")
+    try:
+        assert "#ticket=" in berth.succeed("dashboard")
+    finally:
+        faults.end_service(berth)
+
+
 def test_without_a_dashboard_the_service_needs_no_port(berth: Berth) -> None:
     berth.succeed("serve", "--background", "--no-dashboard")
     pid = int((berth.home / "run" / "supervisor.lock").read_text())
     try:
-        assert "dashboard: it is not served" in berth("dashboard").stderr
+        refused = berth("dashboard")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("berth: dashboard: the service runs without it; look into service.log")
         kept = {"berth: spare", "berth: zygote"}  # and for a moment the worker that has just answered
         faults.wait_until(
             lambda: {status_field(child, "Name") for child in faults.children(pid)} == kept, "only these are left"

@@ -332,6 +332,18 @@ def test_a_renamed_container_keeps_everything_and_others_still_wait_for_it(home:
     assert load_spec(home, "client").gateway == "www"
 
 
+def test_a_rename_is_whole_beside_a_container_whose_file_is_damaged(home: Home) -> None:
+    save_spec(home, WEB)
+    for name in ("app", "zoo"):
+        save_spec(home, Spec(name=name, rootfs="/app", autostart=True, start_after=("web",)))
+    Path(home.container("damaged")).mkdir()
+    Path(home.spec("damaged")).write_text("memory = ")
+
+    rename(home, "web", "www")
+
+    assert {load_spec(home, name).start_after for name in ("app", "zoo")} == {("www",)}
+
+
 def test_a_rename_cut_short_still_has_the_new_name(home: Home) -> None:
     save_spec(home, WEB)
     os.rename(home.container("web"), home.container("www"))

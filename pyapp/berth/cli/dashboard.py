@@ -2,15 +2,19 @@
 
 import os
 import sys
+import time
 
 from berth import values
 from berth.cli.flags import Invocation
 from berth.cli.output import print_json, write_bytes
 from berth.errors import BerthError, UsageError
-from berth.home import find_home
+from berth.home import Home, find_home
 from berth.kernel.processes import uid_above
 from berth.service import published
 from berth.service.session import Session
+
+_START_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
 
 
 def dashboard(invocation: Invocation, session: Session) -> int:
@@ -21,9 +25,7 @@ def dashboard(invocation: Invocation, session: Session) -> int:
     home = find_home(os.environ)
     text = invocation.text("uid")
     uid = None if text is None else values.count("--uid", text)
-    found = published.read(home)
-    if found is None:
-        raise BerthError('dashboard: it is not served; start it with "berth serve --background", which takes a moment')
+    found = _await_web(home)
     if uid is None and not invocation.json and browser.is_android():
         chosen = browser.default_browser()
         browser.open_link(chosen, f"{found.url}#ticket={Access(home).make_ticket(chosen.uid)}")
@@ -38,6 +40,21 @@ def dashboard(invocation: Invocation, session: Session) -> int:
     print(url)
     print(f"Open this within {TICKET_SECONDS:.0f} seconds, as the user with uid {uid}.", file=sys.stderr)
     return 0
+
+
+def _await_web(home: Home) -> published.Listening:
+    """Return where the dashboard listens; a service that has just started is given a moment.  Raises BerthError."""
+    until = time.monotonic() + _START_SECONDS
+    while (found := published.read(home)) is None:
+        if not os.path.exists(home.socket):
+            raise BerthError('dashboard: the service does not run; start it with "berth serve --background"')
+        if time.monotonic() > until:
+            raise BerthError(
+                "dashboard: the service runs without it; look into service.log beside the containers, or end it with "
+                '"berth serve --end" and start it with "berth serve --background"'
+            )
+        time.sleep(_LOOK_SECONDS)
+    return found
 
 
 def api(invocation: Invocation, session: Session) -> int:
