@@ -110,7 +110,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     failed = item.session.testsfailed
     result = yield
     if item.session.testsfailed > failed:
-        sys.last_value = sys.last_traceback = None
+        for kept in ("last_value", "last_traceback", "last_exc"):  # the last one is new in Python 3.12
+            vars(sys).pop(kept, None)
         with warnings.catch_warnings(action="ignore"):
             gc.collect()
     return result
