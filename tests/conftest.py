@@ -86,8 +86,17 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note a failure, with the end of what is said of it, for who runs more than this process (`side_by_side`)."""
+    _note_failure(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note a file whose tests can't even be told, too."""
+    _note_failure(report)
+
+
+def _note_failure(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.failed and (path := os.environ.get("BERTH_TEST_FAILURES")):
-        with open(path, "a") as file:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:  # a path may be no UTF-8
             print(f"{report.nodeid}, {report.when}:\n{report.longreprtext[-LAST_OF_A_FAILURE:]}\n", file=file)
 
 
@@ -101,7 +110,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     failed = item.session.testsfailed
     result = yield
     if item.session.testsfailed > failed:
-        sys.last_value = sys.last_traceback = None
+        for kept in ("last_value", "last_traceback", "last_exc"):  # the last one is new in Python 3.12
+            vars(sys).pop(kept, None)
         with warnings.catch_warnings(action="ignore"):
             gc.collect()
     return result

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     left = host_state.shared_cgroups() - before if host_state.ONLY_RUN else ()
     if left:
         print(f"==> left behind: {', '.join(sorted(left))}", flush=True)
-    if failures := FAILURES.read_text():
+    if failures := FAILURES.read_text(encoding="utf-8"):
         print(f"==> what failed:\n{failures}", flush=True)
     return code or len(left)
 

@@ -334,9 +334,12 @@ def _invalid(error: msgspec.ValidationError) -> str:
     """msgspec's complaint in TOML's words, its place first: "Expected `int`, got `str` - at `$.memory`" has it last."""
     import re  # as above
 
-    words = re.sub("`([^`]*)`", lambda quoted: _kinds(quoted[1]), str(error))
-    complaint, found, place = words.partition(" - at ")
-    key = place.removeprefix("$.") if found else "the file"
+    complaint, found, place = str(error).partition(" - at ")
+    if complaint.startswith("Expected"):  # else what it quotes are names
+        complaint = complaint.replace("got `float`", "got a number that is not whole")
+        complaint = re.sub("`([^`]*)`", lambda quoted: _kinds(quoted[1]), complaint)
+    complaint = complaint.replace("`", "")
+    key = place.replace("`", "").removeprefix("$.") if found else "the file"
     return f"{key} is wrong ({complaint[:1].lower()}{complaint[1:]})"
 
 

@@ -144,7 +144,7 @@ def test_a_descriptor_that_no_call_wants_is_not_kept(berth: Berth, rootfs: Facto
     monitor = quick.info(berth)["monitor_pid"]
     faults.wait_until(lambda: sockets_of(monitor) <= 1, "whoever started it has gone")  # 1: its listener
     before = len(faults.open_files(monitor))
-    for words in (b"{}", b'{"call":"nothing"}', b"not JSON"):
+    for words in (b"{}", b'{"call":"nothing"}', b"not JSON", 4000 * b"[", b'{"call":"guard"}'):  # that is no filter's
         with connect(path) as caller, open("/dev/zero", "rb") as file:
             socket.send_fds(caller, [words], [file.fileno()])
             assert caller.recv(100) == b"", "it has been heard"

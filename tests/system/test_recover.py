@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from berth.engine import probation
 from berth.engine.journal import Journal, RunFolder, State
 from berth.kernel.processes import boot_id, start_time
 from tests import faults, host_state
@@ -136,16 +137,28 @@ def test_after_a_kill_the_next_start_clears_up_by_itself(berth: Berth, root: Pat
     assert run_tree(berth) == {}
 
 
+def test_a_start_that_fails_when_whoever_ordered_it_is_gone_is_on_probation_no_longer(berth: Berth, root: Path) -> None:
+    start = PausedStart(berth, "recorded", NAME, "start", NAME, "--rootfs", root)
+    probation.mark(faults.home_of(berth), NAME)
+
+    start.kill(*({"client", "worker", "builder"} & {*start.roles}))
+
+    assert start.settle() == "stopped"
+    assert not probation.is_marked(faults.home_of(berth), NAME)
+
+
 @pytest.mark.parametrize("stage", ["ended", "undone"])
 def test_a_stop_whose_monitor_is_killed_undoes_the_rest_itself(berth: Berth, root: Path, stage: str) -> None:
     files = faults.tree(root)
     berth.environment["BERTH_PAUSE_AT"] = stage  # the monitor keeps it from its start
     berth.succeed("start", NAME, "--rootfs", root)
+    probation.mark(faults.home_of(berth), NAME)
     stop = PausedStart(berth, "", NAME, "stop", NAME)
 
     stop.kill("monitor")
 
     assert stop.output() == f"{NAME}: stopped\n"
+    assert not probation.is_marked(faults.home_of(berth), NAME)
     assert faults.tree(root) == files
     assert run_tree(berth) == {}
 

@@ -247,3 +247,35 @@ def test_what_a_failed_test_left_open_fails_no_other_one(scratch: Path) -> None:
     )
 
     assert "1 failed, 1 passed" in done.stdout, done.stdout
+
+
+FAILS_WITH_A_PATH_THAT_IS_NO_UTF_8 = """\
+import os
+
+def test_that_fails():
+    raise AssertionError(os.fsdecode(b"left: \\xff"))
+"""
+CAN_NOT_BE_IMPORTED = "import nothing_of_that_name\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [(FAILS_WITH_A_PATH_THAT_IS_NO_UTF_8, "left: \\udcff"), (CAN_NOT_BE_IMPORTED, "nothing_of_that_name")],
+    ids=["odd-bytes", "import"],
+)
+def test_whatever_fails_is_noted_once_more(scratch: Path, text: str, noted: str) -> None:
+    path, failures = scratch / "test_fails.py", scratch / "failures.log"
+    path.write_text(text)
+    options = ("-c", build.ROOT / "pyproject.toml", "-p", "tests.conftest", "-o", f"cache_dir={scratch}/cache")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, path],
+        check=False,
+        cwd=build.ROOT,
+        env={**os.environ, "BERTH_TEST_FAILURES": str(failures)},
+        capture_output=True,
+        timeout=300,
+    )
+
+    assert b"INTERNALERROR" not in done.stdout
+    assert noted in failures.read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """What safe mode concludes from markers; that it does so on a phone is shown by the device tests."""
 
+import errno
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -8,10 +10,10 @@ from types import MethodType
 
 import pytest
 
-from berth.engine import probation, safe_mode
+from berth.engine import launch, probation, safe_mode
 from berth.engine.events import Event
 from berth.engine.safe_mode import Verdict, judge
-from berth.errors import UsageError
+from berth.errors import BerthError, UsageError
 from berth.home import Home
 from berth.kernel.processes import boot_id
 from berth.service.autostart import BOOTED, RECOVERED, UNLOCKED, Autostart, in_order, queued, waiting_for
@@ -90,6 +92,73 @@ def test_a_marker_of_this_boot_stays_until_it_is_taken_away(home: Home) -> None:
     assert probation.is_marked(home, "web")
 
     probation.unmark(home, "web")
+    assert not probation.is_marked(home, "web")
+
+
+def test_the_end_of_a_container_takes_no_marker_away_that_has_yet_to_be_judged(home: Home) -> None:
+    Path(home.state, "starting").mkdir()
+    Path(home.state, "starting", "web").write_text("an earlier boot\n")
+
+    probation.end(home, "web")
+    probation.end(home, "db")
+
+    assert probation.markers(home) == {"web": "an earlier boot"}
+
+
+def test_a_start_that_is_refused_beside_another_one_leaves_the_marker_of_that(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise BerthError("it is starting already")
+
+    save_spec(home, Spec(name="web", rootfs="/srv"))
+    probation.mark(home, "web")
+    monkeypatch.setattr(launch, "_refuse_second_start", refuse)
+
+    with pytest.raises(BerthError, match="starting already"):
+        safe_mode.start_on_probation(home, "web")
+
+    assert probation.is_marked(home, "web")
+
+
+def test_a_start_is_marked_while_it_is_under_way_and_no_longer_when_it_has_failed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        assert probation.markers(home) == {"web": boot_id()}
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    save_spec(home, Spec(name="web", rootfs="/srv"))
+    monkeypatch.setattr(launch, "Expected", fail)
+
+    with pytest.raises(BerthError, match="container web"):
+        safe_mode.start_on_probation(home, "web")
+
+    assert probation.markers(home) == {}
+
+
+def test_the_marker_of_a_start_that_was_killed_goes_too(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_spec(home, Spec(name="web", rootfs="/srv", autostart=True))
+    pids = iter(range(1, 9))
+    under_way: dict[str, int] = {}
+
+    def fork(action: Callable[[], None]) -> int:
+        assert isinstance(action, partial | MethodType)
+        pid = next(pids)
+        under_way[str(action.args[-1]) if isinstance(action, partial) else "gate"] = pid
+        return pid
+
+    autostart = Autostart(home, fork, lambda _: None)
+    autostart.begin()
+    for pid in tuple(under_way.values()):
+        autostart.ended(pid)
+    probation.mark(home, "web")  # as it does first
+    autostart.ended(under_way["web"])
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 121)
+    autostart.end_probations()
+
     assert not probation.is_marked(home, "web")
 
 

@@ -182,6 +182,14 @@ def test_saving_the_same_again_does_not_write(home: Home) -> None:
             'name = "web"\nrootfs = "/r"\nmemory = "1G"',
             "memory is wrong (expected a whole number, got text in quotes); correct it there",
         ),
+        (
+            'name = "web"\nrootfs = "/r"\nmemory = 1.5',
+            "memory is wrong (expected a whole number, got a number that is not whole); correct it there",
+        ),
+        (
+            'name = "web"\nrootfs = "/r"\n[[binds]]\nsource = "/a"\ndestination = "/b"\nstr = 1',
+            "binds[0] is wrong (object contains unknown field str); correct it there",
+        ),
         ('name = "web"\nrootfs = "/r"\nmemory = 1', "memory 1: nothing runs in under 1M"),
         ('name = "web"\nrootfs = "/r"\nmemory = 99999999999999999999', "memory"),
         ('name = "web"\nrootfs = "/r"\ncpus = inf', "cpus inf: the limit is a number of processors"),

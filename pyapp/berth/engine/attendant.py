@@ -116,6 +116,7 @@ def _serve(board: Switchboard, init: Process) -> None:
 
 
 def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> None:
+    probation.end(home, record.name)
     state, effects = read_record(folder.journal)
     troubles = undo(journal, state, effects)
     if troubles:
@@ -123,7 +124,5 @@ def _finish(home: Home, record: State, journal: Journal, folder: RunFolder) -> N
     else:
         with contextlib.suppress(OSError):
             remember_end(home, record.name, "init ended; its first monitor had been killed, so nobody saw how")
-        with contextlib.suppress(OSError):
-            probation.unmark(home, record.name)
         folder.forget(journal)
         announce(home, record.name, "stopped", "nobody saw how")

@@ -3,6 +3,7 @@
 The monitor reads a question and forks; a mount may hang for as long as it likes, the monitor never does.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -19,6 +20,7 @@ from berth.engine.cgroup_mounts import read_cgroup_mounts
 from berth.engine.surroundings import leave_surroundings
 from berth.engine.switchboard import Switchboard
 from berth.host import CgroupMount
+from berth.kernel.call import KernelError
 from berth.kernel.notifications import Question, answer, receive, waits
 from berth.kernel.processes import close_all_but, end_with, name_process, reset_signals
 from berth.kernel.syscalls import number_of
@@ -49,11 +51,13 @@ class Guard:
 
     def _attend_to(self, listener: int) -> None:
         if not _is_asked(listener):
-            self._board.forget(listener)
-            self._listeners.remove(listener)
-            os.close(listener)
+            self._let_go(listener)
             return
-        question = receive(listener)
+        try:
+            question = receive(listener)
+        except KernelError:  # a caller has sent what no filter is behind
+            self._let_go(listener)
+            return
         if question is None:
             return
         try:
@@ -66,6 +70,12 @@ class Guard:
         if self._working == self._MOST_AT_ONCE:
             for one in self._listeners:
                 self._board.forget(one)
+
+    def _let_go(self, listener: int) -> None:
+        self._board.forget(listener)
+        self._listeners.remove(listener)
+        with contextlib.suppress(OSError):
+            os.close(listener)
 
     def _settle(self, listener: int, question: Question, working: int) -> None:
         """The process that was to answer has ended; if it was killed before, the caller must not wait for ever."""

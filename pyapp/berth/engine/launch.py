@@ -3,10 +3,11 @@
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from berth.engine import rest
+from berth.engine import probation, rest
 from berth.engine.containers import look_up
 from berth.engine.gateways import refuse_useless_gateway
 from berth.engine.inspect import read_host, read_rootfs
@@ -26,9 +27,10 @@ from berth.storage.kinds import way_out
 from berth.store import Home, saved_unless
 
 
-def start(home: Home, spec: Spec, options: StartOptions) -> Started:
+def start(home: Home, spec: Spec, options: StartOptions, *, on_probation: bool = False) -> Started:
     """Start `spec`, save it under its name, and return what came of it once init has been executed.
 
+    With `on_probation` a marker names it from before that until it has ended, or the service takes the marker away.
     Raises BerthError in one sentence, with nothing done or everything undone: it runs already, there is no init, the
     plan can't work on this device, a step failed.
     """
@@ -40,10 +42,24 @@ def start(home: Home, spec: Spec, options: StartOptions) -> Started:
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
-            with Expected(home, spec.name, lock) as monitor:
-                return _order(home, spec, options, monitor)
+            with contextlib.ExitStack() as around:
+                if on_probation:
+                    around.enter_context(_marked_unless_it_fails(home, spec.name))
+                return _order(home, spec, options, around.enter_context(Expected(home, spec.name, lock)))
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
+
+
+@contextlib.contextmanager
+def _marked_unless_it_fails(home: Home, name: str) -> Iterator[None]:
+    """Mark the container; only under its lock is it sure that nobody is about to take away an earlier run's marker."""
+    try:
+        probation.mark(home, name)
+        yield
+    except (BerthError, OSError):
+        with contextlib.suppress(OSError):
+            probation.unmark(home, name)
+        raise
 
 
 def _order(home: Home, spec: Spec, options: StartOptions, monitor: Expected) -> Started:

@@ -163,8 +163,7 @@ class Monitor:
             rest.note(self.home, self.name)
         with contextlib.suppress(OSError):
             remember_end(self.home, self.name, how)
-        with contextlib.suppress(OSError):
-            probation.unmark(self.home, self.name)
+        probation.end(self.home, self.name)
         if clean_up(self.journal, self.folder, self.loop):
             announce(self.home, self.name, "stuck")
         announce(self.home, self.name, "stopped", how)
@@ -233,6 +232,7 @@ class Monitor:
         return {"error": f"container {self.name}: could not be built: {leave_last_words(self.home, self.name, error)}"}
 
     def _fail(self, why: str, report: Channel) -> NoReturn:
+        probation.end(self.home, self.name)
         clean_up(self.journal, self.folder, self.loop)
         with contextlib.suppress(OSError):  # the caller was killed
             report.send({"error": why})

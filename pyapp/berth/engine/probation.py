@@ -32,6 +32,13 @@ def unmark(home: Home, name: str) -> None:
     sync_folder(_folder(home))
 
 
+def end(home: Home, name: str) -> None:
+    """Take container `name` off probation, which has ended; a marker of an earlier boot has yet to be judged."""
+    with contextlib.suppress(OSError):
+        if _boot_of(home, name) == boot_id():
+            unmark(home, name)
+
+
 def is_marked(home: Home, name: str) -> bool:
     """Tell whether container `name` has a marker."""
     return os.path.exists(_marker(home, name))
@@ -42,9 +49,14 @@ def markers(home: Home) -> dict[str, str]:
     found = {}
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(_folder(home)):
-            with contextlib.suppress(OSError), open(_marker(home, name), encoding="utf-8", errors="replace") as file:
-                found[name] = file.read().strip()
+            with contextlib.suppress(OSError):
+                found[name] = _boot_of(home, name)
     return found
+
+
+def _boot_of(home: Home, name: str) -> str:
+    with open(_marker(home, name), encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
 
 
 def _folder(home: Home) -> str:

@@ -1,6 +1,6 @@
 """Puts right what a crash left: records without a monitor, containers without anybody who waits for them."""
 
-from berth.engine import selinux
+from berth.engine import probation, selinux
 from berth.engine.apart import do_apart
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import mount_missing
@@ -83,6 +83,7 @@ def recover(home: Home, only: tuple[str, ...] = ()) -> list[str]:
 def _put_right(home: Home, name: str) -> list[str]:
     container = look_up(home, name)
     if container.condition in ("crashed", "stuck"):
+        probation.end(home, name)
         return clear_remains(home, name) or [f"container {name}: what its crash left is undone"]
     if container.condition == "unattended":
         attend(home, name)

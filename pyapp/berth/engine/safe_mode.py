@@ -127,15 +127,9 @@ def ask_for(home: Home) -> None:
 
 
 def start_on_probation(home: Home, name: str) -> None:
-    """Start the saved container `name` with a marker, unless it runs.  Raises BerthError, OSError for the marker."""
-    if look_up(home, name).runs:
-        return
-    probation.mark(home, name)
-    try:
-        launch.start(home, load_spec(home, name), StartOptions())
-    except BerthError:
-        probation.unmark(home, name)
-        raise
+    """Start the saved container `name` with a marker, unless it runs.  Raises BerthError."""
+    if not look_up(home, name).runs:
+        launch.start(home, load_spec(home, name), StartOptions(), on_probation=True)
 
 
 def _write(home: Home, verdict: Verdict) -> None:

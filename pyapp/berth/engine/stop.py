@@ -9,7 +9,7 @@ import socket
 import time
 from functools import partial
 
-from berth.engine import rest
+from berth.engine import probation, rest
 from berth.engine.attendant import attend
 from berth.engine.cgroup_mounts import reach
 from berth.engine.containers import Alive, Container, look_up
@@ -220,6 +220,8 @@ def _finish_unattended(home: Home, name: str) -> None:
     folder = RunFolder(home, name)
     with folder.locked():
         _await_release(folder)
+        if not look_up(home, name).runs:  # or it was started again meanwhile
+            probation.end(home, name)
         troubles = clear_remains(home, name)
     if troubles:
         raise BerthError(f"container {name}: ended, but {troubles[0]}")

@@ -3,6 +3,7 @@
 Everything is waited for in one poll; without news the process sleeps.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -110,11 +111,12 @@ class Switchboard:
                 if call == "guard" and descriptors:
                     self.take_listener(descriptors.pop())
                 caller.close()
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             caller.close()
         finally:
             for descriptor in descriptors:
-                os.close(descriptor)
+                with contextlib.suppress(OSError):  # what lies behind it may have failed to write; it is closed
+                    os.close(descriptor)
 
     def waiting(self) -> tuple[int, ...]:
         """Return the descriptors of those who wait or look on."""

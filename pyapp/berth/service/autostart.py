@@ -81,7 +81,10 @@ class Autostart:
     def ended(self, pid: int) -> None:
         """Take note of the end of process `pid`: it may be what a container waits for."""
         if pid in self._under_way:
-            self._done.add(self._under_way.pop(pid))
+            name = self._under_way.pop(pid)
+            self._done.add(name)
+            if probation.is_marked(self.home, name):  # it runs; or its start was killed, and nobody tells of that
+                self._probation.setdefault(name, time.monotonic() + probation.SECONDS)
             self._start_whose_time_has_come()
 
     def _start_whose_time_has_come(self) -> None:

@@ -65,9 +65,12 @@ def test_containers_that_wait_for_nobody_start_at_the_same_time(
     berth.succeed("stop", ",".join(both))
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["its-monitor", "the-monitor-after-that"])
+KILLED = ((), ("monitor_pid",), ("monitor_pid", "pid"))
+
+
+@pytest.mark.parametrize("killed", KILLED, ids=["its-monitor", "the-monitor-after-that", "a-recovery"])
 def test_one_that_is_stopped_is_on_probation_no_longer_whether_a_service_runs_or_not(
-    service: Service, berth: Berth, root: Path, *, kill: bool
+    service: Service, berth: Berth, root: Path, killed: tuple[str, ...]
 ) -> None:
     berth.succeed("start", "sup", "--rootfs", root, "--autostart")
     berth.succeed("stop", "sup")
@@ -78,11 +81,14 @@ def test_one_that_is_stopped_is_on_probation_no_longer_whether_a_service_runs_or
     service.end()
     marker = berth.home / "starting" / "sup"
     assert marker.exists()
-    if kill:
-        faults.kill(json.loads(berth.succeed("info", "sup", "--json"))["monitor_pid"])
+    found = json.loads(berth.succeed("info", "sup", "--json"))
+    for role in killed:
+        faults.kill(found[role])
+    if killed:
         berth.succeed("recover")
 
-    berth.succeed("stop", "sup")
+    if "pid" not in killed:
+        berth.succeed("stop", "sup")
 
     assert not marker.exists()
 
