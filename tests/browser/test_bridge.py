@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import PHONE, await_first_view, patient
 from tests.browser.web_view import Bridge, manager_page
 from tests.dashboard import Dashboard
 
@@ -44,7 +44,7 @@ def bridge(dashboard: Dashboard) -> Iterator[Bridge]:
 @pytest.fixture
 def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[..., Page]]:
     """Opens the page as the manager does; with TCP to 127.0.0.1, or with every attempt refused or never answered."""
-    context = browser.new_context(viewport=PHONE, locale="en-GB", reduced_motion="reduce")
+    context = patient(browser.new_context(viewport=PHONE, locale="en-GB", reduced_motion="reduce"))
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
 
@@ -54,7 +54,7 @@ def in_manager(browser: Browser, bridge: Bridge) -> Iterator[Callable[..., Page]
             page.route("http://127.0.0.1:*/**", lambda route: None)
             page.add_init_script(CLOCK)
         page.goto(bridge.address)
-        page.get_by_role("heading", name="Containers").wait_for()
+        await_first_view(page)
         return page
 
     yield open_page

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests import faults
-from tests.browser.conftest import PHONE, Snap, go
+from tests.browser.conftest import PHONE, Snap, go, patient
 from tests.dashboard import Dashboard, raw_as, request, serving, status_of
 from tests.program import Berth
 from tests.publisher import make_certificate, publishing
@@ -152,7 +152,10 @@ class Sensors:
 def test_battery_and_temperature_are_shown_as_they_change(browser: Browser, scratch: Path, snap: Snap) -> None:
     sensors = Sensors(scratch / "sys")
     sensors.tell(73, "Charging")
-    with serving(sensors.seen_by(Berth(scratch / "home"))) as dashboard, browser.new_context(viewport=PHONE) as context:
+    with (
+        serving(sensors.seen_by(Berth(scratch / "home"))) as dashboard,
+        patient(browser.new_context(viewport=PHONE)) as context,
+    ):
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
         expect(page.locator(".tile").filter(has_text="Charging")).to_contain_text("73 %")
@@ -181,7 +184,7 @@ def test_what_a_device_lacks_is_told_with_what_that_costs_and_how_to_get_it(
     browser: Browser, cramped: Dashboard, snap: Snap
 ) -> None:
     (lacking,) = (one for one in cramped.get("/check")["requirements"] if one["state"] == "missing")
-    with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+    with patient(browser.new_context(viewport=PHONE, locale="en-GB")) as context:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{cramped.port}/#ticket={cramped.ticket()}")
         page.get_by_role("link", name="Check").click()
@@ -198,7 +201,7 @@ def test_a_newer_version_is_looked_for_and_still_told_of_after_a_reload(
     berth.environment |= {"BERTH_MODULE": str(scratch), "SSL_CERT_FILE": str(certificate[0])}
     with publishing(certificate) as site, serving(berth) as dashboard:
         (scratch / "module.prop").write_text(f"versionCode=100\nupdateJson={site.address}/held\n")
-        with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+        with patient(browser.new_context(viewport=PHONE, locale="en-GB")) as context:
             page = context.new_page()
             page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
             go(page, "about")
