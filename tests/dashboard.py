@@ -136,7 +136,10 @@ class Page:
         body = json.dumps({"subscriptions": subscriptions})
         self._conn.request("POST", "/api/v1/streams", body, headers)
         self._answer = self._conn.getresponse()
-        assert self._answer.status == 200, self._answer.read()
+        if self._answer.status != 200:
+            told = self._answer.read()
+            self.close()
+            raise AssertionError(told)
         self.id = self.next()["stream"]
 
     def next(self) -> dict[str, Any]:

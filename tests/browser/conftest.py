@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Error,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 import build
 from tests import faults
@@ -34,6 +44,7 @@ FLAGS = [
 PHONE = ViewportSize(width=360, height=740)
 COMPUTER = ViewportSize(width=1280, height=800)
 PATIENCE = 60_000  # milliseconds, for a machine that does much else; nothing waits longer than it has to
+NOTICE = 6_000  # milliseconds: for as long at most, and a little, a notice stays that tells of no error
 PICTURES = build.CACHE / "screenshots"
 
 # A request that is refused is told by the page; Chromium reports it as well.
@@ -68,8 +79,26 @@ def go(page: Page, *parts: str) -> None:
 
 
 def close_notice(page: Page) -> None:
-    """Press a notice away, which would go by itself after some seconds and lies over what is at the bottom."""
-    page.get_by_role("button", name="Close", exact=True).click()
+    """Press a notice away, which lies over what is at the bottom; on a slow machine it may have gone by itself."""
+    with contextlib.suppress(Error):
+        page.get_by_role("button", name="Close", exact=True).click(timeout=NOTICE)
+    expect(page.locator(".notice")).to_have_count(0)
+
+
+def patient(context: BrowserContext) -> BrowserContext:
+    """Have what is done in `context` wait for as long as what is expected."""
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
+def await_first_view(page: Page) -> None:
+    """Return when the list of containers and the device's figures are there: the stream is open, all else is asked for.
+
+    What a test does to requests, or to the service, then happens to what comes after that.
+    """
+    expect(page.get_by_role("heading", name="Containers")).to_be_visible()
+    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator(".strip[aria-busy]")).to_have_count(0)
 
 
 @pytest.fixture(scope="session")
@@ -131,13 +160,11 @@ class Door:
             self._tab.goto(self.bridge.address)
         else:
             self._tab.goto(f"http://127.0.0.1:{self._service.port}/#ticket={self._service.ticket()}")
-        expect(self._tab.get_by_role("heading", name="Containers")).to_be_visible()
-        expect(self._tab.locator(".waiting")).to_have_count(0)
+        await_first_view(self._tab)
         return self._tab
 
     def _new_tab(self) -> Page:
-        context = self._browser.new_context(locale="en-GB", reduced_motion="reduce")
-        context.set_default_timeout(PATIENCE)
+        context = patient(self._browser.new_context(locale="en-GB", reduced_motion="reduce"))
         context.on("console", self._note)
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         page = context.new_page() if self.bridge is None else manager_page(context, self.bridge, tcp=False)

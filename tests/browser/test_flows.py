@@ -6,10 +6,12 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests import faults
 from tests.browser.conftest import Door, Factory, Snap, close_notice, go
 from tests.dashboard import Dashboard
 
@@ -290,7 +292,8 @@ def test_a_container_is_renamed_and_removed_by_typing_its_name(
 def test_settings_are_kept_and_shown_in_the_language_of_the_user(page: Page, dashboard: Dashboard, snap: Snap) -> None:
     go(page, "settings")
     page.get_by_role("switch", name="Safe mode").click()
-    expect(page.get_by_role("switch", name="Safe mode")).to_be_checked()
+    expect(page.get_by_role("switch", name="Safe mode")).to_be_checked()  # which is before the service has heard
+    faults.wait_until(lambda: _settings(page, dashboard)["safe_mode"], "it is saved")
     page.get_by_label("Language").select_option("zh-CN")
     expect(page.get_by_role("heading", name="设置")).to_be_visible()
     page.get_by_role("button", name="纯黑").click()
@@ -302,6 +305,12 @@ def test_settings_are_kept_and_shown_in_the_language_of_the_user(page: Page, das
     go(page)
     expect(page.get_by_text("安全模式已开启")).to_be_visible()
     assert dashboard.get("/settings")["safe_mode"] is True
+
+
+def _settings(page: Page, dashboard: Dashboard) -> dict[str, Any]:
+    page.wait_for_timeout(1)  # what the page asks of the bridge is done by this thread, in a call of page
+    settings: dict[str, Any] = dashboard.get("/settings")
+    return settings
 
 
 def test_check_and_about_tell_of_the_device(page: Page, dashboard: Dashboard, snap: Snap) -> None:

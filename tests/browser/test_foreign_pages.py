@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, Route
 
+from tests.browser.conftest import patient
 from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
@@ -30,7 +31,7 @@ TRY = """async ([base, token]) => {
 
 def test_a_name_that_was_made_to_lead_here_is_not_ours(browser: Browser, service: Dashboard) -> None:
     """DNS rebinding: the browser takes the page for another's, and its name is what gives it away."""
-    with browser.new_context() as context:
+    with patient(browser.new_context()) as context:
         page = context.new_page()
         rebound = f"http://rebound.localhost:{service.port}"  # such names lead to this machine
         opened = page.goto(f"{rebound}/")
@@ -47,7 +48,7 @@ def test_a_page_from_elsewhere_reads_nothing_does_nothing_and_shows_nothing_of_o
         route.fulfill(body="<!doctype html><title>evil</title><body>", content_type="text/html")
 
     base = f"http://127.0.0.1:{service.port}"
-    with browser.new_context() as context:
+    with patient(browser.new_context()) as context:
         context.grant_permissions(["local-network-access"])  # the user may have said yes to that
         page = context.new_page()
         page.route(f"{EVIL}/**", serve)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import faults
-from tests.browser.conftest import PATIENCE, PHONE, go
+from tests.browser.conftest import PATIENCE, PHONE, await_first_view, go, patient
 from tests.browser.web_view import Bridge, manager_page
 from tests.dashboard import Dashboard, serving
 from tests.program import Berth
@@ -27,10 +27,13 @@ HIDE = """hidden => {
 @pytest.fixture
 def own(browser: Browser, scratch: Path) -> Iterator[tuple[Page, Dashboard]]:
     """A page of a service that is the test's own, and may be killed."""
-    with serving(Berth(scratch / "home")) as dashboard, browser.new_context(viewport=PHONE, locale="en-GB") as context:
+    with (
+        serving(Berth(scratch / "home")) as dashboard,
+        patient(browser.new_context(viewport=PHONE, locale="en-GB")) as context,
+    ):
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
-        page.get_by_role("heading", name="Containers").wait_for()
+        await_first_view(page)
         yield page, dashboard
 
 
@@ -174,11 +177,11 @@ def test_processes_are_asked_for_again_when_the_page_is_seen_again(
     browser: Browser, dashboard: Dashboard, root: Path
 ) -> None:
     dashboard.berth.succeed("start", "--name", "seen", "--rootfs", root)
-    with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+    with patient(browser.new_context(viewport=PHONE, locale="en-GB")) as context:
         page = context.new_page()
         page.clock.install()
         page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
-        page.get_by_role("heading", name="Containers").wait_for()
+        await_first_view(page)
         go(page, "containers", "seen", "processes")
         expect(page.get_by_role("columnheader", name="PID")).to_be_visible()
         page.evaluate(HIDE, True)
@@ -224,9 +227,10 @@ def test_a_view_that_could_not_be_loaded_is_loaded_at_the_next_attempt(page: Pag
 
 @pytest.mark.address
 def test_an_answer_that_was_cut_short_is_none_and_can_be_asked_for_again(page: Page) -> None:
-    page.route("**/api/v1/check", lambda route: route.fulfill(status=200, body='{"fulfilled": tr'), times=1)
+    page.route("**/api/v1/check", lambda route: route.fulfill(status=200, body='{"fulfilled": tr'))
     go(page, "check")
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
+    page.unroute("**/api/v1/check")
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", name="Check")).to_be_visible()
 
@@ -323,7 +327,10 @@ def test_a_demo_whose_options_are_refused_is_there_to_be_changed(page: Page, das
 def test_a_managers_page_works_where_no_key_can_be_kept_and_says_when_the_service_is_gone(
     browser: Browser, scratch: Path
 ) -> None:
-    with serving(Berth(scratch / "home")) as dashboard, browser.new_context(locale="en-GB") as context:
+    with (
+        serving(Berth(scratch / "home")) as dashboard,
+        patient(browser.new_context(locale="en-GB")) as context,
+    ):
         (scratch / "home" / "access.json").write_text("[")
         bridge = Bridge(dashboard)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.conftest import PATIENCE
 from tests.dashboard import Dashboard
 
 pytestmark = pytest.mark.system
@@ -18,6 +19,7 @@ Call = Callable[..., Any]
 def blank(browser: Browser, service: Dashboard) -> Iterator[Page]:
     """A page that nobody uses, from which modules can be loaded."""
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(f"http://127.0.0.1:{service.port}/")
     yield page
     page.close()

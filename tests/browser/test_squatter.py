@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 import build
 from tests import faults, squatter
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import PHONE, await_first_view, patient
 from tests.dashboard import Dashboard, raw_as, request, serving, status_of
 from tests.program import Berth
 
@@ -55,10 +55,10 @@ def squatting(port: int) -> Iterator[Path]:
 @contextlib.contextmanager
 def paired(browser: Browser, dashboard: Dashboard) -> Iterator[Page]:
     """Open the page as `berth dashboard` does."""
-    with browser.new_context(viewport=PHONE, locale="en-GB") as context:
+    with patient(browser.new_context(viewport=PHONE, locale="en-GB")) as context:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{dashboard.port}/#ticket={dashboard.ticket()}")
-        page.get_by_role("heading", name="Containers").wait_for()
+        await_first_view(page)
         yield page
 
 
@@ -140,7 +140,7 @@ def test_a_proof_is_for_one_port_one_token_and_one_app(own: Dashboard) -> None:
 def test_a_managers_page_tells_a_squatter_nothing(browser: Browser, own: Dashboard) -> None:
     """Its port comes from the bridge; by the time it is asked it may be another's."""
     web = kill_service(own)
-    with squatting(own.port) as folder, browser.new_context(viewport=PHONE) as context:
+    with squatting(own.port) as folder, patient(browser.new_context(viewport=PHONE)) as context:
         context.grant_permissions(["local-network-access"])
         page = context.new_page()
 

@@ -44,6 +44,7 @@ class Bridge:
         self.environment = {**dashboard.berth.environment, "PATH": path}
         self.address = f"{MANAGER}/index.html"
         self.programs: dict[int, subprocess.Popen[bytes]] = {}
+        self._begun: dict[int, bytes] = {}  # of each program the line that it has not ended yet
         self.commands: list[str] = []
         self._spawned = 0
 
@@ -69,12 +70,12 @@ class Bridge:
         return self._spawned
 
     def printed(self, number: int) -> tuple[list[str], int | None]:
+        """Return the whole lines since the last time, and the exit code of a program that has printed them all."""
         program = self.programs[number]
         assert program.stdout is not None
-        text = b""
-        while part := program.stdout.readline():
-            text += part
-        return text.decode().splitlines(), program.poll()
+        code = program.poll()  # before what it has printed is read, or its last words would be missed
+        *lines, self._begun[number] = (self._begun.get(number, b"") + (program.stdout.read() or b"")).split(b"\n")
+        return [line.decode() for line in lines], code
 
     def end(self) -> None:
         """End what was spawned, which a manager does with its web view."""
@@ -84,6 +85,7 @@ class Bridge:
             assert program.stdout is not None
             program.stdout.close()
         self.programs.clear()
+        self._begun.clear()
 
 
 def manager_page(context: BrowserContext, bridge: Bridge, *, tcp: bool) -> Page:

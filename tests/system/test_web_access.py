@@ -249,7 +249,7 @@ def test_a_container_on_the_devices_network_needs_a_token_too(dashboard: Dashboa
     get = request("GET", "/api/v1/containers", dashboard.port).decode().replace("\r\n", "\\r\\n")
     with Page(dashboard) as page:
         for user in ("root", "app"):
-            script = f"id -u; (printf '{get}'; sleep 5) | nc 127.0.0.1 {dashboard.port}"
+            script = f"id -u; (printf '{get}'; sleep 60) | nc 127.0.0.1 {dashboard.port}"
             wanted = {"container": "hostile", "user": user, "argv": ["sh", "-c", script]}
             opened = dashboard.post("/terminals", wanted, 201)
             page.change({"id": user, "kind": "terminal", "terminal": opened["id"]})

@@ -45,7 +45,9 @@ def test_a_container_lives_its_whole_life_over_the_api(dashboard: Dashboard, roo
     assert dashboard.get("/containers/life")["details"]["pid"] == listed["pid"]
     assert dashboard.post("/containers/life/plan", {})["name"] == "life"
 
-    processes = dashboard.get("/containers/life/processes")["processes"]
+    ask = "/containers/life/processes"
+    faults.wait_until(lambda: len(dashboard.get(ask)["processes"]) == 2, "its init has come to its sleep")
+    processes = dashboard.get(ask)["processes"]
     assert [process["inner_pid"] for process in processes if process["pid"] == listed["pid"]] == [1]
     sample = dashboard.get("/containers/life/statistics")
     assert sample["memory_limit"] == 64 << 20

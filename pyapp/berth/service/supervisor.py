@@ -200,10 +200,12 @@ class Supervisor:
         self._subscribers.append(listener)
 
     def _pass_on(self) -> None:
-        try:
-            data = self._notices.recv(65536)
-        except BlockingIOError:
-            return
+        """Pass on all that was announced: before what did it is heard to have ended, and that is told."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._tell_what(self._notices.recv(65536))
+
+    def _tell_what(self, data: bytes) -> None:
         with contextlib.suppress(msgspec.DecodeError):
             event = msgspec.json.decode(data, type=Event)
             if self._operations.take_note(event):

@@ -9,7 +9,7 @@ import { PlanList } from "../../parts/plan_list.js";
 import { SpecForm } from "../../parts/spec_form.js";
 import { readSpec } from "../../spec.js";
 import { isAlive } from "../../state.js";
-import { html, useEffect, useId, useRef, useState } from "../../view.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../../view.js";
 import { agreed } from "../create.js";
 
 const SHAPES = ["form", "raw", "plan"];
@@ -21,7 +21,8 @@ export function Configuration({ summary, answer: { spec: saved }, again }) {
   const [round, setRound] = useState(0);
   const text = JSON.stringify(saved);
   const last = useRef(text);
-  useEffect(() => {
+  useLayoutEffect(() => {
+    // At once: what is typed between this answer and an effect that comes later would be forgotten by that.
     if (last.current === text) return;
     last.current = text;
     if (JSON.stringify(written) === text) setWritten(null);

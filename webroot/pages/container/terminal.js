@@ -9,7 +9,7 @@ import { Inside } from "../../parts/inside.js";
 import { Waiting } from "../../parts/loading.js";
 import { notify } from "../../parts/notice.js";
 import { Screen } from "../../parts/screen.js";
-import { html, useEffect, useId, useMemo, useState } from "../../view.js";
+import { html, useEffect, useId, useMemo, useRef, useState } from "../../view.js";
 
 export function Terminals({ summary }) {
   return html`<${Inside} summary=${summary}><${OfContainer} name=${summary.name} /><//>`;
@@ -83,6 +83,11 @@ function Session({ terminal, closed }) {
     () => new InputQueue((body) => call("POST", `${path}/input`, body), (problem) => notify(problem.message, "error")),
     [terminal.id],
   );
+  const sized = useRef(Promise.resolve());
+  const resize = (rows, columns) => {
+    // One after the other, or of two at once the one that holds no more may come last.
+    sized.current = sized.current.then(() => call("POST", `${path}/size`, { rows, columns })).catch(() => {});
+  };
   useEffect(() => () => queue.leave(), [queue]);
   const ended = (frame) => {
     notify(frame.detail ?? t("terminal.ended", { code: frame.code ?? 0 }), frame.detail ? "error" : "info");
@@ -91,6 +96,6 @@ function Session({ terminal, closed }) {
   return html`<${Screen} label=${t("terminal.label", { user: terminal.user, name: terminal.container })}
     request=${{ kind: "terminal", terminal: terminal.id, position: 0 }}
     send=${(bytes) => queue.send(bytes)}
-    resize=${(rows, columns) => call("POST", `${path}/size`, { rows, columns }).catch(() => {})}
+    resize=${resize}
     ended=${ended} />`;
 }
