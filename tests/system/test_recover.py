@@ -414,6 +414,26 @@ def test_a_record_of_another_boot_is_taken_back_on_disk_only(
     assert run_tree(berth) == {}
 
 
+def test_a_mount_point_whose_maker_was_killed_before_it_wrote_that_down_is_removed_if_it_is_empty(
+    berth: Berth, record: RunFolder, scratch: Path
+) -> None:
+    root = scratch / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "filled" / "inner").mkdir(parents=True)
+    (root / "file").touch()
+    (root / "written").write_text("by the container")
+    (root / "link").symlink_to("file")
+    os.mkfifo(root / "pipe")
+    names = ("folder", "filled", "file", "written", "link", "pipe", "not-yet-made", "above/not-yet-made")
+    state = State(stage="starting", name="lost", boot=boot_id(), rootfs=str(root))
+    write_record(record, state, *(("mountpoint", f"/{name}", None) for name in names))
+
+    berth.succeed("recover")
+
+    assert {path.name for path in root.iterdir()} == {"filled", "written", "link", "pipe"}
+    assert run_tree(berth) == {}
+
+
 @pytest.mark.parametrize("stage", ["starting", "running"])
 def test_a_process_that_got_the_pid_of_a_dead_init_is_left_alone(
     berth: Berth, record: RunFolder, sleeper: subprocess.Popen[bytes], stage: str

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from berth.engine.containers import look_up
 from berth.engine.journal import LONGEST, Journal, RunFolder, State, is_watched, read_record
+from berth.engine.steps import Workshop
 from berth.home import Home
 from berth.host import Host
 from berth.kernel.inotify import IN_DELETE, Inotify
@@ -181,3 +182,23 @@ def test_who_looks_while_containers_come_and_go_never_sees_a_crash(tmp_path: Pat
         coming.join()
 
     assert seen.keys() <= {"stopped", "starting", "running"}
+
+
+class Beaten(Journal):
+    """Another container on this root makes each mount point in the moment in which this one notes its intent."""
+
+    def intend(self, kind: str, target: str) -> int:
+        Path(self.path).parent.joinpath(target.lstrip("/")).mkdir()
+        return super().intend(kind, target)
+
+
+def test_a_mount_point_that_another_container_was_faster_to_make_is_left_to_that(tmp_path: Path) -> None:
+    journal = Beaten.create(str(tmp_path / "journal"))
+    root = os.open(tmp_path, os.O_PATH)
+    try:
+        os.close(Workshop(root, "", journal).target("/made"))
+    finally:
+        os.close(root)
+        journal.close()
+
+    assert read_record(journal.path) == (None, [])

@@ -90,6 +90,8 @@ class Workshop:
         except KernelError as error:
             if error.errno != errno.EEXIST:
                 raise
+            if self.journal:
+                self.journal.undone(number)
             return open_in_root(self.root, path)  # another container on this rootfs was faster
         if self.journal:
             self.journal.done(number, identity_of(os.fstat(made)))

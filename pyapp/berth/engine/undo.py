@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 
 from berth.android import wakelocks
 from berth.engine import awake, cgroups, selinux
@@ -72,7 +73,10 @@ def _run_folder(journal: Journal) -> str:
 
 
 def _remove_mountpoint(state: State | None, effect: Effect) -> None:
-    """Remove an empty file or folder that was made in the user's rootfs to mount over."""
+    """Remove an empty file or folder that was made in the user's rootfs to mount over.
+
+    There was none when this was intended, so one without identity is from whoever was killed before writing that down.
+    """
     if state is None or not state.rootfs:
         return  # inside an image that is no longer mounted: an empty mount point stays there
     try:
@@ -84,12 +88,12 @@ def _remove_mountpoint(state: State | None, effect: Effect) -> None:
         above = open_in_root(root, parent or "/", os.O_PATH | os.O_DIRECTORY)
         try:
             found = os.stat(name, dir_fd=above, follow_symlinks=False)
-            if identity_of(found) != effect.identity:
+            if effect.identity not in (None, identity_of(found)):
                 return
-            if found.st_size == 0 and not os.path.isdir(f"/proc/self/fd/{above}/{name}"):
+            if stat.S_ISREG(found.st_mode) and found.st_size == 0:
                 os.unlink(name, dir_fd=above)
             else:
-                with contextlib.suppress(OSError):  # a folder that the container has filled stays
+                with contextlib.suppress(OSError):  # a folder that the container has filled stays, and what is none
                     os.rmdir(name, dir_fd=above)
         finally:
             os.close(above)
