@@ -36,7 +36,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("berth")
 
 Factory = Callable[[str], Path]
-LAST_OF_A_FAILURE = 3_000  # characters: what was asserted, and where
+FIRST_OF_A_FAILURE = 40  # lines
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,7 +85,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note a failure, with the end of what is said of it, for who runs more than this process (`side_by_side`)."""
+    """Note a failure, with where it was and what was asserted, for who runs more than this process (`side_by_side`)."""
     _note_failure(report)
 
 
@@ -97,7 +97,9 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 def _note_failure(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.failed and (path := os.environ.get("BERTH_TEST_FAILURES")):
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:  # a path may be no UTF-8
-            print(f"{report.nodeid}, {report.when}:\n{report.longreprtext[-LAST_OF_A_FAILURE:]}\n", file=file)
+            lines = report.longreprtext.splitlines() or [""]
+            said = [line for line in lines if line.startswith("E ")] or lines
+            print(f"{report.nodeid}, {report.when}: {lines[-1]}", *said[:FIRST_OF_A_FAILURE], "", sep="\n", file=file)
 
 
 @pytest.hookimpl(wrapper=True)
