@@ -1,6 +1,7 @@
 """`berth dashboard` and `berth api`: the ways into the dashboard that only root has."""
 
 import os
+import select
 import sys
 import time
 
@@ -9,12 +10,12 @@ from berth.cli.flags import Invocation
 from berth.cli.output import print_json, write_bytes
 from berth.errors import BerthError, UsageError
 from berth.home import Home, find_home
+from berth.kernel.inotify import IN_MOVED_TO, Inotify
 from berth.kernel.processes import uid_above
 from berth.service import published
 from berth.service.session import Session
 
 _START_SECONDS = 5.0
-_LOOK_SECONDS = 0.05
 
 
 def dashboard(invocation: Invocation, session: Session) -> int:
@@ -44,16 +45,20 @@ def dashboard(invocation: Invocation, session: Session) -> int:
 
 def _await_web(home: Home) -> published.Listening:
     """Return where the dashboard listens; a service that has just started is given a moment.  Raises BerthError."""
+    if found := published.read(home):
+        return found
+    if not os.path.exists(home.socket):
+        raise BerthError('dashboard: the service does not run; start it with "berth serve --background"')
     until = time.monotonic() + _START_SECONDS
-    while (found := published.read(home)) is None:
-        if not os.path.exists(home.socket):
-            raise BerthError('dashboard: the service does not run; start it with "berth serve --background"')
-        if time.monotonic() > until:
-            raise BerthError(
-                "dashboard: the service runs without it; look into service.log beside the containers, or end it with "
-                '"berth serve --end" and start it with "berth serve --background"'
-            )
-        time.sleep(_LOOK_SECONDS)
+    with Inotify() as changes:
+        changes.watch(home.run, IN_MOVED_TO)
+        while (found := published.read(home)) is None:
+            if not select.select([changes], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise BerthError(
+                    "dashboard: the service runs without it; look into service.log beside the containers, or end it "
+                    'with "berth serve --end" and start it with "berth serve --background"'
+                )
+            changes.read()
     return found
 
 

@@ -42,10 +42,9 @@ def start(home: Home, spec: Spec, options: StartOptions, *, on_probation: bool =
             _refuse_second_start(home, spec.name)
             if troubles := clear_remains(home, spec.name):
                 raise BerthError(f"container {spec.name}: an earlier run left something behind: {troubles[0]}")
-            with contextlib.ExitStack() as around:
-                if on_probation:
-                    around.enter_context(_marked_unless_it_fails(home, spec.name))
-                return _order(home, spec, options, around.enter_context(Expected(home, spec.name, lock)))
+            marked = _marked_unless_it_fails(home, spec.name) if on_probation else contextlib.nullcontext()
+            with marked, Expected(home, spec.name, lock) as monitor:
+                return _order(home, spec, options, monitor)
     except OSError as error:
         raise BerthError(f"container {spec.name}: {explain(error)}") from error
 
